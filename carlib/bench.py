@@ -1,0 +1,270 @@
+"""Ours against rivals: the resampling operator, the precision of the convolutions, the time to start.
+
+Every case times its candidates in turns within one process, so that a busy or slowing machine slows them alike: trust
+the ratios, not the seconds. Rows of a case begin with ours; a name that begins with "carlib" is ours.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from functools import partial
+from math import isqrt, nan
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from carlib import results
+from carlib.ops.resample import resample
+
+COLUMNS = ["case", "name", "seconds", "ratio", "memory", "note", "machine"]
+# The paper's batch: 16 patches whose LR images are 48 px, kernels of 3*scale + 1 taps.
+_PATCHES = ({"n": 16, "side": 192, "scale": 4, "size": 13}, {"n": 16, "side": 96, "scale": 2, "size": 7})
+# Features of EDSR's baseline and of CAR's EDSR on a batch of LR patches.
+_FEATURES = ({"channels": 64, "n": 8, "side": 48}, {"channels": 256, "n": 8, "side": 48})
+_CONVOLUTIONS = 4
+_TOLERANCE = 1e-5  # float32: a position among 200 pixels is known to 1e-5 pixels
+
+
+def run(case="all", *, repeats=7, out=None):
+    """Time ours against rivals in the same run.
+
+    Args:
+        case:    "operator", "convolution", "start" or "all".
+        repeats: timed rounds, >= 1; the median counts. One more round goes first, untimed.
+        out:     CSV to write, or None; a picture of the same name appears beside it, as .png.
+    Returns:
+        DataFrame with COLUMNS. seconds: median of one call. ratio: seconds over those of ours, the case's first row
+        (2.0: ours is twice as fast). memory: peak growth of a fresh process over the bytes of all results, NaN where
+        it is not measured. note: what else was found. machine: processor, cores, threads, version of torch.
+    Raises:
+        ValueError: an unknown case, no repeats, an `out` that cannot be written; the operator and its rival disagree.
+    """
+    if case != "all" and case not in _CASES:
+        raise ValueError(f"case={case!r} is unknown: use one of {', '.join(_CASES)}, all")
+    if repeats < 1:
+        raise ValueError(f"repeats={repeats!r} is not a whole number >= 1")
+    if out is not None and Path(out).suffix.lower() == ".png":
+        raise ValueError(
+            f"{out} is where the picture would go: name the table, such as {Path(out).with_suffix('.csv')}"
+        )
+    import pandas as pd
+
+    names = _CASES if case == "all" else [case]
+    rows = [row for name in names for row in _CASES[name](repeats)]
+    if out is not None:
+        _draw(rows, Path(out).with_suffix(".png"))
+    table = pd.DataFrame(rows, columns=COLUMNS).assign(machine=_machine())
+    if out is not None:
+        results.write_text(out, table.to_csv(index=False, float_format="%.6g"))
+    return table
+
+
+def grid_sample_resample(hr, kernel, offset_v, offset_h, *, scale):
+    """The rival: `carlib.resample` composed from PyTorch's own operators; arguments and result as there.
+
+    All taps of all LR pixels are sampled at once, on a grid of N x (K*K*h) x w positions, and then summed.
+    """
+    n, taps, h, w = kernel.shape
+    size = isqrt(taps)
+    padded = functional.pad(hr, (size // 2,) * 4, mode="reflect")
+    tap = torch.arange(taps, device=hr.device)
+
+    def positions(length, place, limit):  # (K*K, length): padded pixels, scaled to grid_sample's -1..1
+        centre = (torch.arange(length, device=hr.device, dtype=hr.dtype) + 0.5) * scale - 0.5
+        at = centre + (place - (size - 1) / 2 + size // 2)[:, None]
+        return at * (2 / (limit - 1)) - 1
+
+    height, width = padded.shape[-2:]
+    v = positions(h, tap // size, height)[None, :, :, None] + offset_v * (2 / (height - 1))
+    u = positions(w, tap % size, width)[None, :, None, :] + offset_h * (2 / (width - 1))
+    grid = torch.stack([u, v], -1).view(n, taps * h, w, 2)
+    sampled = functional.grid_sample(padded, grid, padding_mode="border", align_corners=True)
+    return (kernel[:, None] * sampled.view(n, -1, taps, h, w)).sum(2)
+
+
+_RESAMPLERS = {
+    "carlib, numba": partial(resample, impl="numba"),
+    "carlib, torch": partial(resample, impl="torch"),
+    "grid_sample": grid_sample_resample,
+}
+
+
+def _operator(repeats, patches=_PATCHES):
+    """Rows of the operator: forward, and backward to the kernel and both offsets."""
+    rows = []
+    for problem in patches:
+        n, side, scale, size = (problem[key] for key in ("n", "side", "scale", "size"))
+        job = f"operator x{scale}: {n} patches of {side} px, {size}x{size} taps"
+        inputs = _inputs(**problem)
+        calls = {name: partial(_forward_backward, f, inputs, scale) for name, f in _RESAMPLERS.items()}
+        threads = torch.get_num_threads()
+        difference = _largest_difference(calls, job)
+        torch.set_num_threads(threads)  # numba's first launch changes OpenMP's number, which is torch's as well
+        seconds = _in_turns(calls, repeats, job)
+        memory = {name: _memory_in_a_child(name, problem) for name in tqdm(calls, desc=f"{job}: memory")}
+        notes = {name: f"forward and backward; lr within {difference:.1g} of each other" for name in calls}
+        rows += _rows(job, seconds, notes, memory)
+    return rows
+
+
+def _inputs(n, side, scale, size):
+    """hr, kernel, offset_v, offset_h and the gradient of lr, float32, as a network gives them."""
+    draw = torch.Generator().manual_seed(0)
+    shape = (n, size * size, side // scale, side // scale)
+    hr = torch.rand(n, 3, side, side, generator=draw)
+    kernel = torch.rand(shape, generator=draw)
+    kernel /= kernel.sum(1, keepdim=True)
+    offsets = [torch.empty(shape).uniform_(-scale, scale, generator=draw) for _ in range(2)]
+    upstream = torch.rand(n, 3, *shape[2:], generator=draw)
+    return hr, *(t.requires_grad_() for t in (kernel, *offsets)), upstream
+
+
+def _forward_backward(function, inputs, scale):
+    """lr and the gradients of the kernel and both offsets."""
+    hr, *per_tap, upstream = inputs
+    lr = function(hr, *per_tap, scale=scale)
+    return lr, *torch.autograd.grad(lr, per_tap, upstream)
+
+
+def _largest_difference(calls, job) -> float:
+    """Between the lr of any candidate and ours; a race between operators that differ would say nothing."""
+    found = [call()[0].detach() for call in calls.values()]
+    difference = max(float((lr - found[0]).abs().max()) for lr in found)
+    if not difference <= _TOLERANCE:
+        raise ValueError(f"{job}: results differ by {difference:.2g}, more than {_TOLERANCE:g}; nothing was timed")
+    return difference
+
+
+def _memory_in_a_child(name, problem) -> float:
+    """`_extra_memory` in a fresh process, in which freed memory is returned at once and so cannot be used unseen."""
+    code = f"from carlib import bench; print(bench._extra_memory({name!r}, {problem!r}))"
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # bytes; what is larger is mapped and unmapped
+    done = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout)
+
+
+def _extra_memory(name, problem) -> float:
+    """Peak growth of this process in forward and backward, over the bytes of lr and the three gradients."""
+    scale = problem["scale"]
+    function = _RESAMPLERS[name]
+    _forward_backward(function, _inputs(**problem | {"n": 1, "side": 8 * scale}), scale)  # compiles, starts threads
+    inputs = _inputs(**problem)
+    growth, found = _peak_growth(partial(_forward_backward, function, inputs, scale))
+    return growth / sum(t.numel() * t.element_size() for t in found)
+
+
+def _peak_growth(call):
+    """(bytes by which the resident memory grew at its peak during `call`, what it returned); NaN off Linux."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
+        before = _resident("VmRSS")
+    except OSError:
+        return nan, call()
+    found = call()
+    return _resident("VmHWM") - before, found
+
+
+def _resident(field) -> int:
+    """Bytes of a field of /proc/self/status."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[field].split()[0]) * 1024
+
+
+def _convolution(repeats, features=_FEATURES):
+    """Rows of a stack of 3x3 convolutions, forward and backward to features and weights, in two precisions."""
+    rows = []
+    for problem in features:
+        channels, n, side = (problem[key] for key in ("channels", "n", "side"))
+        job = f"{_CONVOLUTIONS} convolutions of {channels} features, {n}x{side}x{side}"
+        names = {"carlib, bfloat16 channels_last": True, "float32 contiguous": False}
+        calls = {name: _stack(fast, **problem) for name, fast in names.items()}
+        seconds = _in_turns(calls, repeats, job)
+        # forward, gradient of the features, gradient of the weights: each a product of the same size
+        operations = 3 * _CONVOLUTIONS * 2 * 9 * channels**2 * n * side**2
+        rows += _rows(job, seconds, {name: f"{operations / s / 1e9:.0f} GFLOP/s" for name, s in seconds.items()})
+    return rows
+
+
+def _stack(fast, channels, n, side):
+    """A function without arguments: forward and backward of the stack; `fast`: in bfloat16 and channels_last."""
+    layout = torch.channels_last if fast else torch.contiguous_format
+    layers = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(_CONVOLUTIONS)]
+    stack = nn.Sequential(*layers).to(memory_format=layout)
+    features = torch.rand(n, channels, side, side).to(memory_format=layout).requires_grad_()
+
+    def call():
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+            found = stack(features)
+        return torch.autograd.grad(found, [features, *stack.parameters()], found.detach())
+
+    return call
+
+
+def _start(repeats):
+    """Rows of starting Python with and without us."""
+    arguments = {
+        "carlib, import": ["-c", "import carlib"],
+        "carlib --help": ["-c", "from carlib.cli import main; main()", "--help"],
+        "python -c pass": ["-c", "pass"],
+    }
+    calls = {
+        name: partial(subprocess.run, [sys.executable, *rest], stdout=subprocess.DEVNULL, check=True)
+        for name, rest in arguments.items()
+    }
+    return _rows("start of a process", _in_turns(calls, repeats, "start"))
+
+
+_CASES = {"operator": _operator, "convolution": _convolution, "start": _start}
+
+
+def _in_turns(calls, repeats, job):
+    """name -> median seconds of each call, after one round that is not timed."""
+    seconds = {name: [] for name in calls}
+    for number in tqdm(range(repeats + 1), desc=job, unit="round"):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            if number > 0:
+                seconds[name].append(time.perf_counter() - begin)
+    return {name: median(times) for name, times in seconds.items()}
+
+
+def _rows(job, seconds, notes=None, memory=None):
+    """One row a candidate, ours first."""
+    ours = next(iter(seconds.values()))
+    return [
+        {
+            "case": job,
+            "name": name,
+            "seconds": value,
+            "ratio": value / ours,
+            "memory": (memory or {}).get(name, nan),
+            "note": (notes or {}).get(name, ""),
+        }
+        for name, value in seconds.items()
+    ]
+
+
+def _draw(rows, path):
+    from carlib import figures
+
+    with results.atomic(path) as temporary:
+        figures.bench(rows).savefig(temporary, dpi=150, format="png", metadata={"Software": None})
+
+
+def _machine() -> str:
+    """Such as "AMD EPYC, 2 cores, 1 thread, torch 2.13.0"."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    threads = torch.get_num_threads()
+    plural = "" if threads == 1 else "s"
+    return f"{model}, {os.cpu_count()} cores, {threads} thread{plural}, torch {torch.__version__}"

@@ -1,0 +1,124 @@
+"""A training run's checkpoint: all that continuing needs, and the recipe that tells whether continuing is right."""
+
+import ast
+import hashlib
+import io
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from carlib import data, results, runs
+
+_PARTS = {"recipe", "step", "log", "networks", "optimizer", "rng"}
+
+
+def recipe(run: runs.Run, start: Path | None) -> dict:
+    """What decides the result of a run: parameters, code, images (names and sizes), the weights it starts from.
+
+    Args:
+        start: the weights file of run.warm_start, or None.
+    """
+    sets = data.inventory()
+    return {
+        "parameters": json.loads(json.dumps(runs.as_dict(run))),
+        "code": code_digest(),
+        "data": {name: sets.get(data.canonical(name)) for name in run.train_sets},
+        "warm_start": None if start is None else hashlib.sha256(start.read_bytes()).hexdigest(),
+    }
+
+
+def code_digest() -> str:
+    """SHA-256 of the operators, networks, losses and training loop; comments, docstrings and layout do not count."""
+    package = Path(__file__).parent
+    files = [
+        package / "train.py",
+        package / "losses.py",
+        *sorted(package.glob("models/*.py")),
+        *sorted(package.glob("ops/*.py")),
+    ]
+    digest = hashlib.sha256()
+    for path in files:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:]
+        digest.update(f"{path.name}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()
+
+
+def changes(before: dict, now: dict) -> dict[str, str]:
+    """Part of the recipe -> what changed in it, in words; {} if nothing did."""
+    found = {part: f"the {part} changed" for part in ("code", "data", "warm_start") if before[part] != now[part]}
+    old, new = before["parameters"], now["parameters"]
+    if changed := [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in old | new if old.get(key) != new.get(key)]:
+        found["parameters"] = ", ".join(changed)
+    return found
+
+
+def write(folder: Path, recipe: dict, networks, optimizer, step: int, log: list[dict]):
+    """Write last.ckpt atomically.
+
+    Raises:
+        ValueError: the folder cannot be written to, or the disk is full.
+    """
+    state = {
+        "recipe": json.dumps(recipe, sort_keys=True),
+        "step": step,
+        "log": log,
+        "networks": networks.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": _rng_state(),
+    }
+    buffer = io.BytesIO()  # a full disk makes torch.save raise a RuntimeError, writing a buffer an OSError
+    torch.save(state, buffer)
+    results.write_bytes(folder / "last.ckpt", buffer.getbuffer())
+
+
+def read(folder: Path) -> dict | None:
+    """The state in last.ckpt, its "recipe" a dict; None if there is none.
+
+    Raises:
+        ValueError: the file is damaged, or no checkpoint of ours.
+    """
+    path = folder / "last.ckpt"
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} cannot be read ({reason}): begin anew with --restart") from error
+    if not isinstance(state, dict) or not state.keys() >= _PARTS:
+        raise ValueError(f"{path} is no checkpoint of `carlib train`: use --restart or another --out")
+    return state | {"recipe": json.loads(state["recipe"])}
+
+
+def restore(state: dict, networks, optimizer):
+    """Put a state that was read into the networks, the optimizer and every random generator."""
+    networks.load_state_dict(state["networks"])
+    optimizer.load_state_dict(state["optimizer"])
+    rng = state["rng"]
+    torch.set_rng_state(rng["torch"])
+    version, words, gauss = rng["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, *rest = rng["numpy"]
+    np.random.set_state((name, np.array(keys, np.uint32), *rest))
+    if "cuda" in rng and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(rng["cuda"])
+
+
+def _rng_state() -> dict:
+    """Every generator's state, as tensors and plain numbers (readable with weights_only=True)."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    state = {
+        "torch": torch.get_rng_state(),
+        "python": [version, list(words), gauss],
+        "numpy": [name, keys.tolist(), int(position), int(has_gauss), float(cached)],
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state

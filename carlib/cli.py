@@ -1,0 +1,163 @@
+"""The command `carlib`. Bad input ends in one line on stderr and exit code 2; heavy imports happen inside commands."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from carlib.data import commands as data_commands
+
+app = typer.Typer(
+    name="carlib",
+    help="Learned image downscaling with a content adaptive resampler (CAR), and the replication of its paper.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data_commands.app, name="data")
+
+Parameters = Annotated[
+    list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="Override a number of params.yaml.")
+]
+Profile = Annotated[str | None, typer.Option(help="smoke, demo, mini or paper; default: the one in params.yaml.")]
+
+
+@app.command()
+def downscale(
+    source: Annotated[Path, typer.Argument(help="A PNG, JPEG, TIFF, WebP or BMP image.")],
+    target: Annotated[Path, typer.Argument(help="The LR image; use a lossless format such as PNG.")],
+    scale: Annotated[int, typer.Option(help="Downscaling factor.")] = 4,
+    method: Annotated[str, typer.Option(help="car, bicubic, lanczos or box.")] = "car",
+    pad: Annotated[bool, typer.Option("--pad", help="Pad an image whose sides are no multiples of the scale.")] = False,
+    weights: Annotated[Path | None, typer.Option(help="Weights of a trained run; default: the shipped ones.")] = None,
+    alpha: Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")] = "refuse",
+    depth: Annotated[str, typer.Option(help="16-bit images: refuse or round.")] = "refuse",
+):
+    """Downscale an image."""
+    from carlib import data, rescale
+
+    image = data.read_image(source, alpha=alpha, depth=depth)
+    lr = rescale.downscale(image, scale, method, pad=pad, weights=weights)
+    data.write_image(target, lr)
+    typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method} x{scale}")
+
+
+@app.command()
+def upscale(
+    source: Annotated[Path, typer.Argument(help="The LR image.")],
+    target: Annotated[Path, typer.Argument(help="The enlarged image.")],
+    scale: Annotated[int, typer.Option(help="Factor.")] = 4,
+    method: Annotated[str, typer.Option(help="car (for LR images made by car), edsr, bicubic or lanczos.")] = "car",
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the original, to cut padding off.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights of a trained run; default: the shipped ones.")] = None,
+    alpha: Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")] = "refuse",
+    depth: Annotated[str, typer.Option(help="16-bit images: refuse or round.")] = "refuse",
+):
+    """Enlarge an image, usually one that `carlib downscale` made."""
+    from carlib import data, rescale
+
+    image = data.read_image(source, alpha=alpha, depth=depth)
+    sr = rescale.upscale(image, scale, method, size=_parse_size(size), weights=weights)
+    data.write_image(target, sr)
+    typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")
+
+
+@app.command()
+def train(
+    run: Annotated[str, typer.Argument(help="A run of params.yaml, such as car-edsr-x4.")],
+    profile: Profile = None,
+    param: Parameters = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default: results/<profile>/runs/<run>.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier checkpoint in the folder.")] = False,
+    renew: Annotated[bool, typer.Option("--renew", help="Begin anew if parameters, code or images changed.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+):
+    """Train a run, or continue it where it was stopped. Profile demo takes the shipped weights instead."""
+    from carlib import experiments
+
+    path = experiments.prepare(run, profile, param or [], folder=out, restart=restart, renew=renew, device=device)
+    typer.echo(path)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run of params.yaml; bicubic-bicubic-x2 needs no weights.")],
+    sets: Annotated[list[str] | None, typer.Option("--set", help="Image set; repeat. Default: the profile's.")] = None,
+    profile: Profile = None,
+    protocol: Annotated[list[str] | None, typer.Option(help="standard, car-release or rgb; repeat.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A weights file; default: the run's own.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="CSV; default: in results/<profile>/metrics.")] = None,
+):
+    """Measure PSNR and SSIM of a run: one CSV row per image, protocol and metric."""
+    from carlib import experiments, results
+
+    rows = experiments.measure(
+        run, profile, sets or None, protocols=protocol or ["standard"], weights=weights, device=device
+    )
+    out = out or results.folder(rows[0]["profile"], "metrics", "-".join([run, *(sets or [])]) + ".csv")
+    typer.echo(experiments.summary(rows).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
+    typer.echo(results.save_rows(rows, out))
+
+
+@app.command()
+def bench(
+    case: Annotated[str, typer.Argument(help="operator, convolution, start or all.")] = "all",
+    out: Annotated[Path | None, typer.Option(help="CSV; a picture appears beside it.")] = None,
+    repeats: Annotated[int, typer.Option(help="Timed repetitions; the median counts.")] = 7,
+):
+    """Time ours against rivals in the same run."""
+    from carlib import bench as benchmarks
+
+    typer.echo(benchmarks.run(case, repeats=repeats, out=out).to_string(index=False))
+
+
+@app.command()
+def notebook(
+    name: Annotated[str, typer.Argument(help="Such as 06_kernels_offsets.")],
+    param: Annotated[
+        list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="Set a parameter of the notebook.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Executed copy; default: results/<profile>/notebooks/.")] = None,
+):
+    """Run a notebook with papermill; a wrong parameter is one line, not a traceback."""
+    from carlib import experiments
+
+    typer.echo(experiments.run_notebook(name, param or [], out=out))
+
+
+@app.command()
+def report(profile: Profile = None):
+    """Put all tables and figures of a profile on one page."""
+    from carlib import experiments
+
+    typer.echo(experiments.build_report(profile))
+
+
+def main():
+    """Entry point: run a command; a refusal is one line on stderr and exit code 2."""
+    # OpenMP's threads spin while they wait. A short spin costs a step nothing alone, and keeps a second program on the
+    # same cores from slowing both by far more than half (measured on two: 10 times without).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        typer.echo(f"carlib: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+
+
+def _parse_size(text):
+    """ "640x480" (width x height) -> (480, 640)."""
+    if text is None:
+        return None
+    width, separator, height = text.lower().partition("x")
+    if not separator or not (width.isdigit() and height.isdigit()):
+        raise ValueError(f"--size {text!r} is not WIDTHxHEIGHT, such as 640x480")
+    return int(height), int(width)
+
+
+def _size(image):
+    return f"{image.shape[1]}x{image.shape[0]}"

@@ -1,0 +1,262 @@
+"""Read and write 8-bit images without a silent change: what cannot be kept exactly is refused, with the remedy.
+
+Arrays are uint8, (H, W) for grey and (H, W, 3) for RGB. Embedded colour profiles are neither applied nor kept.
+"""
+
+import contextlib
+import struct
+import threading
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from carlib import results
+from carlib.data import sixteen
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
+SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"))
+MAX_PIXELS = 178_000_000
+
+# What Pillow raises for a damaged file, by experiment: it has no base class of its own.
+_PILLOW_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError,
+    NotImplementedError, MemoryError, struct.error, AssertionError,
+)  # fmt: skip
+_cap_lock = threading.Lock()
+_cap_users = 0
+_cap_saved = None
+
+
+def read_image(path, *, alpha: str = "refuse", depth: str = "refuse", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read one PNG, JPEG, WebP, BMP, TIFF, PPM or PGM file.
+
+    A palette is expanded to RGB, bilevel becomes grey 0/255, the EXIF orientation is applied.
+
+    Args:
+        path:       the file; its content decides the format, not its suffix.
+        alpha:      what to do with transparent pixels: "refuse", "drop" (the colour alone), "white" or "black"
+                    (flatten onto it). An alpha channel that is opaque everywhere is always dropped.
+        depth:      what to do with 16 bits a channel: "refuse", or "round" (v/257 to the nearest integer).
+        max_pixels: a header that promises more is refused before anything is decoded.
+    Returns:
+        uint8 array, writable, (H, W) for a grey file and (H, W, 3) RGB otherwise.
+    Raises:
+        ValueError: no such file, not an image, damaged or truncated, too large, more than one frame, transparent,
+            16-bit, or in a colour mode with no exact 8-bit RGB form (CMYK, LAB, 32-bit, ...).
+    """
+    if alpha not in ("refuse", "drop", "white", "black"):
+        raise ValueError(f'alpha={alpha!r} is unknown; use "refuse", "drop", "white" or "black"')
+    if depth not in ("refuse", "round"):
+        raise ValueError(f'depth={depth!r} is unknown; use "refuse" or "round"')
+    path = _existing(path)
+    with _own_pixel_cap():
+        with _readable(path):
+            image = Image.open(path, formats=FORMATS)
+        with image:
+            _check_header(image, path, max_pixels)
+            colour, opacity = _decode(image, path, depth)
+            with _readable(path):
+                orientation = image.getexif().get(0x0112, 1)
+    colour = _opaque(colour, opacity, alpha, path)
+    return np.array(_upright(colour, orientation), order="C")  # a copy: Pillow's own buffer is read-only
+
+
+def write_image(path, image: np.ndarray, *, lossy: bool = False) -> Path:
+    """Write an image, atomically; reading it back gives the same array.
+
+    Args:
+        path:  .png, .tif, .tiff, .bmp, .webp (lossless, RGB only), .ppm, .pgm (grey only) or .pnm;
+               .jpg and .jpeg (quality 95, no chroma subsampling) only with `lossy=True`.
+        image: uint8 (H, W) or (H, W, 3).
+    Returns:
+        `path`.
+    Raises:
+        ValueError: the array is not such an image, the suffix is unknown or lossy, or the file cannot be written.
+    """
+    path = Path(path)
+    _check_array(image)
+    options = _format(path, grey=image.ndim == 2, lossy=lossy)
+    # The encoder's own ValueErrors (an image too large for the format, say) get the same single line as the disk's.
+    with results.atomic(path) as temporary:
+        try:
+            Image.fromarray(np.ascontiguousarray(image)).save(temporary, **options)
+        except (ValueError, SystemError, MemoryError, struct.error) as error:
+            raise ValueError(f"cannot write {path} as {options['format']}: {_line(error)}") from error
+    return path
+
+
+def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
+    """The largest top-left part of an image (H, W[, C]) whose height and width are multiples of `multiple`; a view.
+
+    Raises:
+        ValueError: `multiple` is not a positive integer, or the image is smaller than it.
+    """
+    if isinstance(multiple, bool) or not isinstance(multiple, int | np.integer) or multiple < 1:
+        raise ValueError(f"multiple={multiple!r}: give a positive integer, the scale for example")
+    if image.ndim not in (2, 3):
+        raise ValueError(f"image has shape {image.shape}; give (H, W) or (H, W, C)")
+    height, width = (size - size % multiple for size in image.shape[:2])
+    if not height or not width:
+        raise ValueError(f"image is {image.shape[0]}x{image.shape[1]}, smaller than multiple={multiple}")
+    return image[:height, :width]
+
+
+def to_colour(image: np.ndarray) -> np.ndarray:
+    """(H, W) -> (H, W, 3), the grey level in each channel; an image (H, W, 3) is returned as it is."""
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+
+
+def centre_crop(image: np.ndarray, size: int | None) -> np.ndarray:
+    """At most size x size pixels from the middle of an image (H, W[, C]); a view. None leaves the image as it is."""
+    if size is None:
+        return image
+    top, left = (max(0, (n - size) // 2) for n in image.shape[:2])
+    return image[top : top + size, left : left + size]
+
+
+def _existing(path) -> Path:
+    path = Path(path)
+    with _readable(path):
+        if path.is_dir():
+            raise OSError("it is a folder; give one file in it")
+        if not path.exists():
+            raise OSError("no such file")
+        if not path.is_file():  # a pipe or a device would block, or never end
+            raise OSError("it is not a regular file")
+    return path
+
+
+def _check_header(image, path, max_pixels):
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ValueError(
+            f"{path} is {width}x{height}, {width * height} pixels, over the cap of {max_pixels};"
+            f" pass max_pixels={width * height} to read it all the same"
+        )
+    with _readable(path):
+        # The further pictures of a camera's MPO file are previews or the other eye: the first is the photograph.
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ValueError(f"{path} holds {frames} frames or pages; save the one you want as a file of its own")
+
+
+def _decode(image, path, depth):
+    """(colour, opacity): uint8 (H, W) or (H, W, 3), and uint8 (H, W) or None."""
+    wide = sixteen.is_sixteen_bit(image)
+    modes = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", *(sixteen.MODES if wide else ()))
+    if image.mode not in modes:
+        raise ValueError(f"{path} has colour mode {image.mode}; convert it to 8-bit RGB or grey first")
+    if wide and depth == "refuse":
+        raise ValueError(f'{path} has 16 bits a channel; pass depth="round" to round it to 8')
+    with _readable(path):
+        if wide:
+            pixels = sixteen.read_rounded(image, path)
+        else:
+            image.load()
+            pixels = np.asarray(image.convert(_target(image)))
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        colour = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
+        return colour, pixels[..., -1]
+    return pixels, None
+
+
+def _target(image) -> str:
+    """The mode that holds this image's pixels exactly: L, LA, RGB or RGBA."""
+    grey = image.mode in ("1", "L", "LA", "La")
+    clear = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    return ("LA" if clear else "L") if grey else ("RGBA" if clear else "RGB")
+
+
+def _opaque(colour, opacity, alpha, path):
+    if opacity is None or alpha == "drop" or opacity.min() == 255:
+        return colour
+    if alpha == "refuse":
+        raise ValueError(
+            f'{path} has transparent pixels; pass alpha="white" or "black" to flatten onto it, or "drop" to ignore them'
+        )
+    ground = 255 if alpha == "white" else 0
+    weight = opacity.astype(np.uint32).reshape(opacity.shape + (1,) * (colour.ndim - 2))
+    return ((colour * weight + ground * (255 - weight) + 127) // 255).astype(np.uint8)  # exact rounding: 255 is odd
+
+
+def _upright(image, orientation):
+    """Undo the EXIF orientation (1 to 8; anything else means upright)."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image
+
+
+def _check_array(image):
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"image is a {type(image).__name__}; give a uint8 array, (H, W) or (H, W, 3)")
+    if image.dtype != np.uint8:
+        raise ValueError(f"image has dtype {image.dtype}; round it to uint8 first, 0 to 255")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
+        raise ValueError(f"image has shape {image.shape}; give (H, W) or (H, W, 3), not empty")
+
+
+def _format(path, grey, lossy) -> dict:
+    """Arguments for Pillow's save()."""
+    suffix = path.suffix.lower()
+    if suffix in (".jpg", ".jpeg"):
+        if not lossy:
+            raise ValueError(f"{path}: JPEG would change the pixels; write .png, or pass lossy=True")
+        return {"format": "JPEG", "quality": 95, "subsampling": 0}
+    if suffix == ".webp" and grey:
+        raise ValueError(f"{path}: WebP has no grey images; write .png, or stack the image to RGB")
+    if suffix == ".pgm" and not grey:
+        raise ValueError(f"{path}: PGM holds grey images only; write .ppm or .png")
+    known = {
+        ".png": {"format": "PNG"},
+        ".tif": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
+        ".tiff": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
+        ".bmp": {"format": "BMP"},
+        ".webp": {"format": "WEBP", "lossless": True, "method": 4},
+        ".ppm": {"format": "PPM"},
+        ".pgm": {"format": "PPM"},
+        ".pnm": {"format": "PPM"},
+    }
+    if suffix not in known:
+        raise ValueError(f"{path}: cannot write {suffix or 'a name without a suffix'}; use one of {', '.join(known)}")
+    return known[suffix]
+
+
+@contextlib.contextmanager
+def _readable(path):
+    """Turn whatever Pillow raises into one ValueError line."""
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is not an image of a known format ({', '.join(FORMATS)})") from None
+    except _PILLOW_ERRORS as error:
+        raise ValueError(f"cannot read {path}: {_line(error)}") from error
+
+
+def _line(error) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+@contextlib.contextmanager
+def _own_pixel_cap():
+    """Switch Pillow's global pixel cap off while we read: ours is per call, Pillow's warns at 89 M and stops at 179 M.
+
+    Readers are counted, so that threads may read side by side and the last one restores the cap.
+    """
+    global _cap_users, _cap_saved
+    with _cap_lock:
+        if _cap_users == 0:
+            _cap_saved, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _cap_users += 1
+    try:
+        yield
+    finally:
+        with _cap_lock:
+            _cap_users -= 1
+            if _cap_users == 0:
+                Image.MAX_IMAGE_PIXELS = _cap_saved

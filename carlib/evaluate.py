@@ -1,0 +1,104 @@
+"""Evaluation: down, up, compare; one row per image, protocol and metric."""
+
+import numpy as np
+
+from carlib import data, metrics, rescale, runs, weights
+from carlib.ops.imresize import imresize
+
+
+class Chain:
+    """A run as a function of an HR image; its networks are loaded once.
+
+    Args:
+        run:    a `carlib.runs.Run`.
+        path:   its weights file; None for bicubic down and up, which has none.
+        device: "cpu", "cuda", ...; "auto" takes a GPU where there is one.
+    Raises:
+        ValueError: the file is missing, or another run's or profile's (demo takes mini's).
+    """
+
+    def __init__(self, run: runs.Run, path=None, device="cpu"):
+        self.run, self.networks = run, {}
+        if run.trains:
+            self.networks, metadata = weights.load_run(path)
+            made, allowed = metadata.get("run"), {run.profile, "mini" if run.profile == "demo" else run.profile}
+            if made != run.name or metadata.get("profile") not in allowed:
+                raise ValueError(
+                    f"{path} is of run {made}, profile {metadata.get('profile')}, not of {run.name}, {run.profile}"
+                )
+            self.networks.to(_device(device))
+
+    def __call__(self, hr):
+        """hr uint8 (H, W[, 3]), sides multiples of the scale -> lr uint8, sr (uint8, or float32 in [0, 1])."""
+        if self.run.downscaler == "car":
+            lr = rescale.car_downscale(self.networks["resampler"], hr)
+        else:
+            lr = imresize(hr, 1 / self.run.scale)
+        if self.run.upscaler == "bicubic":
+            return lr, imresize(lr, self.run.scale)
+        return lr, rescale.restore(self.networks["upscaler"], lr)
+
+
+def _device(name):
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return name
+
+
+def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, crop=None, progress=False):
+    """Measure a run on an image set.
+
+    Every image is cropped at its top left to a multiple of the scale ("car-release": of 8, as the released code does);
+    grey images are measured in grey.
+
+    Args:
+        set_name:  a name of `carlib.data`.
+        protocols: of `carlib.metrics`.  limit: only the first images.  crop: only the middle crop x crop pixels.
+    Returns:
+        list of dicts with results.ROW_COLUMNS; PSNR in dB, SSIM in 0..1.
+    Raises:
+        ValueError: the set is missing; a protocol is unknown.
+    """
+    from tqdm import tqdm
+
+    images = tqdm(
+        data.load(set_name, limit=limit),
+        total=min(limit or np.inf, len(data.find(set_name))),
+        desc=f"{chain.run.name} on {set_name}",
+        unit="image",
+        disable=not progress,
+    )
+    return [row for name, image in images for row in _measure(chain, set_name, name, image, protocols, crop)]
+
+
+def _measure(chain, set_name, name, image, protocols, crop):
+    run, rows, restored = chain.run, [], {}
+    image = data.centre_crop(image, crop)
+    for protocol in protocols:
+        multiple = 8 if protocol == "car-release" else run.scale
+        hr = data.crop_to_multiple(image, multiple)
+        if hr.shape not in restored:
+            restored[hr.shape] = chain(hr)[1]
+        for metric in ("psnr", "ssim"):
+            value = getattr(metrics, metric)(hr, restored[hr.shape], run.scale, protocol=protocol)
+            rows.append(
+                {
+                    "run": run.name,
+                    "profile": run.profile,
+                    "downscaler": run.downscaler,
+                    "upscaler": run.upscaler,
+                    "scale": run.scale,
+                    "set": set_name,
+                    "image": name,
+                    "protocol": protocol,
+                    "metric": metric,
+                    "value": value,
+                }
+            )
+    return rows

@@ -1,0 +1,209 @@
+"""What notebooks, pipeline stages and commands call: weights made ready, runs measured, tables and figures made."""
+
+import ast
+import shutil
+from pathlib import Path
+
+from carlib import results, runs
+
+
+def prepare(
+    name, profile=None, params=(), *, folder=None, restart=False, renew=False, device="auto", progress=True
+) -> Path:
+    """The weights file of a run, made ready: trained, continued, or under profile "demo" the shipped one.
+
+    A run that starts from another's weights (warm_start) has that one trained to its end first.
+
+    Args:
+        name, profile: of params.yaml.  params: "name=value" strings.  folder: default results/<profile>/runs/<run>.
+        restart, renew, device, progress: as `train.train`.
+    Returns:
+        path of weights.safetensors; log.csv and curve.png lie beside it where it was trained.
+    Raises:
+        ValueError: a name or number is wrong, a set is missing, nothing is shipped for the run, or the profile trains
+            nothing and is asked to.
+    """
+    run = runs.get(name, profile, runs.parse_overrides(params))
+    folder = results.folder(run.profile, "runs", name) if folder is None else Path(folder)
+    if runs.profile(run.profile)["train"] is None:
+        if params or restart:
+            raise ValueError(f"profile {run.profile} trains nothing, it takes the shipped weights: use --profile mini")
+        return _take_shipped(run, folder)
+    from carlib import train
+
+    if run.warm_start and (renew or restart or not (folder / "last.ckpt").is_file()):
+        prepare(run.warm_start, run.profile, renew=renew, device=device, progress=progress)
+
+    def draw(log):
+        import pandas as pd
+
+        from carlib import figures
+
+        with results.atomic(folder / "curve.png") as temporary:
+            figures.training_curve(pd.DataFrame(log)).savefig(temporary, dpi=110, format="png")
+
+    options = {"restart": restart, "renew": renew, "device": device, "progress": progress}
+    return train.train(run, folder, on_validation=draw, **options)
+
+
+def _take_shipped(run, folder):
+    source = shipped(run)
+    with results.atomic(folder / "weights.safetensors") as temporary:
+        shutil.copyfile(source, temporary)
+    return folder / "weights.safetensors"
+
+
+def shipped(run) -> Path:
+    """The weights of a run that come with the project.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not run.trains:
+        raise ValueError(f"run {run.name} has no weights: bicubic down and up learns nothing")
+    path = results.root() / "data" / "weights" / f"{run.name}.safetensors"
+    if not path.is_file():
+        raise ValueError(f"no weights are shipped for {run.name}: train it with --profile mini or paper")
+    return path
+
+
+def ready(name, profile) -> Path | None:
+    """A run's weights: the shipped ones where the profile trains nothing, else what training made; None for bicubic.
+
+    Raises:
+        ValueError: they are not there (yet).
+    """
+    run = runs.get(name, profile)
+    if not run.trains:
+        return None
+    if runs.profile(run.profile)["train"] is None:
+        return shipped(run)
+    path = results.folder(run.profile, "runs", name, "weights.safetensors")
+    if not path.is_file():
+        raise ValueError(f"no weights at {path}: call `carlib train {name} --profile {run.profile}` first")
+    return path
+
+
+def measure(
+    name, profile=None, sets=None, *, protocols=("standard",), weights=None, device="auto", progress=True
+) -> list[dict]:
+    """Rows (results.ROW_COLUMNS) of a run on image sets; default the profile's sets that are present.
+
+    Raises:
+        ValueError: a name is unknown, the weights are missing or another run's, or a set is not there.
+    """
+    from carlib import evaluate
+
+    run = runs.get(name, profile)
+    chosen = runs.profile(run.profile)["evaluate"]
+    if weights is not None and not run.trains:
+        raise ValueError(f"run {name} has no weights: leave --weights out")
+    sets = present_sets(chosen["sets"]) if sets is None else sets
+    if not sets:
+        raise ValueError(f"none of the image sets {', '.join(chosen['sets'])} is here: see `carlib data list`")
+    chain = evaluate.Chain(run, ready(name, run.profile) if weights is None else weights, device=device)
+    options = {"protocols": protocols, "limit": chosen["images"], "crop": chosen["crop"], "progress": progress}
+    return [row for set_name in sets for row in evaluate.evaluate(chain, set_name, **options)]
+
+
+def present_sets(names) -> list[str]:
+    """Those of `names` that are on this machine, in order."""
+    from carlib import data
+
+    here = data.available()
+    return [name for name in names if name in here]
+
+
+def summary(rows):
+    """Means over images, one line per run, set, protocol and metric, with the number of images."""
+    import pandas as pd
+
+    keys = ["run", "profile", "set", "protocol", "metric"]
+    return pd.DataFrame(rows).groupby(keys, sort=False)["value"].agg(mean="mean", images="size").reset_index()
+
+
+def table1(profile, *, progress=True):
+    """Table 1's Bicubic and CAR columns: measure every run of them, write the rows and the table.
+
+    Returns:
+        the table (see tables.table1).
+    """
+    from carlib import tables
+
+    names = [f"{down}-{up}-x{scale}" for scale in (2, 4) for up in ("bicubic", "edsr") for down in ("bicubic", "car")]
+    rows = [row for name in names for row in measure(name, profile, progress=progress)]
+    results.save_rows(rows, results.folder(profile, "metrics", "table1.csv"))
+    table = tables.table1(rows)
+    results.save_table(
+        table,
+        results.folder(profile, "tables", "table1"),
+        title=f"Table 1: PSNR (dB) and SSIM of down- and upscaling, Bicubic and CAR columns, profile {profile}",
+        caption="ours: mean over the n images of the set, Y channel, a border of scale pixels left out, LR and SR "
+        "rounded to 8 bits. printed: the paper's value, made with its full-size networks; left out where a set is not "
+        "whole. difference: ours less printed. gain: ours over bicubic downscaling with the same upscaler. verdict: "
+        "params.yaml, tolerance.",
+        command=papermill_command("01_downscaling_for_sr", profile),
+    )
+    return table
+
+
+def gains(table):
+    """PSNR gain of CAR over bicubic downscaling in dB, ours and the paper's: one line per upscaler, scale and set."""
+    keys = ["upscaler", "scale", "set"]
+    psnr = table[table.metric == "psnr"]
+    printed = psnr.pivot(index=keys, columns="downscaler", values="printed")
+    ours = psnr[psnr.downscaler == "car"].set_index(keys)["gain"]
+    frame = ours.to_frame("gain").assign(paper=printed["car"] - printed["bicubic"])
+    return frame.sort_index().reset_index()
+
+
+def build_report(profile=None) -> Path:
+    """results/<profile>/report/index.html from the tables and figures that are there."""
+    from carlib import report
+
+    chosen = runs.profile(profile)
+    headline = f"{chosen['about'][0].upper()}{chosen['about'][1:]}."
+    if chosen["name"] != "paper":
+        headline += (
+            " The paper's networks have more than 100 times the parameters and GPU days of training: compare gains, "
+            "not values."
+        )
+    return report.build(results.folder(chosen["name"]), chosen["name"], headline=headline)
+
+
+def run_notebook(name, params=(), *, out=None, progress=True) -> Path:
+    """Execute notebooks/<name>.ipynb with papermill.
+
+    Args:
+        params: "name=value" strings for the parameters cell.  out: default results/<profile>/notebooks/<name>.ipynb.
+    Returns:
+        the executed copy.
+    Raises:
+        ValueError: no such notebook or parameter, or a cell failed (its error, in one line).
+    """
+    import papermill
+
+    name = name.removesuffix(".ipynb")
+    source = results.root() / "notebooks" / f"{name}.ipynb"
+    if not source.is_file():
+        there = ", ".join(sorted(path.stem for path in source.parent.glob("*.ipynb")))
+        raise ValueError(f"no notebook {name!r}: there are {there}")
+    values, known = runs.parse_overrides(params), papermill.inspect_notebook(str(source))
+    if unknown := [key for key in values if key not in known]:
+        raise ValueError(f"unknown parameter {', '.join(unknown)}: {name} takes {', '.join(known)}")
+    profile = values.get("profile", ast.literal_eval(known["profile"]["default"]))
+    out = results.folder(runs.profile(profile)["name"], "notebooks", f"{name}.ipynb") if out is None else Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    options = {"cwd": str(results.root()), "progress_bar": progress, "log_output": False}
+    try:
+        papermill.execute_notebook(str(source), str(out), parameters=values, **options)
+    except papermill.PapermillExecutionError as error:
+        told = " ".join(f"{error.ename}: {error.evalue}".split())
+        raise ValueError(f"{name}, cell {error.exec_count}: {told}") from None
+    return out
+
+
+def papermill_command(notebook, profile) -> str:
+    """What to type to make a notebook's results again."""
+    name = f"{notebook}.ipynb"
+    return f"papermill notebooks/{name} results/{profile}/notebooks/{name} --cwd . -p profile {profile}"

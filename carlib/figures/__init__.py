@@ -1,0 +1,22 @@
+"""The pictures of the paper and of this kit: data in, a matplotlib Figure out.
+
+Nothing here computes a metric, loads a model or touches a file; results.save_figure writes what these functions return.
+Figures are built with matplotlib's object-oriented API in one fixed style, whatever the caller's rcParams are.
+"""
+
+from carlib.figures.bars import bench
+from carlib.figures.comparisons import crops
+from carlib.figures.curves import training_curve
+from carlib.figures.tap_maps import kernels_offsets
+from carlib.figures.tap_places import effective_kernel
+from carlib.figures.wheel import colour_wheel, offset_colours
+
+__all__ = [
+    "bench",
+    "colour_wheel",
+    "crops",
+    "effective_kernel",
+    "kernels_offsets",
+    "offset_colours",
+    "training_curve",
+]

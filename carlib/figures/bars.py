@@ -1,0 +1,57 @@
+"""Times of ours and of rivals, as bars."""
+
+from matplotlib.figure import Figure
+
+from carlib.figures.style import BLUE, CAPTION, LABEL, TITLE, styled
+
+
+@styled
+def bench(rows, ours="carlib"):
+    """Times of ours and of rivals at the same job, as bars; one axes a case, each with its own linear scale from 0.
+
+    Args:
+        rows: list of dicts
+            name:    str; bars whose name begins with `ours` are highlighted.
+            case:    str, the job; cases come in the order they first appear.
+            seconds: float >= 0.
+            ratio:   seconds over ours (2.0: ours is twice as fast), or None.
+    Returns:
+        Figure with one axes a case, the fastest on top.
+    Raises:
+        ValueError: no rows.
+    """
+    if not rows:
+        raise ValueError("bench: no rows to draw")
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    groups = [sorted((r for r in rows if r["case"] == case), key=lambda r: r["seconds"]) for case in cases]
+    heights = [0.24 * len(group) + 0.2 for group in groups]
+    figure = Figure(figsize=(7, sum(heights) + 0.62 * len(groups)), layout="constrained")
+    grid = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, case, group in zip(grid, cases, groups, strict=True):
+        longest = max(row["seconds"] for row in group) or 1.0
+        unit, factor = next(((u, f) for u, f in (("s", 1), ("ms", 1e3)) if longest * f >= 1), ("µs", 1e6))
+        for place, row in enumerate(group):
+            mine = row["name"].startswith(ours)
+            value = row["seconds"] * factor
+            axes.barh(place, value, height=0.72, color=BLUE if mine else "#B8B8B8")
+            ratio = "" if row.get("ratio") in (None, 1) else f"   {row['ratio']:.3g}×"
+            axes.annotate(
+                f"{value:.3g} {unit}{ratio}",
+                (value, place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=CAPTION,
+                fontweight="bold" if mine else "normal",
+            )
+        axes.set_yticks(range(len(group)), [row["name"] for row in group])
+        for label, row in zip(axes.get_yticklabels(), group, strict=True):
+            label.set_fontweight("bold" if row["name"].startswith(ours) else "normal")
+        axes.invert_yaxis()
+        axes.set_xlim(0, longest * factor * 1.28)  # room for the numbers
+        axes.set_title(case, loc="left", fontsize=TITLE, fontweight="bold")
+        axes.tick_params(labelsize=LABEL, length=0)
+        axes.set_xticks([])  # every bar carries its number
+        axes.spines["bottom"].set_visible(False)
+    grid[-1].set_xlabel(f"time, shorter is better;  ×: time over that of {ours}", fontsize=CAPTION)
+    return figure

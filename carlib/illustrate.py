@@ -1,0 +1,152 @@
+"""The paper's pictures of images, kernels and offsets: networks run on one image, drawn by carlib.figures, written."""
+
+from carlib import experiments, results, runs
+from carlib.notebook import ParameterError
+
+
+def check_crop(image, scale, box):
+    """HR pixels of "set/name", cropped at its top left to a multiple of `scale`, once all arguments have been checked.
+
+    Args:
+        image: "set/name", such as "set14/barbara".  scale: a scale with declared runs.
+        box:   [top, left, height, width] in HR pixels, multiples of `scale`, inside the image.
+    Returns:
+        uint8 (H, W[, 3]).
+    Raises:
+        ParameterError (a ValueError): one of them does not fit.
+    """
+    from carlib import data
+
+    scales = sorted({declared["scale"] for declared in runs.read_params()["runs"].values()})
+    if scale not in scales:
+        raise ParameterError(f"scale={scale!r} has no runs in params.yaml: use one of {', '.join(map(str, scales))}")
+    set_name, _, name = image.partition("/")
+    try:
+        found = {path.stem: path for path in data.find(set_name)}
+    except ValueError as error:
+        raise ParameterError(f"image={image!r}: {error}") from None
+    if name not in found:
+        raise ParameterError(f"no image {name!r} in {set_name}: there are {', '.join(found)}")
+    hr = data.crop_to_multiple(data.read_image(found[name]), scale)
+    whole = all(isinstance(number, int) and number >= 0 and number % scale == 0 for number in box)
+    if len(box) != 4 or not whole or 0 in box[2:]:
+        raise ParameterError(f"box={box!r} is not [top, left, height, width] in multiples of scale={scale}")
+    top, left, height, width = box
+    if top + height > hr.shape[0] or left + width > hr.shape[1]:
+        raise ParameterError(f"box={box!r} reaches beyond {image}, which is {hr.shape[0]} high and {hr.shape[1]} wide")
+    return hr
+
+
+def figure3(profile, image, scale, box):
+    """Fig. 3: HR, LR and SR crops of one image for bicubic and CAR downscaling.
+
+    Arguments as `check_crop`.
+    Returns:
+        matplotlib Figure; written as figures/fig3_x<scale>.
+    """
+    from carlib import evaluate, figures, metrics
+    from carlib.data import to_colour
+
+    hr, panels = check_crop(image, scale, box), []
+    for label, name in {
+        "bicubic + bicubic": f"bicubic-bicubic-x{scale}",
+        "bicubic + EDSR": f"bicubic-edsr-x{scale}",
+        "CAR + EDSR": f"car-edsr-x{scale}",
+    }.items():
+        run = runs.get(name, profile)
+        lr, sr = evaluate.Chain(run, experiments.ready(name, profile))(hr)
+        values = [getattr(metrics, metric)(hr, sr, scale) for metric in ("psnr", "ssim")]
+        if run.upscaler != "bicubic":
+            panels.append((f"{label.split()[0]} LR", f"{lr.shape[1]}×{lr.shape[0]} px", to_colour(lr)))
+        panels.append((label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(_to_8_bits(sr))))
+    figure = figures.crops([{"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": panels}])
+    results.save_figure(
+        figure,
+        results.folder(profile, "figures", f"fig3_x{scale}"),
+        title=f"Fig. 3: {image} downscaled by {scale} and restored, profile {profile}",
+        alt=f"Crops of {image}: the original, and for bicubic and CAR downscaling by {scale} the small image and what "
+        "is restored from it",
+        caption="PSNR and SSIM are those of the whole image (Y channel). LR crops are enlarged without interpolation.",
+        command=experiments.papermill_command("01_downscaling_for_sr", profile),
+    )
+    return figure
+
+
+def figure4(profile, image, scale, box):
+    """Fig. 4: bicubic's kernel, and CAR's kernels and offsets with and without the offset loss, on one crop.
+
+    Arguments and result as `figure3`; written as figures/fig4.
+    """
+    from carlib import figures
+    from carlib.data import to_colour
+
+    top, left, height, width = box
+    hr = to_colour(check_crop(image, scale, box))[top : top + height, left : left + width]
+    maps = tap_maps(profile, image, scale, box)
+    examples = [("bicubic", bicubic_taps(scale, (height // scale, width // scale)), None, None)]
+    examples += [(title, *arrays) for title, arrays in zip(("CAR", "CAR, no offset loss"), maps.values(), strict=True)]
+    figure = figures.kernels_offsets(hr, examples, scale)
+    results.save_figure(
+        figure,
+        results.folder(profile, "figures", "fig4"),
+        title=f"Fig. 4: kernels and offsets for {image}, x{scale}, profile {profile}",
+        alt="Maps of the weights and offsets of the nine central taps, for bicubic, for CAR, and for CAR trained "
+        "without the offset loss",
+        caption="Each map shows one tap over the LR grid. Colour of an offset: direction by hue, length by saturation, "
+        "see the wheel; its radius is in HR pixels. Bicubic's taps are those whose 2x2 means come closest to MATLAB's.",
+        command=experiments.papermill_command("06_kernels_offsets", profile),
+    )
+    return figure
+
+
+def offset_lengths(profile, image, scale, box):
+    """Mean and largest length of CAR's offsets on a crop, with and without the offset loss, in HR pixels.
+
+    Arguments as `check_crop`. The mean is over LR pixels and taps, taps weighted by the magnitude of their weight.
+    Returns:
+        DataFrame: run, mean, largest.
+    """
+    import numpy as np
+    import pandas as pd
+
+    lines = []
+    for name, (kernel, offset_v, offset_h) in tap_maps(profile, image, scale, box).items():
+        length = np.hypot(offset_v, offset_h)
+        lines.append({"run": name, "mean": np.average(length, weights=abs(kernel)), "largest": length.max()})
+    return pd.DataFrame(lines)
+
+
+def tap_maps(profile, image, scale, box) -> dict:
+    """Run -> its kernel, offset_v, offset_h, NumPy arrays (K*K, height/scale, width/scale), cut from the whole image's.
+
+    For CAR with and without the offset loss; arguments as `check_crop`.
+    """
+    import torch
+
+    from carlib import rescale, weights
+
+    hr = check_crop(image, scale, box)
+    top, left, height, width = (number // scale for number in box)
+    maps = {}
+    for name in (f"car-edsr-x{scale}", f"car-edsr-x{scale}-free"):
+        networks, _ = weights.load_run(experiments.ready(name, profile))
+        with torch.inference_mode():
+            predicted = networks["resampler"](rescale.to_tensor(hr))
+        maps[name] = [tensor[0, :, top : top + height, left : left + width].numpy() for tensor in predicted]
+    return maps
+
+
+def bicubic_taps(scale, shape):
+    """Bicubic as a constant kernel map (K*K, h, w), K = 3*scale + 1: what "signed" weighting starts from."""
+    import numpy as np
+
+    from carlib.models import ResamplerNet
+
+    prior = ResamplerNet(scale, weighting="signed", width=4, blocks=0).prior.numpy()
+    return np.broadcast_to(prior[:, None, None], (len(prior), *shape))
+
+
+def _to_8_bits(image):
+    import numpy as np
+
+    return image if image.dtype == np.uint8 else np.rint(image * 255).astype(np.uint8)

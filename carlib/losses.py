@@ -1,0 +1,108 @@
+"""The training objective (CAR, Eq. 8-11), one function per term."""
+
+import math
+
+import torch
+
+
+def l1(sr, hr):
+    """Eq. 8: mean absolute error over pixels and channels; sr, hr of one shape, range [0, 1]."""
+    return (sr - hr).abs().mean()
+
+
+def l2(sr, hr):
+    """Mean squared error, the "L2" rows of Table 4."""
+    return (sr - hr).square().mean()
+
+
+RESTORATION = {"l1": l1, "l2": l2}
+
+
+def offset_distance(offset_v, offset_h, scale, reading="weighted", eta=1.0):
+    """Eq. 9, averaged over batch and LR pixels: how far taps have moved, in LR pixels, weighted by their distance.
+
+    Args:
+        offset_v, offset_h: (N, K*K, h, w), HR pixels.
+        scale:   HR pixels in an LR pixel, the unit of Eq. 9.
+        reading: "weighted": sum of w * |offset|; the printed constant eta, which has no gradient, is left out.
+                 "printed":  sum of eta + w * |offset|, with the constant and the printed, off-centre w.
+                 "regulated": sum of (eta + w) * |offset|, what the wording "distance weight regulator" suggests.
+        eta:     1 in the paper.
+    Returns:
+        scalar; w(i, j) is the tap's distance from the kernel's centre over that of (K/2, K/2).
+    Raises:
+        ValueError: the reading is unknown.
+    """
+    if reading not in ("weighted", "printed", "regulated"):
+        raise ValueError(f'reading={reading!r} of Eq. 9 is unknown: use "weighted", "printed" or "regulated"')
+    length = _safe_hypot(offset_v, offset_h) / scale
+    weight = _distance_weight(offset_v, centred=reading != "printed").view(1, -1, 1, 1)
+    if reading == "weighted":
+        each = weight * length
+    elif reading == "printed":
+        each = eta + weight * length
+    else:
+        each = (eta + weight) * length
+    return each.sum(1).mean()
+
+
+def partial_tv(kernel, offset_v, offset_h, scale, reading="batch"):
+    """Eq. 10: vertical offsets may not vary along rows nor horizontal ones along columns, weighted by the kernel.
+
+    Args:
+        kernel, offset_v, offset_h: (N, K*K, h, w); offsets in HR pixels, measured in LR pixels here.
+        reading: "batch": the sum over LR pixels, as printed, averaged over the batch only.
+                 "mean":  also averaged over LR pixels, so that it does not grow with the patch.
+    Returns:
+        scalar; the kernel is taken at the first pixel of each pair, by magnitude (weights may be negative).
+    Raises:
+        ValueError: the reading is unknown.
+    """
+    if reading not in ("batch", "mean"):
+        raise ValueError(f'reading={reading!r} of Eq. 10 is unknown: use "batch" or "mean"')
+    weight = kernel.abs()
+    along_rows = offset_v.diff(dim=3).abs() * weight[..., :, :-1]
+    along_columns = offset_h.diff(dim=2).abs() * weight[..., :-1, :]
+    total = (along_rows.sum() + along_columns.sum()) / (scale * len(kernel))
+    return total / math.prod(kernel.shape[2:]) if reading == "mean" else total
+
+
+def objective(sr, hr, kernel, offset_v, offset_h, scale, *, loss="l1", lambda_offset, gamma_tv, readings=None):
+    """Eq. 11: the restoration loss + lambda * Eq. 9 + gamma * Eq. 10, and each term by name.
+
+    Args:
+        loss:          "l1" or "l2".
+        lambda_offset: lambda, >= 0.  gamma_tv: gamma, >= 0. A term of weight 0 is not computed.
+        readings:      {"offset": reading of Eq. 9, "tv": reading of Eq. 10}; default "weighted", "batch".
+    Returns:
+        total (scalar), {"restoration": ..., "offset": ..., "tv": ...} (detached scalars).
+    Raises:
+        ValueError: the loss or a reading is unknown.
+    """
+    if loss not in RESTORATION:
+        raise ValueError(f"loss={loss!r} is unknown: use one of {', '.join(RESTORATION)}")
+    readings = {"offset": "weighted", "tv": "batch", **(readings or {})}
+    total = RESTORATION[loss](sr, hr)
+    terms = {"restoration": total.detach()}
+    if lambda_offset:
+        term = offset_distance(offset_v, offset_h, scale, readings["offset"])
+        total, terms["offset"] = total + lambda_offset * term, term.detach()
+    if gamma_tv:
+        term = partial_tv(kernel, offset_v, offset_h, scale, readings["tv"])
+        total, terms["tv"] = total + gamma_tv * term, term.detach()
+    return total, terms
+
+
+def _distance_weight(like, centred):
+    """(K*K,) w(i, j) of Eq. 9. Printed, i - m/2 runs from i = 0 and is half a tap off centre."""
+    size = round(like.shape[1] ** 0.5)
+    centre = (size - 1) / 2 if centred else size / 2
+    place = torch.arange(size, device=like.device, dtype=like.dtype) - centre
+    return (torch.hypot(place[:, None], place[None, :]) / math.hypot(size / 2, size / 2)).flatten()
+
+
+def _safe_hypot(a, b):
+    """hypot with gradient 0, not NaN, at the origin, where offsets start."""
+    square = a * a + b * b
+    at_rest = square == 0
+    return torch.where(at_rest, 0, torch.where(at_rest, 1, square).sqrt())

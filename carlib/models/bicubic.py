@@ -1,0 +1,52 @@
+"""MATLAB's bicubic enlargement as a fixed, differentiable upscaler (Table 1, "Upscaling: Bicubic")."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from carlib.ops.imresize import contributions
+
+
+class Bicubic(nn.Module):
+    """`carlib.imresize(lr, scale)` for tensors, without rounding; it has no parameters.
+
+    The same scale*scale phases of taps serve every pixel, so it is one convolution followed by a pixel shuffle; the
+    border is continued symmetrically (the edge pixel repeated), as imresize does.
+    """
+
+    def __init__(self, scale):
+        super().__init__()
+        if scale != int(scale) or scale < 1:
+            raise ValueError(f"scale={scale!r} is not a whole number >= 1")
+        self.scale = int(scale)
+        phases, self.reach = _phases(self.scale)
+        filters = torch.einsum("ay,bx->abyx", phases, phases).flatten(0, 1)[:, None]
+        self.register_buffer("filters", filters.float(), persistent=False)  # (scale^2, 1, taps, taps)
+
+    def forward(self, lr):
+        """lr (N, C, h, w) -> sr (N, C, h*scale, w*scale), neither clamped nor rounded."""
+        if lr.ndim != 4 or 0 in lr.shape:
+            raise ValueError(f"lr is {tuple(lr.shape)}, expected (N, C, h, w)")
+        n, c = lr.shape[:2]
+        rows, columns = (_symmetric(self.reach, length, lr.device) for length in lr.shape[-2:])
+        padded = lr.index_select(2, rows).index_select(3, columns).flatten(0, 1)[:, None]
+        with torch.autocast(lr.device.type, enabled=False):
+            phases = nn.functional.conv2d(padded.float(), self.filters)
+        return nn.functional.pixel_shuffle(phases, self.scale).unflatten(0, (n, c)).squeeze(2)
+
+
+def _phases(scale):
+    """Filter taps of each output phase, (scale, 2*reach + 1), and their reach in LR pixels."""
+    length = 16  # long enough for one interior LR pixel whose taps do not meet the border
+    weights, indices = contributions(length, length * scale, scale)
+    dense = np.zeros((length * scale, length))
+    np.add.at(dense, (np.arange(len(dense))[:, None], indices), weights)
+    middle, reach = length // 2, 2
+    own = dense[middle * scale : (middle + 1) * scale]
+    assert np.count_nonzero(own) == np.count_nonzero(own[:, middle - reach : middle + reach + 1])
+    return torch.from_numpy(own[:, middle - reach : middle + reach + 1]), reach
+
+
+def _symmetric(reach, n, device):
+    position = torch.arange(-reach, n + reach, device=device) % (2 * n)
+    return torch.minimum(position, 2 * n - 1 - position)

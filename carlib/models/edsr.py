@@ -1,0 +1,66 @@
+"""EDSR (Lim et al., CVPRW 2017), the upscaler that CAR is trained with."""
+
+import math
+
+from torch import nn
+
+from carlib.models.layers import MeanShift
+
+
+class EDSR(nn.Module):
+    """Enhanced deep residual network for super-resolution, single scale, without batch normalisation.
+
+    The state dict has the keys of EDSR-PyTorch (head.0, body.i.body.{0,2}, body.B, tail.0.{0[,2]}, tail.1). That code
+    runs at range 255: `carlib.weights.load` divides the biases of its checkpoints by 255, which for a network of
+    convolutions and ReLU is the same function at range 1.
+
+    Args:
+        scale:     1, 3 or a power of 2.
+        blocks:    residual blocks; 32 in CAR and in EDSR's largest model, 16 in its baseline.
+        channels:  features; 256, and 64 in the baseline.
+        res_scale: factor on each residual branch; 0.1, and 1 in the baseline.
+    """
+
+    def __init__(self, scale, blocks=32, channels=256, res_scale=0.1):
+        super().__init__()
+        self.sub_mean, self.add_mean = MeanShift(-1), MeanShift(+1)
+        self.head = nn.Sequential(_conv(3, channels))
+        self.body = nn.Sequential(
+            *(ResidualBlock(channels, res_scale) for _ in range(blocks)), _conv(channels, channels)
+        )
+        self.tail = nn.Sequential(_upsampler(scale, channels), _conv(channels, 3))
+
+    def forward(self, lr):
+        """lr (N, 3, h, w), RGB in [0, 1] -> sr (N, 3, h*scale, w*scale), not clamped."""
+        if lr.ndim != 4 or lr.shape[1] != 3:
+            raise ValueError(f"lr is {tuple(lr.shape)}, expected (N, 3, h, w)")
+        features = self.head(self.sub_mean(lr))
+        features = features + self.body(features)
+        return self.add_mean(self.tail(features).float())
+
+
+class ResidualBlock(nn.Module):
+    """x + res_scale * conv(relu(conv(x)))."""
+
+    def __init__(self, channels, res_scale):
+        super().__init__()
+        self.body = nn.Sequential(_conv(channels, channels), nn.ReLU(), _conv(channels, channels))
+        self.res_scale = res_scale
+
+    def forward(self, x):
+        return x + self.res_scale * self.body(x)
+
+
+def _conv(n_in, n_out):
+    return nn.Conv2d(n_in, n_out, kernel_size=3, padding=1)
+
+
+def _upsampler(scale, channels):
+    """Sub-pixel convolutions: one for a factor 3, one per factor 2 otherwise."""
+    if scale == 3:
+        steps = [3]
+    elif scale >= 1 and math.log2(scale).is_integer():
+        steps = [2] * int(math.log2(scale))
+    else:
+        raise ValueError(f"EDSR has no scale {scale!r}: use 1, 3 or a power of 2")
+    return nn.Sequential(*(layer for r in steps for layer in (_conv(channels, r * r * channels), nn.PixelShuffle(r))))

@@ -1,0 +1,20 @@
+"""What several networks share: the frozen shift by the mean colour of DIV2K."""
+
+import torch
+from torch import nn
+
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB in [0, 1], the value every EDSR descendant uses
+
+
+class MeanShift(nn.Conv2d):
+    """x + sign * mean, as the frozen 1x1 convolution that public checkpoints hold (keys weight, bias)."""
+
+    def __init__(self, sign: int):
+        super().__init__(3, 3, kernel_size=1)
+        self.weight.data = torch.eye(3).view(3, 3, 1, 1)
+        self.bias.data = sign * torch.tensor(DIV2K_MEAN)
+        self.requires_grad_(False)
+
+    def forward(self, x):
+        # An addition, in the precision of the image: autocast would round a 1x1 convolution of it to bfloat16.
+        return x + self.bias.to(x.dtype).view(1, 3, 1, 1)

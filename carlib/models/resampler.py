@@ -1,0 +1,202 @@
+"""ResamplerNet: predicts a kernel and an offset per tap for every LR pixel (CAR, section 3.1 and Fig. 1).
+
+The released network and the printed one differ (REPLICATION.md lists how); this is the released one, with the kernel
+size, the weighting and the width as options. Its state dict has the keys of the released kgn.pth.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from carlib.models.layers import MeanShift
+from carlib.ops.imresize import contributions
+from carlib.ops.resample import reflect_indices, resample
+
+WEIGHTINGS = ("clamp", "softmax", "signed")
+
+
+class ResamplerNet(nn.Module):
+    """hr -> kernel, offset_v, offset_h.
+
+    Args:
+        scale:       1, 2, 4 or 8.
+        kernel_size: taps along each axis; None = 3*scale + 1 (released), 3*scale = printed.
+        weighting:   how raw outputs become weights that sum to 1:
+                     "clamp":   clamp(raw, 1e-6, 1) / sum, the released rule; non-negative, no gradient where clamped.
+                     "softmax": softmax(raw + log prior), prior a Gaussian of sigma 0.35*scale; positive everywhere.
+                     "signed":  bicubic's weights + a zero-mean residual, bound * tanh(raw / bound) less its mean; may
+                                be negative, as bicubic's own are. Starts as bicubic.
+        width:       features of trunks and heads; 256 as released. The encoder has 1/4, 1/2 and 1/2 of it.
+        blocks:      residual blocks at quarter resolution; 5.
+        taps:        geometry of even kernels, see `carlib.resample`.
+        border:      beyond the reflected pad, see `carlib.resample`; "release" for exact parity with the release.
+        offsets:     False fixes all offsets to 0 (Table 3, "w/o offset") and omits their branch.
+        bound:       largest residual of "signed", in units of a weight.
+    """
+
+    def __init__(
+        self,
+        scale,
+        kernel_size=None,
+        weighting="clamp",
+        width=256,
+        blocks=5,
+        taps="symmetric",
+        border="replicate",
+        offsets=True,
+        bound=0.25,
+    ):
+        super().__init__()
+        if scale not in (1, 2, 4, 8):
+            raise ValueError(f"ResamplerNet has no scale {scale!r}: use 1, 2, 4 or 8")
+        if weighting not in WEIGHTINGS:
+            raise ValueError(f"weighting={weighting!r} is unknown: use one of {', '.join(WEIGHTINGS)}")
+        if width < 4 or width % 4:
+            raise ValueError(f"width={width!r} is not a positive multiple of 4")
+        self.scale, self.weighting, self.taps, self.border, self.bound = scale, weighting, taps, border, bound
+        self.kernel_size = 3 * scale + 1 if kernel_size is None else kernel_size
+        if self.kernel_size < 1 or self.kernel_size != int(self.kernel_size):
+            raise ValueError(f"kernel_size={kernel_size!r} is not a whole number >= 1")
+        self.with_offsets = offsets
+        quarter, half, count = width // 4, width // 2, self.kernel_size**2
+
+        self.sub_mean = MeanShift(-1)
+        self.ds_1 = nn.Sequential(nn.ReflectionPad2d(2), nn.Conv2d(3, quarter, 5), nn.LeakyReLU(0.2))
+        self.ds_2 = _halving(quarter, half)
+        self.ds_4 = _halving(half, half)
+        self.res_4 = nn.Sequential(*(ResidualBlock(half) for _ in range(blocks)))
+        self.ds_8 = _halving(half, width)
+        self.kernels_trunk = _trunk(width, 8 // scale)
+        self.kernels_weight = _head(width, count)
+        if offsets:
+            self.offsets_trunk = _trunk(width, 8 // scale)
+            self.offsets_h_generation = nn.Sequential(*_head(width, count), nn.Tanh())
+            self.offsets_v_generation = nn.Sequential(*_head(width, count), nn.Tanh())
+        self.register_buffer("prior", self._prior(), persistent=False)
+        if weighting != "clamp":
+            self._start_at_rest()
+
+    def forward(self, hr):
+        """hr (N, 3, H, W), RGB in [0, 1], H and W multiples of scale -> three of (N, K*K, H/scale, W/scale).
+
+        Sides that are not multiples of 8 are continued by reflection inside; the surplus LR pixels are cut off.
+        The kernel sums to 1; offsets are HR pixels in (-scale, scale): tanh times one LR pixel.
+        Raises:
+            ValueError: H or W is not a multiple of scale, or hr is not (N, 3, H, W).
+        """
+        if hr.ndim != 4 or hr.shape[1] != 3 or 0 in hr.shape:
+            raise ValueError(f"hr is {tuple(hr.shape)}, expected (N, 3, H, W)")
+        height, width = hr.shape[-2:]
+        if height % self.scale or width % self.scale:
+            raise ValueError(f"hr is {height}x{width}, not a multiple of scale={self.scale}: crop or pad it first")
+        h, w = height // self.scale, width // self.scale
+        features = self.ds_1(self.sub_mean(_to_multiple_of_8(hr)))
+        features = self.ds_4(self.ds_2(features))
+        features = self.ds_8(features + self.res_4(features))
+
+        raw = self.kernels_weight(self.kernels_trunk(features))[:, :, :h, :w].float()
+        kernel = self._weights(raw)
+        if not self.with_offsets:
+            return kernel, torch.zeros_like(kernel), torch.zeros_like(kernel)
+        features = self.offsets_trunk(features)
+        offset_v = self.offsets_v_generation(features)[:, :, :h, :w].float() * self.scale
+        offset_h = self.offsets_h_generation(features)[:, :, :h, :w].float() * self.scale
+        return kernel, offset_v, offset_h
+
+    def downscale(self, hr, impl="auto"):
+        """lr (N, 3, H/scale, W/scale) resampled with the predicted kernels, and the (kernel, offset_v, offset_h)."""
+        predicted = self(hr)
+        options = {"scale": self.scale, "impl": impl, "taps": self.taps, "border": self.border}
+        return resample(hr.float(), *predicted, **options), predicted
+
+    def _weights(self, raw):
+        if self.weighting == "clamp":
+            positive = raw.clamp(1e-6, 1)
+            return positive / positive.sum(1, keepdim=True).clamp_min(1e-6)
+        prior = self.prior.view(1, -1, 1, 1)
+        if self.weighting == "softmax":
+            return (raw + prior.log()).softmax(1)
+        residual = self.bound * torch.tanh(raw / self.bound)
+        return prior + residual - residual.mean(1, keepdim=True)
+
+    def _prior(self):
+        """(K*K,) weights that an untrained network starts from: bicubic's ("signed") or a Gaussian's; they sum to 1."""
+        size = self.kernel_size
+        shift = (size - 1) / 2 if self.taps == "symmetric" else size / 2
+        distance = torch.arange(size, dtype=torch.float64) - shift
+        if self.weighting == "signed":
+            line = _bicubic_line(self.scale, distance)
+        else:
+            line = torch.exp(-0.5 * (distance / (0.35 * self.scale)) ** 2)
+        line = line / line.sum()
+        return torch.outer(line, line).flatten().float()
+
+    def _start_at_rest(self):
+        """Zero the last layer of each head: the first kernels are the prior's, the first offsets 0."""
+        heads = [self.kernels_weight[4]]
+        if self.with_offsets:
+            heads += [self.offsets_h_generation[4], self.offsets_v_generation[4]]
+        for layer in heads:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(leaky_relu(conv(x))), reflection padded."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.transform = nn.Sequential(*_conv3(channels, channels), nn.LeakyReLU(0.2), *_conv3(channels, channels))
+
+    def forward(self, x):
+        return x + self.transform(x)
+
+
+def _conv3(n_in, n_out):
+    return nn.ReflectionPad2d(1), nn.Conv2d(n_in, n_out, 3)
+
+
+def _halving(n_in, n_out):
+    """Half the resolution: pixel unshuffle and a 1x1 convolution, no activation."""
+    return nn.Sequential(OrderedDict(downsample=nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * n_in, n_out, 1))))
+
+
+def _trunk(width, enlarge):
+    """Three convolutions at 1/8 of the resolution, a sub-pixel enlargement to the LR grid, one more convolution."""
+    upsample = nn.Sequential(nn.Conv2d(width, width * enlarge**2, 1), nn.PixelShuffle(enlarge))
+    before = [layer for _ in range(3) for layer in (*_conv3(width, width), nn.ReLU())]
+    return nn.Sequential(*before, nn.Sequential(OrderedDict(upsample=upsample)), *_conv3(width, width), nn.ReLU())
+
+
+def _head(width, count):
+    return nn.Sequential(*_conv3(width, width), nn.ReLU(), *_conv3(width, count))
+
+
+def _to_multiple_of_8(hr):
+    """At least 16x16, because the widest reflection padding at 1/8 of the resolution needs two pixels."""
+    lengths = [max(16, -(-n // 8) * 8) for n in hr.shape[-2:]]
+    for axis, (n, length) in enumerate(zip(hr.shape[-2:], lengths, strict=True), start=2):
+        if length != n:
+            hr = hr.index_select(axis, reflect_indices(0, length - 1, n, hr.device))
+    return hr
+
+
+def _bicubic_line(scale, distance):
+    """MATLAB's antialiased bicubic weights, sampled where the taps lie.
+
+    An odd kernel's taps lie half-way between pixels at even scales, each a 2x2 mean: then the weights are the even
+    solution whose means come closest to bicubic's pixel weights.
+    """
+    weights, indices = contributions(16 * scale, 16, 1 / scale)
+    dense = torch.zeros(16 * scale, dtype=torch.float64)
+    dense[torch.from_numpy(indices[8])] += torch.from_numpy(weights[8])
+    centre = 8.5 * scale - 0.5
+    position = centre + distance  # of each tap, HR pixels
+    before = position.floor().long()
+    fraction = position - before
+    matrix = torch.zeros(len(dense), len(distance), dtype=torch.float64)
+    columns = torch.arange(len(distance))
+    matrix[before, columns] += 1 - fraction
+    matrix[before + 1, columns] += fraction
+    return torch.linalg.lstsq(matrix, dense[:, None], driver="gelsd").solution[:, 0]

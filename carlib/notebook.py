@@ -1,0 +1,49 @@
+"""Checks for a notebook's parameters, which papermill injects without looking at them."""
+
+import ast
+
+from carlib import runs
+
+
+class ParameterError(ValueError):
+    """A parameter is wrong; shown in a notebook as one line, without a traceback."""
+
+    def _render_traceback_(self):
+        return [f"ParameterError: {self}"]
+
+
+def parameters(namespace, **expected):
+    """Check the parameters of a notebook against their types, and refuse injected names it does not have.
+
+    Args:
+        namespace: the notebook's globals().
+        expected:  name=type for every name of the parameters cell; a type may be a union such as int | None.
+    Returns:
+        dict of the parameters, to be shown.
+    Raises:
+        ParameterError: an unknown name was injected, one is missing, a type is wrong ("1e-4" arrives as text), or
+            `profile` is not a profile.
+    """
+    unknown = [name for name in _injected(namespace) if name not in expected]
+    if unknown:
+        raise ParameterError(f"unknown parameter {', '.join(unknown)}: this notebook takes {', '.join(expected)}")
+    if missing := [name for name in expected if name not in namespace]:
+        raise ParameterError(f"parameter {', '.join(missing)} is not set: run the parameters cell first")
+    values = {name: namespace[name] for name in expected}
+    try:
+        for name, value in values.items():
+            runs.check_type(name, value, expected[name])
+        if "profile" in values:
+            runs.profile(values["profile"])
+    except ValueError as error:
+        raise ParameterError(str(error)) from None
+    return values
+
+
+def _injected(namespace):
+    """Names assigned by the last cell that papermill wrote, which begins with "# Parameters"."""
+    cells = [cell for cell in namespace.get("In", []) if cell.lstrip().startswith("# Parameters")]
+    if not cells:
+        return []
+    targets = [node.targets for node in ast.parse(cells[-1]).body if isinstance(node, ast.Assign)]
+    return [target.id for group in targets for target in group if isinstance(target, ast.Name)]

@@ -1,0 +1,1 @@
+"""The operators: resampling, quantisation, resizing. They know nothing else of carlib."""

@@ -1,0 +1,226 @@
+"""The content adaptive resampling operator (CAR, TIP 2020, Eq. 1-6): one kernel and one set of offsets per LR pixel.
+
+    v = (i + 1/2) * scale - 1/2,  u = (j + 1/2) * scale - 1/2                                              (Eq. 1)
+    lr[i, j] = sum over taps (a, b) of  kernel[a*K + b, i, j]
+               * hr(v + a - c + offset_v[a*K + b, i, j],  u + b - c + offset_h[a*K + b, i, j])             (Eq. 2)
+    hr(y, x) between pixels is bilinear                                                                    (Eq. 3)
+
+The half tap c is (K - 1)/2 with taps="symmetric" (for odd K the released code's floor(K/2)), K/2 with taps="paper" (as
+printed, which is off centre by half a pixel). Outside the image hr is continued by reflection (without repeating the
+edge pixel) for `pad` pixels, by default floor(K/2); positions beyond that take the value at the pad's rim. With
+border="release" they do so as the released code does: the fraction is taken before the position is clamped, so beyond
+the top and left rim two pixels are mixed. The paper prints the row and column weights of Eq. 3 and 6 swapped; here the
+vertical fraction weighs rows.
+
+Three ways to compute the same thing: "reference" is the formula, a tap at a time, under autograd; "torch" is the same
+code over a row of taps with the intermediate results recomputed in the backward pass, for any device; "numba"
+(ops/resample_numba.py) is compiled for the CPU. tests/test_resample.py holds each against the one before.
+"""
+
+import numbers
+from dataclasses import dataclass
+
+import torch
+
+IMPLEMENTATIONS = ("auto", "reference", "torch", "numba", "cuda")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where taps lie: everything of Eq. 1-3 that is not a tensor."""
+
+    scale: int
+    size: int  # K, taps along each axis
+    pad: int  # width of the reflected border, HR pixels
+    centre: float  # c, the half tap
+    release_border: bool
+
+
+def resample(hr, kernel, offset_v, offset_h, *, scale, impl="auto", pad=None, taps="symmetric", border="replicate"):
+    """Downscale `hr` by `scale` with one kernel and one set of offsets per LR pixel (Eq. 1-3).
+
+    Args:
+        hr:       (N, C, H, W) float; any range, usually [0, 1].
+        kernel:   (N, K*K, H/scale, W/scale) tap weights, row-major over the K x K taps; used as given, not normalised.
+        offset_v: same shape; vertical (downward) shift of each tap in HR pixels.
+        offset_h: same shape; horizontal (rightward) shift of each tap in HR pixels.
+        scale:    integer >= 1.
+        impl:     "auto" (numba on a CPU, torch elsewhere), "reference", "torch", "numba" or "cuda".
+        pad:      width of the reflected border in HR pixels, default floor(K/2); may exceed the image.
+        taps:     "symmetric" (centred for every K; the released code for odd K) or "paper" (i - K/2, as printed).
+        border:   beyond the pad: "replicate", or "release" for the released code's rule (see the module).
+    Returns:
+        lr, (N, C, H/scale, W/scale), the dtype of hr; not clamped, not quantised. Differentiable in all four tensors.
+    Raises:
+        ValueError: a shape, dtype, device or option does not fit, or `impl` cannot run here.
+    """
+    for name, tensor in {"hr": hr, "kernel": kernel, "offset_v": offset_v, "offset_h": offset_h}.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(f"{name} is a {type(tensor).__name__}, not a torch.Tensor: convert it first")
+    if not _is_whole(scale) or scale < 1:
+        raise ValueError(f"scale={scale!r} is not a whole number >= 1")
+    scale = int(scale)
+    size = _check(hr, kernel, offset_v, offset_h, scale)
+    if taps not in ("symmetric", "paper"):
+        raise ValueError(f'taps={taps!r} is unknown: use "symmetric" or "paper"')
+    if border not in ("replicate", "release"):
+        raise ValueError(f'border={border!r} is unknown: use "replicate" or "release"')
+    if pad is not None and (not _is_whole(pad) or pad < 0):
+        raise ValueError(f"pad={pad!r} is not a whole number of pixels >= 0")
+    geometry = Geometry(
+        scale=scale,
+        size=size,
+        pad=size // 2 if pad is None else int(pad),
+        centre=(size - 1) / 2 if taps == "symmetric" else size / 2,
+        release_border=border == "release",
+    )
+    return _implementation(impl, hr)(hr, kernel, offset_v, offset_h, geometry)
+
+
+def _is_whole(number) -> bool:
+    """Whether it is an integer or a float without fraction; a bool, nan, an infinity or a tensor is not."""
+    if isinstance(number, numbers.Integral):
+        return not isinstance(number, bool)
+    return isinstance(number, float) and number.is_integer()
+
+
+def _check(hr, kernel, offset_v, offset_h, scale) -> int:
+    """K, once every shape fits."""
+    if hr.ndim != 4 or kernel.ndim != 4:
+        raise ValueError(
+            f"hr {tuple(hr.shape)} and kernel {tuple(kernel.shape)} must be (N, C, H, W) and (N, K*K, H/scale, W/scale)"
+        )
+    n, _, height, width = hr.shape
+    if height % scale or width % scale or 0 in hr.shape:
+        raise ValueError(f"hr is {height}x{width}, not a positive multiple of scale={scale}: crop or pad it first")
+    size = round(kernel.shape[1] ** 0.5)
+    if size * size != kernel.shape[1] or size == 0:
+        raise ValueError(f"kernel has {kernel.shape[1]} channels, not K*K for a whole K")
+    expected = (n, size * size, height // scale, width // scale)
+    for name, tensor in {"kernel": kernel, "offset_v": offset_v, "offset_h": offset_h}.items():
+        if tuple(tensor.shape) != expected:
+            raise ValueError(
+                f"{name} is {tuple(tensor.shape)}, expected {expected} for hr {tuple(hr.shape)}, scale={scale}"
+            )
+        if tensor.device != hr.device:
+            raise ValueError(f"{name} is on {tensor.device}, hr on {hr.device}: move them to one device")
+    for name, tensor in {"hr": hr, "kernel": kernel, "offset_v": offset_v, "offset_h": offset_h}.items():
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} is {tensor.dtype}, not floating point: convert it (images to [0, 1]) first")
+    return size
+
+
+def _implementation(impl, hr):
+    if impl == "auto":
+        impl = "numba" if hr.device.type == "cpu" else "torch"
+    if impl == "reference":
+        return _reference
+    if impl == "torch":
+        return _torch
+    if impl == "numba":
+        if hr.device.type != "cpu":
+            raise ValueError(f'impl="numba" runs on the CPU, hr is on {hr.device}: use impl="torch" or "auto"')
+        from carlib.ops.resample_numba import resample_numba
+
+        return resample_numba
+    if impl == "cuda":
+        raise ValueError('impl="cuda" is not in this version: use impl="torch", which runs on CUDA tensors')
+    raise ValueError(f"impl={impl!r} is unknown: use one of {', '.join(IMPLEMENTATIONS)}")
+
+
+def reflect_indices(first: int, last: int, n: int, device=None) -> torch.Tensor:
+    """Source index in 0..n-1 of every position first..last, by reflection without repeating the edge, of any width."""
+    period = max(2 * (n - 1), 1)
+    position = torch.arange(first, last + 1, device=device) % period
+    return torch.minimum(position, period - position) if n > 1 else torch.zeros_like(position)
+
+
+def _reference(hr, kernel, offset_v, offset_h, geometry):
+    """Eq. 2 as printed, one tap after the other, differentiated by autograd."""
+    return _sum_of_taps(hr, kernel, offset_v, offset_h, geometry, together=1)
+
+
+def _sum_of_taps(hr, kernel, offset_v, offset_h, geometry, together):
+    """Eq. 2, `together` taps at a time."""
+    padded = _reflect_pad(hr, geometry.pad)
+    lr = 0
+    for first in range(0, geometry.size**2, together):
+        taps = slice(first, first + together)
+        lr = lr + _some_taps(padded, kernel[:, taps], offset_v[:, taps], offset_h[:, taps], first, geometry)
+    return lr.to(hr.dtype)
+
+
+def _reflect_pad(hr, pad):
+    rows, columns = (reflect_indices(-pad, n - 1 + pad, n, hr.device) for n in hr.shape[-2:])
+    return hr.index_select(2, rows).index_select(3, columns)
+
+
+def _some_taps(padded, kernel, offset_v, offset_h, first, geometry):
+    """(N, C, h, w): the part of Eq. 2's sum due to the T taps from number `first` on; the last three (N, T, h, w)."""
+    tap = torch.arange(first, first + kernel.shape[1], device=kernel.device)
+    work = torch.promote_types(kernel.dtype, torch.float32)
+
+    def positions(n, place):  # (T, n): Eq. 1 and the tap's place in the kernel, in HR pixels
+        centre = (torch.arange(n, device=kernel.device, dtype=work) + 0.5) * geometry.scale - 0.5
+        return centre + (place.to(work) - geometry.centre)[:, None]
+
+    v = positions(kernel.shape[2], tap // geometry.size)[None, :, :, None] + offset_v
+    u = positions(kernel.shape[3], tap % geometry.size)[None, :, None, :] + offset_h
+    return (kernel[:, None] * _bilinear(padded, v, u, geometry)).sum(2)
+
+
+def _bilinear(padded, v, u, geometry):
+    """Eq. 3 at rows v and columns u, each (N, T, h, w), in HR pixels: (N, C, T, h, w)."""
+    top, bottom, fraction_v = _neighbours(v, padded.shape[2], geometry)
+    left, right, fraction_h = _neighbours(u, padded.shape[3], geometry)
+
+    def pixels(row, column):
+        flat = (row * padded.shape[3] + column).flatten(1)[:, None].expand(-1, padded.shape[1], -1)
+        return padded.flatten(2).gather(2, flat).unflatten(2, v.shape[1:])
+
+    fraction_v, fraction_h = fraction_v[:, None], fraction_h[:, None]
+    upper = (1 - fraction_h) * pixels(top, left) + fraction_h * pixels(top, right)
+    lower = (1 - fraction_h) * pixels(bottom, left) + fraction_h * pixels(bottom, right)
+    return (1 - fraction_v) * upper + fraction_v * lower
+
+
+def _neighbours(position, padded_length, geometry):
+    """The two padded indices beside each position and the fraction between them."""
+    position = position + geometry.pad
+    if not geometry.release_border:
+        position = position.clamp(0, padded_length - 1)
+    floor = position.detach().floor()
+    before = floor.long().clamp(0, padded_length - 1)
+    return before, (before + 1).clamp(max=padded_length - 1), position - floor
+
+
+def _torch(hr, kernel, offset_v, offset_h, geometry):
+    return _RowByRow.apply(hr, kernel, offset_v, offset_h, geometry)
+
+
+class _RowByRow(torch.autograd.Function):
+    """The formula, a row of K taps at a time; nothing of it is kept for the backward pass, which computes it again."""
+
+    @staticmethod
+    def forward(ctx, hr, kernel, offset_v, offset_h, geometry):
+        ctx.save_for_backward(hr, kernel, offset_v, offset_h)
+        ctx.geometry = geometry
+        return _sum_of_taps(hr, kernel, offset_v, offset_h, geometry, together=geometry.size)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_lr):
+        (hr, *per_tap), geometry = ctx.saved_tensors, ctx.geometry
+        needed = ctx.needs_input_grad[:4]
+        gradients = [torch.zeros_like(t) if need else None for t, need in zip(ctx.saved_tensors, needed, strict=True)]
+        for first in range(0, geometry.size**2, geometry.size):
+            taps = slice(first, first + geometry.size)
+            inputs = [hr.detach(), *(t.detach()[:, taps] for t in per_tap)]
+            targets = [g if g is None or i == 0 else g[:, taps] for i, g in enumerate(gradients)]
+            with torch.enable_grad():
+                wanted = [t.requires_grad_() for t, need in zip(inputs, needed, strict=True) if need]
+                lr = _some_taps(_reflect_pad(inputs[0], geometry.pad), *inputs[1:], first, geometry)
+            parts = torch.autograd.grad(lr, wanted, grad_lr.to(lr.dtype))
+            for target, part in zip([t for t in targets if t is not None], parts, strict=True):
+                target += part
+        return (*gradients, None)

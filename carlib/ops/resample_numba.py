@@ -1,0 +1,311 @@
+"""The resampling operator compiled for the CPU: parallel over LR rows, nothing larger than its inputs and gradients.
+
+The image is first laid out as (N, groups, rows, columns, 4 channels), reflected border included and one pixel wider at
+the far rims, so that the right and lower neighbours of a position exist and a pixel is one vector load. Then, for each
+row of LR pixels and each tap, one pass computes positions (`_locate`, shared by all kernels), one reads pixels.
+Every result is written by one thread in a fixed order: the same bits on every run, whatever the number of threads,
+except that grad_hr is summed image by image.
+"""
+
+import math
+
+import numba
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic
+
+from carlib.ops.resample import reflect_indices
+
+LANES = 4
+# Contraction into fused multiply-adds and reordering of sums of four; not `nnan`: a NaN must stay one.
+_FAST = {"contract", "reassoc", "nsz"}
+_FLAGS = tuple(sorted(_FAST))
+
+
+def resample_numba(hr, kernel, offset_v, offset_h, geometry):
+    """`carlib.resample` on CPU tensors; the arguments have been checked there."""
+    return _Resample.apply(hr, kernel, offset_v, offset_h, geometry)
+
+
+class _Resample(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hr, kernel, offset_v, offset_h, geometry):
+        ctx.save_for_backward(hr, kernel, offset_v, offset_h)
+        ctx.geometry = geometry
+        dtype = _working_dtype(hr, kernel)
+        _use_torch_threads()
+        with torch.no_grad():
+            n, c, height, width = hr.shape
+            lr = torch.empty((n, c, height // geometry.scale, width // geometry.scale), dtype=dtype)
+            padded = _lay_out(_array(hr, dtype), geometry)
+            taps = [_array(t, dtype) for t in (kernel, offset_v, offset_h)]
+            _forward(padded, *taps, *_numbers(geometry), lr.numpy())
+        return lr.to(hr.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_lr):
+        hr, kernel, offset_v, offset_h = ctx.saved_tensors
+        geometry, needed = ctx.geometry, ctx.needs_input_grad
+        dtype = _working_dtype(hr, kernel)
+        _use_torch_threads()
+        taps = [_array(t, dtype) for t in (kernel, offset_v, offset_h)]
+        upstream = _array(grad_lr, dtype)
+        gradients = [None] * 4
+        if any(needed[1:4]):
+            padded = _lay_out(_array(hr, dtype), geometry)
+            written = [torch.empty(kernel.shape, dtype=dtype) for _ in range(3)]
+            _backward_taps(padded, *taps, *_numbers(geometry), upstream, *(t.numpy() for t in written))
+            gradients[1:] = [
+                g.to(t.dtype) if need else None
+                for g, t, need in zip(written, (kernel, offset_v, offset_h), needed[1:4], strict=True)
+            ]
+        if needed[0]:
+            rows, columns = _sources(hr.shape, geometry)
+            grad_hr = torch.zeros(hr.shape, dtype=dtype)
+            _backward_image(*taps, *_numbers(geometry), upstream, rows, columns, grad_hr.numpy())
+            gradients[0] = grad_hr.to(hr.dtype)
+        return (*gradients, None)
+
+
+def _working_dtype(hr, kernel):
+    return torch.float64 if torch.float64 in (hr.dtype, kernel.dtype) else torch.float32
+
+
+def _array(tensor, dtype):
+    return tensor.detach().to(dtype).contiguous().numpy()
+
+
+def _use_torch_threads():
+    """torch.set_num_threads governs this operator too."""
+    threads = torch.get_num_threads()
+    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
+    if torch.get_num_threads() != threads:  # numba's first launch sets OpenMP's number, which is torch's as well
+        torch.set_num_threads(threads)
+
+
+def _numbers(geometry):
+    return geometry.scale, geometry.size, geometry.pad, geometry.centre, geometry.release_border
+
+
+def _sources(shape, geometry):
+    """HR row and column behind each padded row and column; the last one twice, so that a right neighbour exists."""
+    ranges = [reflect_indices(-geometry.pad, n - 1 + geometry.pad, n).numpy() for n in shape[-2:]]
+    return [np.append(r, r[-1]) for r in ranges]
+
+
+def _lay_out(hr, geometry):
+    rows, columns = _sources(hr.shape, geometry)
+    groups = math.ceil(hr.shape[1] / LANES)
+    padded = np.empty((hr.shape[0], groups, len(rows), len(columns), LANES), hr.dtype)
+    _copy_padded(hr, rows, columns, padded)
+    return padded
+
+
+# numba has no vector type and leaves four-lane code scalar; these two write the vector instructions themselves.
+def _lanes(context, builder, array_type, array, index):
+    """Pointer to the LANES numbers of pixel `index` in a C-contiguous (pixels, LANES) array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    number = context.get_value_type(array_type.dtype)
+    first = builder.gep(data, [builder.mul(index, ir.Constant(index.type, LANES))])
+    return builder.bitcast(first, ir.VectorType(number, LANES).as_pointer()), array_type.dtype.bitwidth // 8
+
+
+def _corners(context, builder, array_type, array, at, below):
+    """The four pixels of a bilinear sample as vectors: at, its right neighbour, and the two a row further down."""
+    right = ir.Constant(at.type, 1)
+    for index in (at, builder.add(at, right), builder.add(at, below), builder.add(builder.add(at, below), right)):
+        pointer, align = _lanes(context, builder, array_type, array, index)
+        yield builder.load(pointer, align=align)
+
+
+def _splat(builder, scalar):
+    vector = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
+    for lane in range(LANES):
+        vector = builder.insert_element(vector, scalar, ir.Constant(ir.IntType(32), lane))
+    return vector
+
+
+@intrinsic
+def _add_blend(typing, total, j, image, at, below, w0, w1, w2, w3):
+    """total[j] += w0 image[at] + w1 image[at + 1] + w2 image[at + below] + w3 image[at + below + 1]; indices int64."""
+
+    def codegen(context, builder, signature, args):
+        pointer, align = _lanes(context, builder, signature.args[0], args[0], args[1])
+        total = builder.load(pointer, align=align)
+        corners = _corners(context, builder, signature.args[2], *args[2:5])
+        for corner, weight in zip(corners, args[5:], strict=True):
+            total = builder.fadd(total, builder.fmul(corner, _splat(builder, weight), flags=_FLAGS), flags=_FLAGS)
+        builder.store(total, pointer, align=align)
+        return context.get_dummy_value()
+
+    return types.void(total, types.int64, image, types.int64, types.int64, *[image.dtype] * 4), codegen
+
+
+@intrinsic
+def _project(typing, upstream, j, image, at, below):
+    """The products of upstream[j] with the four pixels image[at], [at + 1], [at + below], [at + below + 1]."""
+
+    def codegen(context, builder, signature, args):
+        pointer, align = _lanes(context, builder, signature.args[0], args[0], args[1])
+        upstream = builder.load(pointer, align=align)
+        products = []
+        for corner in _corners(context, builder, signature.args[2], *args[2:5]):
+            product = builder.fmul(corner, upstream, flags=_FLAGS)
+            lanes = [builder.extract_element(product, ir.Constant(ir.IntType(32), lane)) for lane in range(LANES)]
+            pairs = [builder.fadd(lanes[0], lanes[2], flags=_FLAGS), builder.fadd(lanes[1], lanes[3], flags=_FLAGS)]
+            products.append(builder.fadd(*pairs, flags=_FLAGS))
+        return context.make_tuple(builder, signature.return_type, products)
+
+    return types.UniTuple(image.dtype, 4)(upstream, types.int64, image, types.int64, types.int64), codegen
+
+
+@njit(parallel=True, cache=True)
+def _copy_padded(hr, rows, columns, padded):
+    groups, height = padded.shape[1], padded.shape[2]
+    for job in prange(hr.shape[0] * groups * height):
+        n, group, row = job // (groups * height), job // height % groups, job % height
+        target = padded[n, group, row]
+        for lane in range(LANES):
+            c = group * LANES + lane
+            if c < hr.shape[1]:
+                source = hr[n, c, rows[row]]
+                for column in range(target.shape[0]):
+                    target[column, lane] = source[columns[column]]
+            else:
+                target[:, lane] = 0
+
+
+@njit(cache=True, inline="always")
+def _clamp(position, zero, last):
+    """`position` within 0..last; what is not a number becomes 0, so that an index made of it is always valid."""
+    position = position if position >= zero else zero
+    return position if position <= last else last
+
+
+@njit(cache=True, inline="always", fastmath=_FAST)
+def _locate(base, step, shift, zero, last, release_border):
+    """Padded index before position base + step + shift (padded pixels), the fraction beyond it, and whether it moves.
+
+    A position outside 0..last is clamped: it does not move with its offset. Under the released rule only the index is.
+    """
+    position = base + step + shift
+    clamped = _clamp(position, zero, last)
+    index = np.int32(clamped)
+    beyond = (position - np.floor(position)) if release_border else (clamped - np.float32(index))
+    return index, beyond + position * zero, release_border or clamped == position  # not finite: not a number
+
+
+@njit(parallel=True, cache=True, fastmath=_FAST)
+def _forward(padded, kernel, offset_v, offset_h, scale, size, pad, centre, release_border, lr):
+    """Eq. 2: one row of LR pixels a job."""
+    channels, h, w = lr.shape[1:]
+    groups, height, width = padded.shape[1:4]
+    real = padded.dtype.type
+    zero, last_v, last_h = real(0), real(height - 2), real(width - 2)
+    for job in prange(lr.shape[0] * h):
+        n, i = job // h, job % h
+        sums = np.zeros((groups, w, LANES), padded.dtype)
+        start = np.empty(w, np.int32)
+        weight = np.empty((4, w), padded.dtype)
+        w0, w1, w2, w3 = weight[0], weight[1], weight[2], weight[3]
+        for tap in range(size * size):
+            base_v = real((i + 0.5) * scale - 0.5 + (tap // size) - centre + pad)
+            base_h = real(0.5 * scale - 0.5 + (tap % size) - centre + pad)
+            taps, shift_v, shift_h = kernel[n, tap, i], offset_v[n, tap, i], offset_h[n, tap, i]
+            for j in range(w):
+                y, fraction_v, _ = _locate(base_v, zero, shift_v[j], zero, last_v, release_border)
+                x, fraction_h, _ = _locate(base_h, real(np.int32(j * scale)), shift_h[j], zero, last_h, release_border)
+                start[j] = y * np.int32(width) + x
+                lower = taps[j] * fraction_v
+                upper = taps[j] - lower
+                w0[j] = upper - upper * fraction_h
+                w1[j] = upper * fraction_h
+                w2[j] = lower - lower * fraction_h
+                w3[j] = lower * fraction_h
+            for group in range(groups):
+                image = padded[n, group].reshape((height * width, LANES))
+                for j in range(w):
+                    _add_blend(sums[group], j, image, start[j], width, w0[j], w1[j], w2[j], w3[j])
+        for c in range(channels):
+            for j in range(w):
+                lr[n, c, i, j] = sums[c // LANES, j, c % LANES]
+
+
+@njit(parallel=True, cache=True, fastmath=_FAST)
+def _backward_taps(
+    padded, kernel, offset_v, offset_h, scale, size, pad, centre, release_border, grad_lr, grad_kernel, grad_v, grad_h
+):
+    """Eq. 4-6, summed over channels: each corner is projected on the upstream gradient, then they are interpolated."""
+    channels, h, w = grad_lr.shape[1:]
+    groups, height, width = padded.shape[1:4]
+    real = padded.dtype.type
+    zero, last_v, last_h = real(0), real(height - 2), real(width - 2)
+    for job in prange(grad_lr.shape[0] * h):
+        n, i = job // h, job % h
+        upstream = np.zeros((groups, w, LANES), padded.dtype)
+        for c in range(channels):
+            for j in range(w):
+                upstream[c // LANES, j, c % LANES] = grad_lr[n, c, i, j]
+        start = np.empty(w, np.int32)
+        corner = np.empty((4, w), padded.dtype)
+        q0, q1, q2, q3 = corner[0], corner[1], corner[2], corner[3]
+        for tap in range(size * size):
+            base_v = real((i + 0.5) * scale - 0.5 + (tap // size) - centre + pad)
+            base_h = real(0.5 * scale - 0.5 + (tap % size) - centre + pad)
+            taps, shift_v, shift_h = kernel[n, tap, i], offset_v[n, tap, i], offset_h[n, tap, i]
+            for j in range(w):
+                y, _, _ = _locate(base_v, zero, shift_v[j], zero, last_v, release_border)
+                x, _, _ = _locate(base_h, real(np.int32(j * scale)), shift_h[j], zero, last_h, release_border)
+                start[j] = y * np.int32(width) + x
+            corner[:] = 0
+            for group in range(groups):
+                image = padded[n, group].reshape((height * width, LANES))
+                for j in range(w):
+                    p0, p1, p2, p3 = _project(upstream[group], j, image, start[j], width)
+                    q0[j] += p0
+                    q1[j] += p1
+                    q2[j] += p2
+                    q3[j] += p3
+            to_kernel, to_v, to_h = grad_kernel[n, tap, i], grad_v[n, tap, i], grad_h[n, tap, i]
+            for j in range(w):
+                _, fraction_v, moves_v = _locate(base_v, zero, shift_v[j], zero, last_v, release_border)
+                _, fraction_h, moves_h = _locate(
+                    base_h, real(np.int32(j * scale)), shift_h[j], zero, last_h, release_border
+                )
+                step_upper, step_lower = q1[j] - q0[j], q3[j] - q2[j]
+                upper, lower = q0[j] + fraction_h * step_upper, q2[j] + fraction_h * step_lower
+                to_kernel[j] = upper + fraction_v * (lower - upper)
+                to_v[j] = taps[j] * (lower - upper) if moves_v else zero
+                to_h[j] = taps[j] * (step_upper + fraction_v * (step_lower - step_upper)) if moves_h else zero
+
+
+@njit(parallel=True, cache=True, fastmath=_FAST)
+def _backward_image(
+    kernel, offset_v, offset_h, scale, size, pad, centre, release_border, grad_lr, rows, columns, grad_hr
+):
+    """The transpose of Eq. 2-3 with respect to hr: each job scatters into one channel of one image."""
+    channels, h, w = grad_lr.shape[1:]
+    real = grad_hr.dtype.type
+    zero, last_v, last_h = real(0), real(len(rows) - 2), real(len(columns) - 2)
+    for job in prange(grad_lr.shape[0] * channels):
+        n, c = job // channels, job % channels
+        target = grad_hr[n, c]
+        for tap in range(size * size):
+            base_h = real(0.5 * scale - 0.5 + (tap % size) - centre + pad)
+            for i in range(h):
+                base_v = real((i + 0.5) * scale - 0.5 + (tap // size) - centre + pad)
+                for j in range(w):
+                    y, fraction_v, _ = _locate(base_v, zero, offset_v[n, tap, i, j], zero, last_v, release_border)
+                    x, fraction_h, _ = _locate(
+                        base_h, real(j * scale), offset_h[n, tap, i, j], zero, last_h, release_border
+                    )
+                    whole = kernel[n, tap, i, j] * grad_lr[n, c, i, j]
+                    lower = whole * fraction_v
+                    upper = whole - lower
+                    target[rows[y], columns[x]] += upper - upper * fraction_h
+                    target[rows[y], columns[x + 1]] += upper * fraction_h
+                    target[rows[y + 1], columns[x]] += lower - lower * fraction_h
+                    target[rows[y + 1], columns[x + 1]] += lower * fraction_h

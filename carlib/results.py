@@ -1,0 +1,132 @@
+"""The only room that knows the layout of results/: one folder a profile, every artefact written atomically.
+
+results/<profile>/metrics/*.csv      long-form rows, see ROW_COLUMNS
+results/<profile>/tables/*.csv|md    the paper's tables, ours beside the printed value
+results/<profile>/figures/*.png      pictures; tables and pictures have a .json sidecar (title, alt, caption, command)
+results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
+results/<profile>/report/index.html  the page
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+ROW_COLUMNS = ["run", "profile", "downscaler", "upscaler", "scale", "set", "image", "protocol", "metric", "value"]
+
+
+def root() -> Path:
+    """The project's folder: CARLIB_HOME, else the nearest parent of the working folder that holds params.yaml.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if home := os.environ.get("CARLIB_HOME"):
+        return Path(home)
+    for folder in [Path.cwd(), *Path.cwd().parents]:
+        if (folder / "params.yaml").is_file() and (folder / "carlib").is_dir():
+            return folder
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "params.yaml").is_file():
+        return checkout
+    raise ValueError("no params.yaml in this folder or above it: run inside a clone of the project, or set CARLIB_HOME")
+
+
+def folder(profile: str, *parts: str) -> Path:
+    """results/<profile>/<parts>, not created."""
+    return root().joinpath("results", profile, *parts)
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """Yield a temporary path beside `path`; rename it to `path` on success, delete it on failure.
+
+    Raises:
+        ValueError: the folder cannot be written to, or the disk is full (the file that was there stays as it was).
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(descriptor)
+        temporary = Path(name)
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path, text: str) -> Path:
+    """Write `text` atomically, as UTF-8."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_bytes(path, content) -> Path:
+    """Write bytes (or a buffer) atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+    return Path(path)
+
+
+def save_rows(rows, path) -> Path:
+    """Write long-form metric rows (an iterable of dicts with ROW_COLUMNS) as CSV."""
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows), columns=ROW_COLUMNS)
+    return write_text(path, frame.to_csv(index=False, float_format="%.6f"))
+
+
+def read_rows(path):
+    """The long-form rows of one CSV, as a DataFrame."""
+    import pandas as pd
+
+    return pd.read_csv(path)
+
+
+def save_table(frame, path, *, title: str, caption: str, command: str) -> Path:
+    """Write a DataFrame as <path>.csv and <path>.md, with a sidecar <path>.json. `path` has no suffix."""
+    path = Path(path)
+    write_text(path.with_suffix(".csv"), frame.to_csv(index=False, float_format="%.4f"))
+    write_text(path.with_suffix(".md"), f"**{title}**\n\n{_markdown(frame)}\n\n{caption}\n\nMade by `{command}`.\n")
+    _sidecar(path, kind="table", title=title, caption=caption, command=command)
+    return path.with_suffix(".csv")
+
+
+def save_figure(figure, path, *, title: str, alt: str, caption: str, command: str, dpi: int = 150) -> Path:
+    """Write a matplotlib figure as <path>.png with a sidecar <path>.json. `path` has no suffix."""
+    path = Path(path)
+    with atomic(path.with_suffix(".png")) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
+    _sidecar(path, kind="figure", title=title, alt=alt, caption=caption, command=command)
+    return path.with_suffix(".png")
+
+
+def _sidecar(path: Path, **fields):
+    write_text(path.with_suffix(".json"), json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
+
+
+def _markdown(frame) -> str:
+    def cell(value):
+        if isinstance(value, float):
+            return "-" if value != value else f"{value:.4f}".rstrip("0").rstrip(".")
+        return str(value)
+
+    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join(lines)

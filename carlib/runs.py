@@ -1,0 +1,226 @@
+"""The declared runs: params.yaml read, merged and checked into one flat `Run` that training and evaluation take."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+
+from carlib import results
+
+PROFILES = ("smoke", "demo", "mini", "paper")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that decides a run's weights. Defaults and their sources are in params.yaml."""
+
+    name: str
+    profile: str
+    downscaler: str  # "car" (trained) or "bicubic" (MATLAB's, uint8)
+    upscaler: str  # "edsr" (trained) or "bicubic" (fixed)
+    scale: int
+    size: dict  # network name -> "mini" | "base" | "paper"
+    loss: str = "l1"
+    lambda_offset: float = 0.001
+    offset_reading: str = "weighted"
+    gamma_tv: float = 0.005
+    tv_reading: str = "batch"
+    alpha: float = 1.0
+    weighting: str = "clamp"
+    taps: str = "symmetric"
+    border: str = "replicate"
+    kernel_size: int | None = None
+    offsets: bool = True
+    bound: float = 0.25
+    seed: int = 0
+    warm_start: str | None = None
+    steps: int = 0
+    batch: int = 16
+    patch: dict = field(default_factory=lambda: {2: 96, 4: 192})  # scale -> HR pixels
+    lr: float = 1e-4
+    schedule: str = "constant"  # "constant", "one-cycle", "plateau"
+    plateau_patience: int = 10  # validations without gain before the rate is halved
+    adam_eps: float = 1e-6  # the paper's
+    clip: float = 0.0  # largest gradient norm; 0 = none
+    precision: str = "32-true"  # "auto": bfloat16 autocast where the machine has it; "bf16-mixed", "64-true"
+    train_sets: list = field(default_factory=list)
+    validation_set: str = "demo"
+    validation_images: int | None = None
+    validation_crop: int | None = None  # centre crop, HR pixels
+    validate_every: int = 500
+
+    def networks(self) -> dict:
+        """Role -> arguments of `carlib.models.create`."""
+        made = {"upscaler": {"name": self.upscaler, "scale": self.scale, "size": self.size.get(self.upscaler, "mini")}}
+        if self.downscaler == "car":
+            options = ("kernel_size", "weighting", "taps", "border", "offsets", "bound")
+            made["resampler"] = {
+                "name": "resampler",
+                "scale": self.scale,
+                "size": self.size["resampler"],
+                **{option: getattr(self, option) for option in options},
+            }
+        return made
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is learned (bicubic down and up is not)."""
+        return self.downscaler == "car" or self.upscaler != "bicubic"
+
+
+def read_params() -> dict:
+    """params.yaml as a dict.
+
+    Raises:
+        ValueError: the file is not valid YAML, or lacks a section.
+    """
+    import yaml
+
+    path = results.root() / "params.yaml"
+    try:
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"params.yaml is not valid YAML: {str(error).splitlines()[0]}") from error
+    needed = ("profile", "defaults", "profiles", "runs")
+    if not isinstance(params, dict) or (missing := [key for key in needed if key not in params]):
+        raise ValueError(f"{path} lacks {', '.join(missing) if isinstance(params, dict) else 'everything'}")
+    return params
+
+
+def profile(name: str | None = None) -> dict:
+    """One profile of params.yaml, with its "name"; None takes the file's own `profile`."""
+    params = read_params()
+    name = params["profile"] if name is None else name
+    _known("profile", name, params["profiles"])
+    return {"name": name, **params["profiles"][name]}
+
+
+def names() -> list[str]:
+    """The declared runs."""
+    return list(read_params()["runs"])
+
+
+def get(name: str, profile_name: str | None = None, overrides: dict | None = None) -> Run:
+    """The run `name` under a profile: defaults < the profile's training numbers < the run's own < overrides.
+
+    Raises:
+        ValueError: the run, the profile or a parameter is unknown, or a value has the wrong type or is out of range.
+    """
+    params = read_params()
+    _known("run", name, params["runs"])
+    chosen = profile(profile_name)
+    # A profile without training numbers shows what mini's weights, which are shipped, were trained with.
+    trained = chosen if chosen["train"] else {"name": "mini", **params["profiles"]["mini"]}
+    declared = dict(params["runs"][name])
+    for other in PROFILES:  # numbers a run wants under one profile only
+        own = declared.pop(other, {})
+        declared.update(own if other == trained["name"] else {})
+    if fixed := {"name", "profile", "size"} & set(overrides or {}):
+        raise ValueError(
+            f"parameter {min(fixed)!r} cannot be overridden: declare another run or profile in params.yaml"
+        )
+    nothing = {} if chosen["train"] else {"steps": 0}
+    merged = {
+        **params["defaults"],
+        "size": chosen["size"],
+        **trained["train"],
+        **declared,
+        **nothing,
+        **(overrides or {}),
+    }
+    return make(name=name, profile=chosen["name"], **merged)
+
+
+def make(**values) -> Run:
+    """A checked Run from plain values.
+
+    Raises:
+        ValueError: a name is unknown, a type is wrong, or a number is out of range.
+    """
+    hints = typing.get_type_hints(Run)
+    for name, value in values.items():
+        _known("parameter", name, hints)
+        check_type(name, value, hints[name])
+    run = Run(**{k: float(v) if hints[k] is float else v for k, v in values.items()})
+    for name in ("batch", "validate_every", "scale", "lr", "adam_eps", "bound"):
+        if not getattr(run, name) > 0:
+            raise ValueError(f"{name}={getattr(run, name)!r} must be above 0")
+    for name in ("steps", "lambda_offset", "gamma_tv", "alpha", "clip", "seed"):
+        if not 0 <= getattr(run, name) < float("inf"):
+            raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
+    _among("downscaler", run.downscaler, ("car", "bicubic"))
+    _among("loss", run.loss, ("l1", "l2"))
+    _among("offset_reading", run.offset_reading, ("weighted", "printed", "regulated"))
+    _among("tv_reading", run.tv_reading, ("batch", "mean"))
+    _among("weighting", run.weighting, ("clamp", "softmax", "signed"))
+    _among("taps", run.taps, ("symmetric", "paper"))
+    _among("border", run.border, ("replicate", "release"))
+    _among("schedule", run.schedule, ("constant", "one-cycle", "plateau"))
+    _among("precision", run.precision, ("auto", "32-true", "bf16-mixed", "64-true"))
+    if run.trains and run.steps:
+        patch = run.patch.get(run.scale)
+        if isinstance(patch, bool) or not isinstance(patch, int) or patch <= 0 or patch % run.scale:
+            raise ValueError(f"patch={run.patch!r} holds no multiple of scale={run.scale} under the key {run.scale}")
+    return run
+
+
+def check_type(name, value, expected):
+    """Refuse `value` unless it has the type `expected` (a class or a union of classes)."""
+    allowed = typing.get_args(expected) if isinstance(expected, types.UnionType) else (expected,)
+    if float in allowed:
+        allowed = (*allowed, int)
+    if isinstance(value, allowed) and not (isinstance(value, bool) and bool not in allowed):
+        return
+    wanted = " or ".join("null" if t is type(None) else t.__name__ for t in allowed)
+    hint = ""
+    if isinstance(value, str) and float in allowed and _is_number(value):
+        hint = f": YAML reads {value} as text, write {float(value):.1e}"
+    raise ValueError(f"{name}={value!r} is {type(value).__name__}, not {wanted}{hint}")
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _known(kind, name, known):
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"{kind} {name!r} is unknown: {meant}known are {', '.join(known)}")
+
+
+def _among(name, value, allowed):
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is unknown: use one of {', '.join(allowed)}")
+
+
+def parse_overrides(pairs) -> dict:
+    """["lr=1.0e-4", "seed=3"] -> {"lr": 1e-4, "seed": 3}; values are YAML.
+
+    Raises:
+        ValueError: a pair has no "=", or its value is not YAML.
+    """
+    import yaml
+
+    overrides = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise ValueError(f"-p {pair!r} is not name=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"-p {pair!r} is not valid YAML: {str(error).splitlines()[0]}") from error
+        # On the command line 1e-4 can only mean the number.
+        overrides[name] = float(value) if isinstance(value, str) and _is_number(value) else value
+    return overrides
+
+
+def as_dict(run: Run) -> dict:
+    """The run as plain JSON-able values."""
+    return dataclasses.asdict(run)

@@ -1,0 +1,82 @@
+"""The paper's tables: rows in, DataFrames out, ours beside the printed value. Nothing is measured here."""
+
+from carlib import results, runs
+
+SETS = ("set5", "set14", "bsd100", "urban100", "div2k")
+
+
+def printed(number: int):
+    """The paper's Table `number` (1-5) in long form, with its errata flagged."""
+    import pandas as pd
+
+    return pd.read_csv(results.root() / "data" / "paper" / f"table{number}.csv", keep_default_na=False)
+
+
+def table1(rows):
+    """Table 1 in long form: one line per upscaler, downscaler, scale, set and metric.
+
+    Args:
+        rows: long-form rows (results.ROW_COLUMNS) of runs with downscaler bicubic or car; protocol "standard" counts.
+    Returns:
+        DataFrame: upscaler, downscaler, scale, set, metric, ours, printed (NaN where the paper has none or used another
+        protocol, or the set is not whole), difference, gain (over bicubic downscaling), verdict, n, run, profile.
+    """
+    import pandas as pd
+
+    keys = ["upscaler", "downscaler", "scale", "set", "metric"]
+    frame = pd.DataFrame(rows)
+    frame = frame[frame.protocol == "standard"]
+    grouped = frame.groupby([*keys, "run", "profile"], sort=False)["value"]
+    table = grouped.agg(ours="mean", n="size").reset_index()
+    paper = printed(1)
+    paper = paper[paper.flag == ""].rename(columns={"value": "printed"})
+    table = table.merge(paper[[*keys, "printed"]].astype({"printed": float, "scale": int}), on=keys, how="left")
+    table.loc[table.n != table.set.map(_size_of), "printed"] = float("nan")
+    table["difference"] = table.ours - table.printed
+    reference = table[table.downscaler == "bicubic"].set_index(["upscaler", "scale", "set", "metric"])["ours"]
+    looked_up = [
+        reference.get(key) for key in table[["upscaler", "scale", "set", "metric"]].itertuples(index=False, name=None)
+    ]
+    table["gain"] = table.ours - pd.Series(looked_up, index=table.index, dtype=float)
+    table.loc[table.downscaler == "bicubic", "gain"] = float("nan")
+    table["verdict"] = _verdicts(table)
+    order = {name: i for i, name in enumerate(("demo", *SETS))}
+    table = table.sort_values(
+        ["scale", "set", "upscaler", "downscaler", "metric"],
+        key=lambda column: column.map(order) if column.name == "set" else column,
+        kind="stable",
+    )
+    return table[[*keys, "ours", "printed", "difference", "gain", "verdict", "n", "run", "profile"]].reset_index(
+        drop=True
+    )
+
+
+def _size_of(set_name):
+    from carlib.data.sets import SETS
+
+    return SETS[set_name].count
+
+
+def _verdicts(table):
+    """ "reproduced", "partly", "not" or "not tested" for each line, by the tolerance that params.yaml fixes.
+
+    Bicubic down and up, which nothing learned: within the tolerance of the printed value. CAR: the share of the printed
+    gain that was reached. Bicubic + EDSR is only what CAR is compared with.
+    """
+    tolerance = runs.read_params()["tolerance"]
+    keys = ["upscaler", "scale", "set", "metric"]
+    paper = table[table.downscaler == "bicubic"].set_index(keys)["printed"]
+
+    def verdict(line):
+        if line.printed != line.printed:
+            return "not tested"
+        if line.downscaler == "bicubic" and line.upscaler == "bicubic":
+            return "reproduced" if abs(line.difference) <= tolerance[line.metric] else "not"
+        if line.downscaler == "bicubic":
+            return "not tested"
+        share = line.gain / (line.printed - paper.get(tuple(line[key] for key in keys), float("nan")))
+        if share != share:  # nothing printed, or nothing measured, to gain over
+            return "not tested"
+        return "reproduced" if share >= tolerance["gain_share"] else "partly" if share > 0 else "not"
+
+    return table.apply(verdict, axis=1)

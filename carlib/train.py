@@ -1,0 +1,319 @@
+"""Training: one loop for CAR with any upscaler, and for an upscaler alone on bicubic LR.
+
+A step is a function of (seed, step) and the weights: crops and flips are drawn from a generator seeded with both. So a
+run that was stopped anywhere continues from its last checkpoint to the same bits, on the same machine and thread count.
+"""
+
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from carlib import checkpoint, data, losses, metrics, models, results, runs, weights
+from carlib.ops.imresize import imresize
+from carlib.ops.quantize import quantize
+
+LOG_COLUMNS = ["step", "loss", "restoration", "offset", "tv", "patch_psnr", "psnr", "lr", "seconds"]
+
+
+class Rescaler(nn.Module):
+    """Down and up again: CAR's resampler (or a given LR image), quantisation, upscaler."""
+
+    def __init__(self, networks: nn.ModuleDict, alpha: float):
+        super().__init__()
+        self.networks, self.alpha = networks, alpha
+
+    def forward(self, hr, lr=None):
+        """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it -> sr, lr (8 bits), (kernel, offset_v, offset_h)."""
+        predicted = None
+        if lr is None:
+            lr, predicted = self.networks["resampler"].downscale(hr)
+            lr = quantize(lr, self.alpha)
+        return self.networks["upscaler"](lr), lr, predicted
+
+
+def train(
+    run: runs.Run, folder, *, restart=False, renew=False, device="auto", progress=True, on_validation=None
+) -> Path:
+    """Train `run` in `folder`, continuing from its last checkpoint if there is one.
+
+    Files: weights.safetensors (best validation PSNR so far, half precision), last.ckpt (all that continuing needs),
+    log.csv. Each appears atomically.
+
+    Args:
+        restart:       begin anew; the checkpoint in `folder` is replaced at once, the weights at the first validation.
+        renew:         begin anew if parameters, code, images or the start's weights are others than the checkpoint's
+                       (what a pipeline wants), else continue.
+        device:        "auto", "cpu", "cuda", ... (Lightning Fabric's accelerator).
+        on_validation: called with the log (list of dicts with LOG_COLUMNS) after every validation.
+    Returns:
+        the path of weights.safetensors.
+    Raises:
+        ValueError: nothing to train, a set is missing, the folder holds other parameters, or the loss is no number.
+    """
+    if not run.trains or not run.steps:
+        raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train")
+    folder = Path(folder)
+    fabric = _fabric(run, device)
+    torch.manual_seed(run.seed)
+    rescaler = Rescaler(build_networks(run), run.alpha).to(memory_format=torch.channels_last)
+    trainable = [p for p in rescaler.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trainable, lr=run.lr, betas=(0.9, 0.999), eps=run.adam_eps)
+    rescaler, optimizer = fabric.setup(rescaler, optimizer)
+    recipe = checkpoint.recipe(run, start_of(run))
+    state = None if restart else _resume(recipe, folder, rescaler, optimizer, renew)
+    log, step = (state["log"], state["step"]) if state else ([], 0)
+    if step >= run.steps:
+        return _finished(folder)
+
+    patches, validation = Patches(run), validation_images(run)
+    if patches.dropped:
+        print(f"{run.name}: {patches.dropped} images are smaller than patch={patches.size}, left out", file=sys.stderr)
+    _sweep(folder)
+
+    def keep():
+        write_log(log, folder / "log.csv")  # before the checkpoint: a finished run never lacks the end of its log
+        checkpoint.write(folder, recipe, rescaler.module.networks, optimizer, step, log)
+
+    if state is None:  # whether the folder can be written to shows now, and a killed restart stays a restart
+        keep()
+    best = max((row["psnr"] for row in log), default=-math.inf)
+    with _bar(run, step, progress) as bar:
+        while step < run.steps:
+            block, began = min(run.validate_every - step % run.validate_every, run.steps - step), time.perf_counter()
+            row = _train_block(run, fabric, rescaler, optimizer, patches, range(step, step + block), log, bar)
+            step += block
+            row |= {"step": step, "psnr": validate(rescaler.module, validation, run.scale)}
+            row["seconds"] = (log[-1]["seconds"] if log else 0) + time.perf_counter() - began
+            log.append({column: row.get(column, math.nan) for column in LOG_COLUMNS})
+            if row["psnr"] > best:
+                best = row["psnr"]
+                weights.save(rescaler.module.networks, folder / "weights.safetensors", metadata(run, step, best))
+            keep()
+            bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
+            if on_validation:
+                on_validation(log)
+    return folder / "weights.safetensors"
+
+
+def _finished(folder):
+    path = folder / "weights.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds a finished checkpoint but no weights.safetensors: train again with --restart")
+    return path
+
+
+def _sweep(folder):
+    """Remove what a killed process left half-written."""
+    for stale in [*folder.glob(".last.*.ckpt"), *folder.glob(".weights.*.safetensors")]:
+        stale.unlink()
+
+
+def build_networks(run: runs.Run) -> nn.ModuleDict:
+    """The run's networks, the upscaler warm-started where the run says so."""
+    networks = nn.ModuleDict({role: models.create(**spec) for role, spec in run.networks().items()})
+    if run.warm_start:
+        weights.load(networks["upscaler"], start_of(run))
+    return networks
+
+
+def start_of(run: runs.Run) -> Path | None:
+    """The weights file that the run's upscaler starts from; `experiments.prepare` trains it."""
+    return run.warm_start and results.folder(run.profile, "runs", run.warm_start, "weights.safetensors")
+
+
+def learning_rate(run: runs.Run, step: int, psnrs) -> float:
+    """The rate of a step; `psnrs` are the validations so far (only "plateau" looks at them).
+
+    "one-cycle": 5 % linear rise from lr/25, then a cosine to lr/1000. "plateau": halved each time `plateau_patience`
+    validations in a row bring no gain (the paper: "decreased when the validation performance does not increase within
+    100 epoch"; the factor is our guess).
+    """
+    if run.schedule == "constant":
+        return run.lr
+    if run.schedule == "one-cycle":
+        rise = max(1, round(0.05 * run.steps))
+        if step < rise:
+            return run.lr * (1 + 24 * step / rise) / 25
+        progress = (step - rise) / max(1, run.steps - rise)
+        return run.lr * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * progress)))
+    best, waited, halvings = -math.inf, 0, 0
+    for psnr in psnrs:
+        best, waited = (psnr, 0) if psnr > best else (best, waited + 1)
+        if waited == run.plateau_patience:
+            halvings, waited = halvings + 1, 0
+    return run.lr * 0.5**halvings
+
+
+class Patches:
+    """Random flipped crops of the training sets; the batch of a step depends on (seed, step) alone."""
+
+    def __init__(self, run: runs.Run):
+        self.run, self.size = run, run.patch[run.scale]
+        self.hr = [data.to_colour(image) for name in run.train_sets for _, image in data.load(name)]
+        found = len(self.hr)
+        self.hr = [data.crop_to_multiple(image, run.scale) for image in self.hr if min(image.shape[:2]) >= self.size]
+        self.dropped = found - len(self.hr)
+        if not self.hr:
+            raise ValueError(f"no image of {', '.join(run.train_sets)} is as large as patch={self.size}")
+        self.lr = None if run.downscaler == "car" else [imresize(image, 1 / run.scale) for image in self.hr]
+
+    def batch(self, step: int):
+        """(hr, lr or None), float32 (N, 3, size, size) and (N, 3, size/scale, size/scale) in [0, 1]."""
+        draw = np.random.default_rng([self.run.seed, step])
+        crops = [self._crop(draw) for _ in range(self.run.batch)]
+        return [None if part[0] is None else _tensor(np.stack(part)) for part in zip(*crops, strict=True)]
+
+    def _crop(self, draw):
+        scale, index = self.run.scale, draw.integers(len(self.hr))
+        top, left = (int(draw.integers((n - self.size) // scale + 1)) for n in self.hr[index].shape[:2])
+        flip = tuple(slice(None, None, -1 if draw.random() < 0.5 else 1) for _ in range(2))
+
+        def cut(image, unit):
+            size = self.size // scale * unit
+            return image[top * unit : top * unit + size, left * unit : left * unit + size][flip]
+
+        return cut(self.hr[index], scale), None if self.lr is None else cut(self.lr[index], 1)
+
+
+def validation_images(run: runs.Run):
+    """[(hr uint8 (H, W, 3), lr or None)] of the run's validation set, centre-cropped to `validation_crop`."""
+    pairs = []
+    for _, image in data.load(run.validation_set, limit=run.validation_images):
+        hr = data.crop_to_multiple(data.centre_crop(data.to_colour(image), run.validation_crop), run.scale)
+        pairs.append((hr, None if run.downscaler == "car" else imresize(hr, 1 / run.scale)))
+    return pairs
+
+
+@torch.inference_mode()
+def validate(rescaler: Rescaler, pairs, scale) -> float:
+    """Mean RGB PSNR in dB, float32 (the paper selects its model by the same on 10 DIV2K images)."""
+    device = next(rescaler.parameters()).device
+    values = []
+    for hr, lr in pairs:
+        low = None if lr is None else _tensor(lr[None]).to(device)
+        sr, _, _ = rescaler(_tensor(hr[None]).to(device), low)
+        values.append(metrics.psnr(hr, sr[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy(), scale, protocol="rgb"))
+    return float(np.mean(values))
+
+
+def metadata(run: runs.Run, step: int, psnr: float) -> dict:
+    """What the header of a weights file says."""
+    return {
+        "run": run.name,
+        "profile": run.profile,
+        "commit": _commit(),
+        "data": run.train_sets,
+        "steps": step,
+        "seed": run.seed,
+        "validation": {"set": run.validation_set, "psnr_rgb": round(psnr, 4)},
+        "networks": {role: models.specification(**network) for role, network in run.networks().items()},
+        "parameters": runs.as_dict(run),
+    }
+
+
+def _train_block(run, fabric, rescaler, optimizer, patches, steps, log, bar):
+    """Train for `steps`; the means of loss and terms over them."""
+    rescaler.train()
+    sums, psnrs = {}, [row["psnr"] for row in log]
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = rate = learning_rate(run, step, psnrs)
+        hr, lr = (None if t is None else fabric.to_device(t) for t in patches.batch(step))
+        sr, _, predicted = rescaler(hr, lr)
+        total, terms = _objective(run, sr, hr, predicted)
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(total)
+        if run.clip:
+            fabric.clip_gradients(rescaler, optimizer, max_norm=run.clip)
+        optimizer.step()
+        terms |= {"loss": total.detach(), "mse": (sr.detach().clamp(0, 1) - hr).square().mean()}
+        sums = {name: sums.get(name, 0) + value for name, value in terms.items()}
+        bar.update()
+        if step % 50 == 49 and not torch.isfinite(sums["loss"]):
+            break
+    means = {name: float(value) / len(steps) for name, value in sums.items()}
+    if not math.isfinite(means["loss"]):
+        raise ValueError(f"{run.name}: the loss is no longer a number near step {step}: lower lr={run.lr} or set clip")
+    return means | {"lr": rate, "patch_psnr": -10 * math.log10(max(means["mse"], 1e-12))}
+
+
+def _objective(run, sr, hr, predicted):
+    if predicted is None:
+        total = losses.RESTORATION[run.loss](sr, hr)
+        return total, {"restoration": total.detach()}
+    readings = {"offset": run.offset_reading, "tv": run.tv_reading}
+    weighing = {"lambda_offset": run.lambda_offset, "gamma_tv": run.gamma_tv}
+    if not run.offsets:
+        weighing = dict.fromkeys(weighing, 0.0)
+    return losses.objective(sr, hr, *predicted, run.scale, loss=run.loss, readings=readings, **weighing)
+
+
+def write_log(log, path):
+    """The training log as CSV, atomically."""
+    lines = [",".join(LOG_COLUMNS)]
+    lines += [",".join(f"{row[c]:.6g}" if c != "step" else str(row[c]) for c in LOG_COLUMNS) for row in log]
+    results.write_text(path, "\n".join(lines) + "\n")
+
+
+def _resume(recipe, folder, rescaler, optimizer, renew):
+    """The state to continue from, put into place; None to begin."""
+    state = checkpoint.read(folder)
+    if state is None:
+        return None
+    changed = checkpoint.changes(state["recipe"], recipe)
+    if changed and renew:
+        print(f"{folder.name}: {'; '.join(changed.values())}: training anew", file=sys.stderr)
+        return None
+    if "parameters" in changed:
+        raise ValueError(
+            f"{folder} holds a run with other parameters ({changed['parameters']}): use --restart or another --out"
+        )
+    checkpoint.restore(state, rescaler.module.networks, optimizer)
+    return state
+
+
+def _fabric(run, device):
+    from lightning_fabric import Fabric
+
+    try:
+        fabric = Fabric(accelerator=device, devices=1, precision=_precision(run, device))
+    except Exception as error:
+        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    fabric.launch()
+    return fabric
+
+
+def _precision(run, device):
+    """ "auto" is bfloat16 where the machine computes in it, else float32 (emulated, bfloat16 is slow)."""
+    if run.precision != "auto":
+        return run.precision
+    native = torch.cuda.is_available() if device != "cpu" else False
+    return "bf16-mixed" if native or torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+
+
+def _bar(run, step, progress):
+    from tqdm import tqdm
+
+    return tqdm(total=run.steps, initial=step, desc=f"{run.name} ({run.profile})", unit="step", disable=not progress)
+
+
+def _tensor(images):
+    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in [0, 1]; the memory stays NHWC, which channels_last wants."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=results.root(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"

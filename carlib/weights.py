@@ -1,0 +1,174 @@
+"""Reading and writing network weights: our own safetensors, and the public checkpoint layouts.
+
+Own files are safetensors whose header holds, as JSON under "carlib", what made them: run, profile, commit, data, steps,
+seed, PSNR, and under "networks" how to build each network again. Foreign .pth files are read with weights_only=True.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from carlib import models
+from carlib.results import write_bytes
+
+# What torch and Python raise for numbers of which no network can be made (-3 channels, a scale of 1e400, ...).
+_UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+_ROLES = {"resampler": models.ResamplerNet, "upscaler": nn.Module}
+
+
+def save(model, path, metadata=None, *, dtype=torch.float16):
+    """Write the model's trainable weights and buffers atomically as safetensors.
+
+    Args:
+        model:    an nn.Module, e.g. an nn.ModuleDict of "resampler" and "upscaler".
+        path:     the file, by convention *.safetensors.
+        metadata: a JSON-able dict for the header (see the module).
+        dtype:    of the stored floating-point numbers; half precision moves PSNR by less than 0.001 dB.
+    Raises:
+        ValueError: the file cannot be written, or a weight is not finite in `dtype`.
+    """
+    from safetensors.torch import save as serialise
+
+    state = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype) for k, v in model.state_dict().items()}
+    state = {k: v.contiguous() for k, v in state.items() if not _is_mean_shift(k)}
+    if broken := next((k for k, v in state.items() if not torch.isfinite(v).all()), None):
+        raise ValueError(f"weight {broken} is not finite in {dtype}: nothing was written to {path}")
+    # In memory first: on a full disk save_file raises an error of its own, which `atomic` would not recognise.
+    write_bytes(path, serialise(state, metadata={"carlib": json.dumps(metadata or {}, sort_keys=True)}))
+
+
+def load(model, path, *, value_range=None):
+    """Load a checkpoint into `model`, strictly; own files and the public layouts of CAR and EDSR-PyTorch.
+
+    Understood: a "module." prefix (DataParallel); a dict wrapped in "state_dict", "model" or "params"; mean shifts
+    (constants here, left out); checkpoints at another range, whose biases are divided by it (exact for networks of
+    convolutions and ReLU); own files of a whole run, of which a ResamplerNet takes "resampler" and any other network
+    "upscaler".
+
+    Args:
+        value_range: what white was in the training of a foreign file: 1, 255, or 2 for images less the mean over 127.5
+                     (krasserm/super-resolution). None reads 1 or 255 from the file's mean shift, and takes 1 where the
+                     file has none.
+    Returns:
+        the file's metadata dict ({} for foreign files).
+    Raises:
+        ValueError: the file is missing, truncated, holds code or numbers that are not finite, or does not fit the
+            network; the model stays as it was.
+    """
+    state, metadata = read(path)
+    state = _strip(state)
+    role = "resampler" if isinstance(model, models.ResamplerNet) else "upscaler"
+    if any(k.startswith(tuple(f"{r}." for r in _ROLES)) for k in state):
+        state = {k.removeprefix(f"{role}."): v for k, v in state.items() if k.startswith(f"{role}.")}
+        if not state:
+            raise ValueError(f"{path} holds no {role}: it was trained for something else")
+    if value_range is None:
+        value_range = 255 if _at_range_255(state) else 1
+    if not isinstance(value_range, int | float) or not 0 < value_range < math.inf:
+        raise ValueError(f"value_range={value_range!r} is not a number above 0, such as 1 or 255, or None")
+    state = {k: v / value_range if k.endswith(".bias") else v for k, v in state.items()}
+    state = {k: v for k, v in state.items() if not _is_mean_shift(k)}
+    _check_fit(model, state, path)
+    model.load_state_dict(state, strict=False)
+    return metadata
+
+
+def load_run(path):
+    """Build the networks of a trained run and load them.
+
+    Returns:
+        (networks, metadata): networks is an nn.ModuleDict with "upscaler" and, for CAR, "resampler", in eval mode.
+    Raises:
+        ValueError: as `load`, or the file does not say how to build its networks.
+    """
+    _, metadata = read(path)
+    if not metadata.get("networks"):
+        raise ValueError(f"{path} does not say which networks it holds: load it with carlib.weights.load(model, path)")
+    try:
+        networks = nn.ModuleDict({role: models.create(**options) for role, options in metadata["networks"].items()})
+    except _UNBUILDABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} does not say how to build its networks: {reason}") from error
+    for network in networks.values():
+        if any(True for _ in network.parameters()):
+            load(network, path)
+    return networks.eval(), metadata
+
+
+def read(path):
+    """(state dict of CPU tensors, metadata) of a .safetensors, .pth, .pt or .ckpt file; nothing in it is executed.
+
+    Raises:
+        ValueError: the file is missing, unreadable, truncated, or not a plain state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no weights at {path}")
+    return _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
+
+
+def _read_safetensors(path):
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {}).get("carlib", "{}"))
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}): copy or download it again") from error
+    if not isinstance(metadata, dict):
+        raise ValueError(f'{path} has no dict as "carlib" in its header, but a {type(metadata).__name__}')
+    return state, metadata
+
+
+def _read_torch(path):
+    import pickle
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} is damaged or holds more than tensors, and is refused: get a state dict") from error
+    except Exception as error:  # what torch raises for a damaged file is not one family (IndexError, KeyError, ...)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is not a whole PyTorch checkpoint ({reason}): copy or download it again") from error
+    for wrapper in ("state_dict", "model", "params"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    plain = isinstance(content, dict) and all(isinstance(k, str) for k in content)
+    if not plain or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise ValueError(f"{path} is not a state dict of tensors")
+    return content
+
+
+def _strip(state):
+    return {k.removeprefix("module."): v for k, v in state.items()}
+
+
+def _is_mean_shift(key):
+    return key.split(".")[-2:-1] in (["sub_mean"], ["add_mean"])
+
+
+def _at_range_255(state):
+    return any(_is_mean_shift(k) and k.endswith("bias") and v.abs().max() > 2 for k, v in state.items())
+
+
+def _check_fit(model, state, path):
+    expected = {k: v for k, v in model.state_dict().items() if not _is_mean_shift(k)}
+    missing, surplus = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    shapes = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} weights are missing, such as {missing[0]}")
+    if surplus:
+        problems.append(f"{len(surplus)} are not in the network, such as {surplus[0]}")
+    if shapes:
+        key = min(shapes)
+        found, wanted = tuple(state[key].shape), tuple(expected[key].shape)
+        problems.append(f"{len(shapes)} have another shape, such as {key} {found} instead of {wanted}")
+    if broken := sorted(k for k in state if not torch.isfinite(state[k]).all()):
+        problems.append(f"{len(broken)} are not finite, such as {broken[0]}")
+    if problems:
+        raise ValueError(f"{path} does not fit {type(model).__name__}: {'; '.join(problems)}")

@@ -1,0 +1,22 @@
+"""Fixtures: reproducible tensors, and results/ away from the checkout."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# pytest-xdist runs a process a core; their threads must not fight over them (set before torch is imported).
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A project folder of its own: params.yaml and data of the checkout, an empty results/."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
+    monkeypatch.delenv("CARLIB_DATA", raising=False)
+    return tmp_path

@@ -1,0 +1,89 @@
+"""The benchmark measures the same job on both sides and says what it measured; no test looks at a time."""
+
+import math
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+
+from carlib import bench, resample
+
+TINY = {"n": 2, "side": 16, "scale": 2, "size": 3}
+
+
+def problem(scale, size, h, w, spread):
+    """Float64; offsets beyond the reflected border."""
+    draw = torch.Generator().manual_seed(0)
+    hr = torch.rand(2, 3, h * scale, w * scale, generator=draw, dtype=torch.float64)
+    taps = torch.randn(3, 2, size * size, h, w, generator=draw, dtype=torch.float64)
+    return [hr, *(t.clone().requires_grad_() for t in (taps[0], spread * taps[1], spread * taps[2]))]
+
+
+@pytest.mark.parametrize(("scale", "size", "h", "w"), [(1, 1, 3, 5), (2, 7, 4, 3), (4, 13, 3, 2), (2, 6, 3, 5)])
+def test_the_rival_is_the_same_operator_forward_and_backward(scale, size, h, w):
+    hr, *taps = problem(scale, size, h, w, spread=3)
+    found = []
+    for function in (partial(resample, impl="reference"), bench.grid_sample_resample):
+        lr = function(hr, *taps, scale=scale)
+        upstream = torch.linspace(-1, 1, lr.numel(), dtype=lr.dtype).view_as(lr)
+        found.append((lr, *torch.autograd.grad(lr, taps, upstream)))
+    for ours, rival in zip(*found, strict=True):
+        assert rival.shape == ours.shape
+        assert (rival - ours).abs().max() < 1e-10  # positions make their way to -1..1 and back
+
+
+def test_operator_has_a_row_for_each_resampler_and_problem(monkeypatch):
+    monkeypatch.setattr(bench, "_memory_in_a_child", lambda name, problem: 1.5)
+    rows = bench._operator(1, patches=(TINY, TINY | {"scale": 4}))
+    assert [row["name"] for row in rows] == ["carlib, numba", "carlib, torch", "grid_sample"] * 2
+    assert [row["ratio"] for row in rows[::3]] == [1, 1]
+    assert all(row["memory"] == 1.5 for row in rows)
+    assert all(row["ratio"] == row["seconds"] / rows[0]["seconds"] for row in rows[:3])
+
+
+def test_operators_that_differ_are_not_timed(monkeypatch):
+    monkeypatch.setitem(bench._RESAMPLERS, "grid_sample", lambda *args, scale: 1.001 * resample(*args, scale=scale))
+    with pytest.raises(ValueError, match="differ by"):
+        bench._operator(1, patches=(TINY,))
+
+
+def test_convolution_compares_two_precisions_of_the_same_stack():
+    ours, rival = bench._convolution(1, features=({"channels": 4, "n": 1, "side": 6},))
+    assert (ours["name"], rival["name"]) == ("carlib, bfloat16 channels_last", "float32 contiguous")
+    assert ours["case"] == rival["case"] and "GFLOP/s" in ours["note"]
+
+
+def test_peak_growth_sees_memory_that_is_freed_again():
+    growth, size = bench._peak_growth(lambda: len(b"x" * (64 << 20)))
+    assert size == 64 << 20
+    assert math.isnan(growth) or 0.99 < growth / size < 1.1
+
+
+def test_extra_memory_knows_every_resampler():
+    for name in bench._RESAMPLERS:
+        ratio = bench._extra_memory(name, TINY)
+        assert ratio >= 0 or math.isnan(ratio)
+
+
+def test_run_writes_its_table_and_a_picture_beside_it(tmp_path):
+    table = bench.run("start", repeats=1, out=tmp_path / "new" / "start.csv")
+    assert list(table) == bench.COLUMNS
+    assert list(table["name"]) == ["carlib, import", "carlib --help", "python -c pass"]
+    assert "torch" in table["machine"][0] and table["memory"].isna().all()
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["start.csv", "start.png"]
+    assert list(pd.read_csv(tmp_path / "new" / "start.csv")["ratio"]) == pytest.approx(table["ratio"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"case": "speed"}, "case='speed' is unknown: use one of operator, convolution, start, all"),
+        ({"repeats": 0}, "repeats=0"),
+        ({"out": "bench.png"}, "bench.csv"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        bench.run(**arguments)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,205 @@
+"""What a checkpoint remembers of its recipe, and when that lets a run continue."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from carlib import checkpoint, data, results, runs, train
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tiny tensors
+    yield
+    torch.set_num_threads(threads)
+
+
+def short(name="bicubic-edsr-x2", **overrides):
+    """A run of a second."""
+    small = {"steps": 4, "validate_every": 2, "patch": {2: 16, 4: 16}, "validation_crop": 32}
+    return runs.get(name, "smoke", small | overrides)
+
+
+def go(run, folder, **options):
+    return train.train(run, folder, device="cpu", progress=False, **options)
+
+
+def stamps(folder):
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of carlib's files, whose code is digested in place of carlib's."""
+    folder = shutil.copytree(Path(checkpoint.__file__).parent, tmp_path / "carlib")
+    monkeypatch.setattr(checkpoint, "__file__", str(folder / "checkpoint.py"))
+    return folder
+
+
+def edit(path, before, after):
+    text = path.read_text(encoding="utf-8")
+    assert before in text, path
+    path.write_text(text.replace(before, after, 1), encoding="utf-8")
+
+
+def test_the_code_digest_is_that_of_the_code_not_of_its_place(package):
+    copied = checkpoint.code_digest()
+    assert copied == checkpoint.code_digest() and len(copied) == 64
+    shutil.move(package, package.with_name("elsewhere"))
+    shutil.copytree(package.with_name("elsewhere"), package)
+    assert checkpoint.code_digest() == copied
+
+
+def test_comments_docstrings_and_layout_are_no_change(package):
+    before = checkpoint.code_digest()
+    for path in (package / "train.py", package / "losses.py", package / "models" / "edsr.py"):
+        edit(path, '"""', '"""Anew: ')  # the module's docstring
+        path.write_text(
+            "# a comment\n\n\n" + path.read_text(encoding="utf-8") + "\n\n# and another\n", encoding="utf-8"
+        )
+    edit(package / "train.py", '    """Remove what', '    """Delete what')  # a function's
+    edit(package / "train.py", '    """Down and up again', '    """Up and down')  # a class's
+    edit(package / "train.py", "betas=(0.9, 0.999), ", "betas=(\n        0.9,\n        0.999,\n    ), ")
+    (package / "evaluate.py").write_text("no part of training")
+    assert checkpoint.code_digest() == before
+
+
+@pytest.mark.parametrize(("file", "before", "after"), [
+    ("train.py", "betas=(0.9, 0.999)", "betas=(0.9, 0.99)"),
+    ("losses.py", "return ", "return 2 * "),
+    ("models/layers.py", "import", "import os\nimport"),
+    ("ops/imresize.py", "(1.5 * t - 2.5)", "(1.5 * t - 2.25)"),
+])  # fmt: skip
+def test_a_changed_number_or_line_is_a_change(package, file, before, after):
+    digest = checkpoint.code_digest()
+    edit(package / file, before, after)
+    assert checkpoint.code_digest() != digest
+
+
+def test_a_new_operator_is_a_change(package):
+    before = checkpoint.code_digest()
+    (package / "ops" / "another.py").write_text("x = 1\n")
+    assert checkpoint.code_digest() != before
+
+
+def test_changes_are_told_in_words():
+    before = {"parameters": {"lr": 0.1, "seed": 0, "gone": 1}, "code": "a", "data": {"demo": 1}, "warm_start": None}
+    assert checkpoint.changes(before, before) == {}
+    now = {"parameters": {"lr": 0.2, "seed": 0, "new": 3}, "code": "b", "data": {"demo": 2}, "warm_start": "c"}
+    assert checkpoint.changes(before, now) == {
+        "code": "the code changed",
+        "data": "the data changed",
+        "warm_start": "the warm_start changed",
+        "parameters": "lr 0.1 -> 0.2, gone 1 -> None, new None -> 3",
+    }
+
+
+def test_renew_leaves_a_finished_run_alone(home, tmp_path):
+    path = go(short(), tmp_path / "run")
+    before = stamps(tmp_path / "run")
+    assert go(short(), tmp_path / "run", renew=True) == path
+    assert stamps(tmp_path / "run") == before
+
+
+def test_renew_continues_what_was_stopped(home, tmp_path):
+    def stop(log):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(short(), tmp_path / "run", on_validation=stop)
+    seen = []
+    path = go(
+        short(), tmp_path / "run", renew=True, on_validation=lambda log: seen.append([row["step"] for row in log])
+    )
+    assert seen == [[2, 4]]
+    assert path.read_bytes() == go(short(), tmp_path / "whole").read_bytes()
+
+
+def assert_anew(folder, run, told, capsys):
+    """With `renew` the run is trained as in an empty folder, and says why."""
+    steps = []
+    capsys.readouterr()
+    path = go(run, folder, renew=True, on_validation=lambda log: steps.append(log[-1]["step"]))
+    assert steps == [2, 4] and f"run: {told}: training anew" in capsys.readouterr().err
+    assert path.read_bytes() == go(run, folder.with_name("fresh")).read_bytes()
+
+
+def test_renew_trains_anew_with_another_number_and_without_it_is_refused(home, tmp_path, capsys):
+    go(short(), tmp_path / "run")
+    before = stamps(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"other parameters \(lr 0\.001 -> 0\.01\): use --restart or another --out"):
+        go(short(lr=0.01), tmp_path / "run")
+    assert stamps(tmp_path / "run") == before
+    assert_anew(tmp_path / "run", short(lr=0.01), "lr 0.001 -> 0.01", capsys)
+
+
+def test_renew_trains_anew_with_other_images(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CARLIB_DATA", str(tmp_path / "sets"))
+    draw = np.random.default_rng(0)
+    for name in "ab":
+        data.write_image(tmp_path / "sets" / "Set5" / f"{name}.png", draw.integers(0, 256, (20, 24, 3), dtype=np.uint8))
+    run = short(train_sets=["set5"])
+    go(run, tmp_path / "run")
+    before = stamps(tmp_path / "run")
+    go(run, tmp_path / "run", renew=True)
+    assert stamps(tmp_path / "run") == before
+    data.write_image(tmp_path / "sets" / "Set5" / "c.png", draw.integers(0, 256, (20, 24, 3), dtype=np.uint8))
+    data.write_image(tmp_path / "sets" / "Set14" / "c.png", draw.integers(0, 256, (20, 24, 3), dtype=np.uint8))
+    assert_anew(tmp_path / "run", run, "the data changed", capsys)
+    before = stamps(tmp_path / "run")
+    (tmp_path / "sets" / "Set14" / "c.png").unlink()  # of a set that the run does not see
+    go(run, tmp_path / "run", renew=True)
+    assert stamps(tmp_path / "run") == before
+
+
+def test_renew_trains_anew_from_other_weights(home, tmp_path, capsys):
+    start, run = results.folder("smoke", "runs", "bicubic-edsr-x2"), short("car-edsr-x2", warm_start="bicubic-edsr-x2")
+    go(short(), start)
+    go(run, tmp_path / "run")
+    before = stamps(tmp_path / "run")
+    go(run, tmp_path / "run", renew=True)
+    assert stamps(tmp_path / "run") == before
+    go(short(seed=1), start, restart=True)
+    assert_anew(tmp_path / "run", run, "the warm_start changed", capsys)
+
+
+def test_renew_trains_anew_with_other_code(home, tmp_path, monkeypatch, capsys):
+    go(short(), tmp_path / "run")
+    monkeypatch.setattr(checkpoint, "code_digest", lambda: "another")
+    assert_anew(tmp_path / "run", short(), "the code changed", capsys)
+
+
+def test_renew_does_not_hide_a_damaged_checkpoint(home, tmp_path):
+    go(short(), tmp_path / "run")
+    (tmp_path / "run" / "last.ckpt").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"last\.ckpt cannot be read .*: begin anew with --restart") as refusal:
+        go(short(), tmp_path / "run", renew=True)
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_is_restored_is_what_was_written(home, tmp_path):
+    """Networks, optimizer and the draws of every generator."""
+    network = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+
+    def step():
+        optimizer.zero_grad()
+        network(
+            torch.rand(5, 3) + torch.tensor(np.random.random((5, 3)), dtype=torch.float32)
+        ).square().sum().backward()
+        optimizer.step()
+        return [p.detach().clone() for p in network.parameters()]
+
+    step()
+    recipe = checkpoint.recipe(short(), None)
+    checkpoint.write(tmp_path, recipe, network, optimizer, 7, [{"step": 7}])
+    first = step()
+    state = checkpoint.read(tmp_path)
+    assert (state["step"], state["log"], state["recipe"]) == (7, [{"step": 7}], recipe)
+    checkpoint.restore(state, network, optimizer)
+    assert all(torch.equal(a, b) for a, b in zip(first, step(), strict=True))
+    assert checkpoint.read(tmp_path / "empty") is None

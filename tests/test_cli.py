@@ -1,0 +1,256 @@
+"""The command: exit codes, one line on stderr for a refusal, and nothing half-written."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from torch import nn
+
+from carlib import cli, data, imresize, models, results, runs, weights
+
+COMMANDS = (
+    "downscale", "upscale", "train", "evaluate", "bench", "notebook", "report", "data", "data list", "data verify",
+    "data fetch",
+)  # fmt: skip
+
+
+@pytest.fixture
+def carlib(home, monkeypatch, capsys):
+    """carlib("data list") -> exit code, stdout, stderr, of `main` itself."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["carlib", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        output = capsys.readouterr()
+        return end.value.code, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A PNG of 24 x 16 pixels (width x height)."""
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    return data.write_image(tmp_path / "hr.png", pixels)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A weights file of an untrained CAR and EDSR at x2."""
+    run = runs.get("car-edsr-x2", "smoke")
+    networks = nn.ModuleDict({role: models.create(**options) for role, options in run.networks().items()})
+    weights.save(networks, tmp_path / "pair.safetensors", {"networks": run.networks()})
+    return tmp_path / "pair.safetensors"
+
+
+def assert_refused(outcome, told, *paths):
+    code, out, err = outcome
+    assert code == 2 and err.startswith("carlib: ") and err.count("\n") == 1 and told in err, outcome
+    assert out == "" and not any(path.exists() for path in paths)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_has_help(carlib, command):
+    code, out, err = carlib(*command.split(), "--help")
+    usage = out.partition("\n\n")[0]  # begins with the program's name, here pytest's
+    assert (code, err) == (0, "") and f"carlib {command}".rstrip() in usage and "--help" in out
+
+
+def test_no_command_shows_the_help(carlib):
+    code, out, err = carlib()
+    assert code in (0, 2) and "downscale" in out + err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["dwonscale"], ["downscale"], ["train"], ["downscale", "a", "b", "--scale", "x"]]
+)
+def test_a_misuse_is_told_with_exit_code_2(carlib, arguments):
+    code, out, err = carlib(*arguments)
+    assert code == 2 and out == "" and "Traceback" not in err and err
+
+
+def test_an_installed_command_runs(home):
+    """The program itself, in a process of its own."""
+    program = Path(sys.executable).with_name("carlib")
+    command = [program] if program.is_file() else [sys.executable, "-c", "from carlib.cli import main; main()"]
+    done = subprocess.run([*command, "train", "no-such-run"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("carlib: run 'no-such-run' is unknown") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("code", [
+    "import carlib",
+    "import sys; sys.argv = ['carlib', '--help']; from carlib.cli import app; app(standalone_mode=False)",
+    "import sys; sys.argv = ['carlib', 'train', '--help']; from carlib.cli import app; app(standalone_mode=False)",
+])  # fmt: skip
+def test_help_does_not_wait_for_torch(code):
+    code += "; import sys; heavy = {'torch', 'numba', 'pandas', 'matplotlib', 'skimage'} & set(sys.modules); "
+    code += "sys.exit(', '.join(heavy) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_bicubic_round_trip_on_a_file(carlib, image, tmp_path, scale):
+    code, out, err = carlib("downscale", image, tmp_path / "lr.png", "--scale", scale, "--method", "bicubic")
+    assert (code, err) == (0, "") and f"{24 // scale}x{16 // scale}, from 24x16 by bicubic x{scale}" in out
+    hr, lr = data.read_image(image), data.read_image(tmp_path / "lr.png")
+    np.testing.assert_array_equal(lr, imresize(hr, 1 / scale))
+    code, _, err = carlib("upscale", tmp_path / "lr.png", tmp_path / "sr.png", "--scale", scale, "--method", "bicubic")
+    assert (code, err) == (0, "")
+    np.testing.assert_array_equal(data.read_image(tmp_path / "sr.png"), imresize(lr, scale))
+
+
+def test_car_round_trip_of_an_odd_size(carlib, pair, tmp_path):
+    data.write_image(tmp_path / "odd.png", np.random.default_rng(0).integers(0, 256, (15, 23), dtype=np.uint8))
+    options = ["--scale", 2, "--weights", pair]
+    assert carlib("downscale", tmp_path / "odd.png", tmp_path / "lr.png", "--pad", *options)[0] == 0
+    assert data.read_image(tmp_path / "lr.png").shape == (8, 12)
+    assert carlib("upscale", tmp_path / "lr.png", tmp_path / "sr.png", "--size", "23x15", *options)[0] == 0
+    assert data.read_image(tmp_path / "sr.png").shape == (15, 23)
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    (["--scale", "5", "--method", "bicubic"], "the image is 24x16 (width x height), not a multiple of scale=5"),
+    (["--scale", "1", "--method", "bicubic"], "scale=1 is not a whole number >= 2"),
+    (["--method", "nearest"], "method 'nearest' is unknown"),
+    (["--scale", "3", "--pad"], "no shipped weights car-edsr-x3"),
+    (["--weights", "none.safetensors"], "no weights at none.safetensors"),
+    (["--method", "bicubic", "--alpha", "blue"], "alpha='blue' is unknown"),
+])  # fmt: skip
+def test_downscale_refuses_in_one_line(carlib, image, tmp_path, options, told):
+    assert_refused(carlib("downscale", image, tmp_path / "lr.png", *options), told, tmp_path / "lr.png")
+
+
+@pytest.mark.parametrize("size", ["24", "24x", "x16", "24x16x3", "-24x16", "ax16", "0x16", "99x16"])
+def test_upscale_refuses_another_size(carlib, image, tmp_path, size):
+    outcome = carlib("upscale", image, tmp_path / "sr.png", "--scale", 2, "--method", "bicubic", "--size", size)
+    assert_refused(outcome, "size", tmp_path / "sr.png")
+
+
+def test_bad_files_are_refused(carlib, image, tmp_path):
+    lr, bicubic = tmp_path / "lr.png", ["--scale", "2", "--method", "bicubic"]
+    text, cut, clear = tmp_path / "text.png", tmp_path / "cut.png", tmp_path / "clear.png"
+    text.write_text("not an image")
+    cut.write_bytes(image.read_bytes()[:200])
+    Image.new("RGBA", (8, 8), (1, 2, 3, 4)).save(clear)
+    for source, told in (
+        (tmp_path / "none.png", "no such file"),
+        (tmp_path, "it is a folder"),
+        (text, "is not an image"),
+        (cut, "cannot read"),
+        (clear, "has transparent pixels"),
+    ):
+        assert_refused(carlib("downscale", source, lr, *bicubic), told, lr)
+    assert_refused(carlib("downscale", image, tmp_path / "lr.jpg", *bicubic), "JPEG would", tmp_path / "lr.jpg")
+    assert_refused(carlib("downscale", image, tmp_path / "lr", *bicubic), "cannot write", tmp_path / "lr")
+    assert_refused(carlib("downscale", image, text / "lr.png", *bicubic), "cannot write", text / "lr.png")
+    assert_refused(
+        carlib("downscale", image, tmp_path / "x.png", "--weights", image, "--scale", 2), "hr.png is damaged"
+    )
+    assert text.read_text() == "not an image"
+
+
+def test_a_failed_command_leaves_the_earlier_file(carlib, image, tmp_path):
+    (tmp_path / "lr.png").write_bytes(image.read_bytes())
+    assert carlib("downscale", image, tmp_path / "lr.png", "--scale", "7", "--method", "bicubic")[0] == 2
+    assert (tmp_path / "lr.png").read_bytes() == image.read_bytes()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(carlib, image, tmp_path, monkeypatch):
+    (tmp_path / "lr.png").write_bytes(image.read_bytes())
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, out, err = carlib("downscale", image, tmp_path / "lr.png", "--scale", "2", "--method", "bicubic")
+    assert (code, out) == (2, "") and err == f"carlib: cannot write {tmp_path / 'lr.png'}: No space left on device\n"
+    assert (tmp_path / "lr.png").read_bytes() == image.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == before  # no temporary file either
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_write_that_fails_inside_leaves_the_earlier_file(tmp_path):
+    path = results.write_text(tmp_path / "a.txt", "before")
+    with (
+        pytest.raises(ValueError, match=r"cannot write .*a\.txt: No space left on device"),
+        results.atomic(path),
+        open("/dev/full", "w") as full,
+    ):
+        full.write("x" * 100_000)
+    assert path.read_text() == "before" and [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (["train", "car-edrs-x2"], "run 'car-edrs-x2' is unknown: did you mean 'car-edsr-x2'"),
+    (["train", "car-edsr-x2", "--profile", "mni"], "profile 'mni' is unknown: did you mean 'mini'"),
+    (["train", "car-edsr-x2", "-p", "sed=1"], "parameter 'sed' is unknown: did you mean 'seed'"),
+    (["train", "car-edsr-x2", "-p", "seed"], "is not name=value"),
+    (["train", "car-edsr-x2", "-p", "patch={2"], "is not valid YAML"),
+    (["train", "car-edsr-x2", "--profile", "smoke", "-p", "lr=0"], "lr=0.0 must be above 0"),
+    (["train", "car-edsr-x2", "--profile", "paper"], "image set div2k-train is not here"),
+    (["train", "bicubic-bicubic-x2", "--profile", "demo"], "has no weights"),
+    (["train", "car-edsr-x2", "--profile", "demo", "-p", "lr=1e-3"], "profile demo trains nothing"),
+    (["train", "car-edsr-x2", "--profile", "demo", "--restart"], "profile demo trains nothing"),
+    (["evaluate", "bicubic-bicubic-x2", "--set", "urban100"], "image set urban100 is not here"),
+    (["evaluate", "bicubic-bicubic-x2", "--set", "demmo"], "did you mean demo"),
+    (["evaluate", "bicubic-bicubic-x2", "--profile", "paper"], "none of the image sets"),
+    (["evaluate", "car-edsr-x2", "--profile", "smoke", "--set", "demo"], "no weights at"),
+    (["data", "verify", "demmo"], "unknown image set 'demmo'"),
+    (["evaluate", "bicubic-bicubic-x2", "--set", "demo", "--weights", "w.safetensors"], "has no weights"),
+    (["notebook", "07_none"], "no notebook '07_none'"),
+    (["report", "--profile", "demo"], "nothing to report in"),
+    (["report", "--profile", "mni"], "profile 'mni' is unknown"),
+])  # fmt: skip
+def test_unknown_names_are_refused(carlib, home, arguments, told):
+    assert_refused(carlib(*arguments), told, home / "results")
+
+
+def test_evaluate_writes_rows_and_shows_means(carlib, home):
+    code, out, _ = carlib("evaluate", "bicubic-bicubic-x2", "--profile", "smoke", "--protocol", "rgb")
+    path = home / "results" / "smoke" / "metrics" / "bicubic-bicubic-x2.csv"
+    assert code == 0 and out.splitlines()[-1] == str(path)
+    frame = results.read_rows(path)
+    assert len(frame) == 4 and set(frame["protocol"]) == {"rgb"}
+    assert f"{frame[frame['metric'] == 'ssim']['value'].mean():.4f}" in out
+
+
+def test_train_trains_and_evaluate_takes_it(carlib, home):
+    run = ["bicubic-edsr-x2", "--profile", "smoke"]
+    small = ["-p", "steps=2", "-p", "validate_every=1", "-p", "patch={2: 16}", "-p", "validation_crop=32"]
+    folder = home / "results" / "smoke" / "runs" / "bicubic-edsr-x2"
+    code, out, _ = carlib("train", *run, *small, "--device", "cpu")
+    assert code == 0 and out.strip() == str(folder / "weights.safetensors")
+    assert {path.name for path in folder.iterdir()} == {"weights.safetensors", "last.ckpt", "log.csv", "curve.png"}
+    assert carlib("evaluate", *run, "--set", "demo")[0] == 0
+    code, _, err = carlib("train", *run, "-p", "steps=4", "--device", "cpu")
+    assert code == 2 and "holds a run with other parameters" in err.splitlines()[-1]
+    weights_before = (folder / "weights.safetensors").read_bytes()
+    code, out, err = carlib("train", *run, *small, "-p", "seed=1", "--renew", "--device", "cpu")
+    assert code == 0 and "bicubic-edsr-x2: seed 0 -> 1: training anew" in err
+    assert (folder / "weights.safetensors").read_bytes() != weights_before
+
+
+def test_data_list_tells_what_is_here(carlib, tmp_path):
+    code, out, err = carlib("data", "list", "--json", tmp_path / "sets.json")
+    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+    assert (code, err) == (0, "") and lines["demo"][:2] == ["11", "11"] and lines["urban100"][:2] == ["0", "100"]
+    assert set(yaml.safe_load((tmp_path / "sets.json").read_text())) == {"demo"}
+
+
+def test_data_verify_finds_a_changed_file(carlib, tmp_path, monkeypatch):
+    assert carlib("data", "verify", "demo")[:2] == (0, "demo: 11 ok\n")
+    data.write_image(tmp_path / "sets" / "Set5" / "baby.png", np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setenv("CARLIB_DATA", str(tmp_path / "sets"))
+    code, out, err = carlib("data", "verify", "set5")
+    assert (code, err) == (1, "") and "baby.png differs" in out

@@ -1,0 +1,394 @@
+"""What notebooks and stages call: weights made ready, crops checked, and the whole pipeline at profile smoke."""
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from carlib import checkpoint, evaluate, experiments, figures, illustrate, models, results, runs, train, weights
+from carlib.notebook import ParameterError
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+BOX = [40, 120, 96, 96]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tiny tensors
+    yield
+    torch.set_num_threads(threads)
+
+
+def edit_params(home, edit):
+    content = yaml.safe_load((home / "params.yaml").read_text())
+    edit(content)
+    (home / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+def prepare(name, profile="smoke", params=(), **options):
+    return experiments.prepare(name, profile, params, device="cpu", progress=False, **options)
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def assert_refused(told, call, *arguments, **options):
+    with pytest.raises(ValueError, match=told) as refusal:
+        call(*arguments, **options)
+    assert "\n" not in str(refusal.value)
+    return refusal.value
+
+
+# ---- weights made ready -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started(home):
+    """car-edsr-x2 starts from bicubic-edsr-x2-start; both take a second."""
+
+    def edit(content):
+        content["profiles"]["smoke"]["train"] |= {
+            "steps": 4, "validate_every": 2, "patch": {2: 16, 4: 16}, "validation_crop": 32, "validation_images": 1,
+        }  # fmt: skip
+        content["runs"]["car-edsr-x2"]["smoke"] = {"warm_start": "bicubic-edsr-x2-start"}
+
+    edit_params(home, edit)
+    return results.folder("smoke", "runs", "bicubic-edsr-x2-start"), results.folder("smoke", "runs", "car-edsr-x2")
+
+
+def last_step(folder):
+    return checkpoint.read(folder)["step"]
+
+
+def interrupt(name, folder):
+    """Train to the first validation; what is left looks like a run that was killed there."""
+
+    def stop(log):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(runs.get(name, "smoke"), folder, device="cpu", progress=False, on_validation=stop)
+    assert last_step(folder) == 2 and (folder / "weights.safetensors").is_file()
+
+
+def test_a_start_is_trained_before_the_run_that_begins_with_it(started):
+    start, run = started
+    path = prepare("car-edsr-x2")
+    assert path == run / "weights.safetensors" and last_step(start) == last_step(run) == 4
+    assert {entry.name for entry in run.iterdir()} == {"weights.safetensors", "last.ckpt", "log.csv", "curve.png"}
+    assert checkpoint.read(run)["recipe"]["warm_start"] == sha256(start / "weights.safetensors")
+
+
+@pytest.mark.parametrize("options", [{}, {"renew": True}])
+def test_an_interrupted_start_is_finished_first(started, options):
+    start, run = started
+    interrupt("bicubic-edsr-x2-start", start)
+    prepare("car-edsr-x2", **options)
+    assert last_step(start) == 4
+    assert checkpoint.read(run)["recipe"]["warm_start"] == sha256(start / "weights.safetensors")
+
+
+def test_an_interrupted_start_is_finished_before_a_restart(started):
+    start, run = started
+    prepare("car-edsr-x2")
+    shutil.rmtree(start)
+    interrupt("bicubic-edsr-x2-start", start)
+    prepare("car-edsr-x2", restart=True)
+    assert last_step(start) == 4
+    assert checkpoint.read(run)["recipe"]["warm_start"] == sha256(start / "weights.safetensors")
+
+
+def test_a_run_that_goes_on_leaves_its_start_alone(started):
+    start, run = started
+    prepare("bicubic-edsr-x2-start")
+    interrupt("car-edsr-x2", run)
+    before = {path: path.stat().st_mtime_ns for path in start.iterdir()}
+    prepare("car-edsr-x2")
+    assert last_step(run) == 4 and {path: path.stat().st_mtime_ns for path in start.iterdir()} == before
+
+
+def test_renew_follows_a_change_of_the_start(home, started):
+    start, run = started
+    prepare("car-edsr-x2")
+    first = sha256(start / "weights.safetensors")
+    edit_params(home, lambda content: content["runs"]["bicubic-edsr-x2-start"].update(seed=5))
+    prepare("car-edsr-x2", renew=True)
+    assert sha256(start / "weights.safetensors") != first
+    assert checkpoint.read(run)["recipe"]["warm_start"] == sha256(start / "weights.safetensors")
+
+
+@pytest.fixture
+def shipping(home):
+    """A project whose data/weights holds nothing but car-edsr-x2, as profile mini would have made it."""
+    (home / "data").unlink()
+    shutil.copytree(ROOT / "data" / "paper", home / "data" / "paper")
+    shutil.copytree(ROOT / "data" / "demo", home / "data" / "demo")
+    run = runs.get("car-edsr-x2", "mini")
+    networks = nn.ModuleDict({role: models.create(**options) for role, options in run.networks().items()})
+    path = home / "data" / "weights" / "car-edsr-x2.safetensors"
+    weights.save(networks, path, {"run": run.name, "profile": run.profile, "networks": run.networks()})
+    return path
+
+
+def test_profile_demo_takes_the_shipped_weights(shipping):
+    path = prepare("car-edsr-x2", "demo")
+    assert path == results.folder("demo", "runs", "car-edsr-x2", "weights.safetensors")
+    assert path.read_bytes() == shipping.read_bytes() and [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert prepare("car-edsr-x2", "demo", renew=True) == path  # what the pipeline says
+    assert experiments.ready("car-edsr-x2", "demo") == shipping
+    rows = experiments.measure("car-edsr-x2", "demo", ["demo"], progress=False)
+    assert len(rows) == 22 and {row["profile"] for row in rows} == {"demo"}
+
+
+def test_profile_demo_trains_nothing(home, shipping):
+    told = "profile demo trains nothing, it takes the shipped weights: use --profile mini"
+    assert_refused(told, prepare, "car-edsr-x2", "demo", ["lr=1.0e-3"])
+    assert_refused(told, prepare, "car-edsr-x2", "demo", restart=True)
+    assert_refused("no weights are shipped for car-edsr-x4: train it with", prepare, "car-edsr-x4", "demo")
+    assert_refused("no weights are shipped for car-edsr-x4", experiments.ready, "car-edsr-x4", "demo")
+    assert_refused("bicubic-bicubic-x2 has no weights", prepare, "bicubic-bicubic-x2", "demo")
+    assert not (home / "results").exists()
+
+
+def test_ready_says_what_is_missing_and_how_to_make_it(home):
+    told = r"no weights at .*results/smoke/runs/car-edsr-x2/.*: call `carlib train car-edsr-x2 --profile smoke` first"
+    assert_refused(told, experiments.ready, "car-edsr-x2", "smoke")
+    assert experiments.ready("bicubic-bicubic-x2", "smoke") is None
+
+
+def test_weights_of_another_run_in_the_shipped_place_are_not_measured(shipping):
+    shipping.rename(shipping.with_name("car-bicubic-x2.safetensors"))
+    told = "is of run car-edsr-x2, profile mini, not of car-bicubic-x2, demo"
+    assert_refused(told, experiments.measure, "car-bicubic-x2", "demo", ["demo"], progress=False)
+
+
+# ---- crops --------------------------------------------------------------------------------------------
+
+
+def test_a_crop_that_fits_gives_the_image(home):
+    hr = illustrate.check_crop("demo/kodim23", 4, BOX)
+    assert hr.dtype == np.uint8 and hr.ndim == 3 and not any(side % 4 for side in hr.shape[:2])
+    height, width = hr.shape[:2]
+    illustrate.check_crop("demo/kodim23", 4, [height - 8, width - 4, 8, 4])  # to the very corner
+    illustrate.check_crop("demo/kodim23", 2, [0, 0, height, width])
+
+
+@pytest.mark.parametrize(("image", "scale", "box", "told"), [
+    ("demo/kodim23", 3, BOX, r"scale=3 has no runs in params\.yaml: use one of 2, 4"),
+    ("demo/kodim23", "x", BOX, "scale='x' has no runs"),
+    ("demo/kodim", 4, BOX, "no image 'kodim' in demo: there are astronaut, camera, "),
+    ("demo", 4, BOX, "no image '' in demo"),
+    ("demo/sub/kodim23", 4, BOX, "no image 'sub/kodim23' in demo"),
+    ("dmeo/kodim23", 4, BOX, r"image='dmeo/kodim23': unknown image set 'dmeo' \(did you mean demo\?\)"),
+    ("", 4, BOX, "image='': unknown image set ''"),
+    ("urban100/a", 4, BOX, "image='urban100/a': image set urban100 is not here"),
+    ("demo/kodim23", 4, [40, 120, 96], r"box=\[40, 120, 96\] is not \[top, left, height, width\]"),
+    ("demo/kodim23", 4, [], r"box=\[\] is not"),
+    ("demo/kodim23", 4, [40, 120, 96, 96, 0], "is not .* in multiples of scale=4"),
+    ("demo/kodim23", 4, [42, 120, 96, 96], r"box=\[42, 120, 96, 96\] is not .* in multiples of scale=4"),
+    ("demo/kodim23", 4, [40, 120, 96, 95], "in multiples of scale=4"),
+    ("demo/kodim23", 4, [40, 120, 0, 96], "in multiples of scale=4"),
+    ("demo/kodim23", 4, [-4, 120, 96, 96], "in multiples of scale=4"),
+    ("demo/kodim23", 4, [40.0, 120, 96, 96], "in multiples of scale=4"),
+    ("demo/kodim23", 4, ["40", 120, 96, 96], "in multiples of scale=4"),
+    ("demo/kodim23", 4, [40, 120, 4000, 96], r"box=.* reaches beyond demo/kodim23, which is \d+ high and \d+ wide"),
+    ("demo/kodim23", 4, [40, 4000, 96, 96], "reaches beyond"),
+])  # fmt: skip
+def test_a_crop_that_does_not_fit_is_refused(home, image, scale, box, told):
+    assert isinstance(assert_refused(told, illustrate.check_crop, image, scale, box), ParameterError)
+
+
+# ---- the pipeline -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project in which every run that the stages need was trained under profile smoke."""
+    home = tmp_path_factory.mktemp("smoke")
+    shutil.copy(ROOT / "params.yaml", home)
+    shutil.copytree(ROOT / "notebooks", home / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    (home / "data").symlink_to(ROOT / "data")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CARLIB_HOME", str(home))
+        patch.delenv("CARLIB_DATA", raising=False)
+        for name in STAGES["weights"]["foreach"]:
+            prepare(name)
+    torch.set_num_threads(threads)
+    return home
+
+
+@pytest.fixture
+def smoke(trained, monkeypatch):
+    monkeypatch.setenv("CARLIB_HOME", str(trained))
+    monkeypatch.delenv("CARLIB_DATA", raising=False)
+    return trained
+
+
+def outs(stage):
+    """A stage's outputs under profile smoke, without the executed notebook."""
+    paths = [next(iter(out)).replace("${profile}", "smoke") for out in STAGES[stage]["outs"]]
+    return [path for path in paths if not path.endswith(".ipynb")]
+
+
+def test_the_pipeline_makes_every_output_of_its_stages(smoke):
+    for folder in ("metrics", "tables", "figures", "report"):
+        shutil.rmtree(smoke / "results" / "smoke" / folder, ignore_errors=True)
+    table = experiments.table1("smoke", progress=False)
+    parameters = notebook_defaults("01_downscaling_for_sr")
+    picture = illustrate.figure3("smoke", *(parameters[f"figure_{name}"] for name in ("image", "scale", "box")))
+    parameters = notebook_defaults("06_kernels_offsets")
+    arguments = [parameters[name] for name in ("image", "scale", "box")]
+    maps, lengths = illustrate.figure4("smoke", *arguments), illustrate.offset_lengths("smoke", *arguments)
+    page = experiments.build_report("smoke")
+    for stage in ("table1", "fig4", "report"):
+        assert [path for path in outs(stage) if not (smoke / path).is_file()] == []
+
+    assert list(table.columns) == [
+        "upscaler", "downscaler", "scale", "set", "metric", "ours", "printed", "difference", "gain", "verdict", "n",
+        "run", "profile",
+    ]  # fmt: skip
+    assert len(table) == 2 * 2 * 2 * 2 and set(table["set"]) == {"demo"} and set(table["n"]) == {2}
+    assert np.isfinite(table["ours"]).all() and (table["ours"][table.metric == "psnr"] > 5).all()
+    assert np.isfinite(table["gain"][table.downscaler == "car"]).all() and set(table["verdict"]) == {"not tested"}
+    written = pd.read_csv(smoke / "results/smoke/tables/table1.csv")
+    np.testing.assert_allclose(written["ours"], table["ours"], atol=5e-5)
+    rows = results.read_rows(smoke / "results/smoke/metrics/table1.csv")
+    assert list(rows.columns) == results.ROW_COLUMNS and len(rows) == 2 * len(table)
+    assert len(experiments.gains(table)) == 4
+
+    assert list(lengths.columns) == ["run", "mean", "largest"]
+    assert lengths["run"].tolist() == ["car-edsr-x4", "car-edsr-x4-free"]
+    assert np.isfinite(lengths[["mean", "largest"]]).all(axis=None) and (lengths["mean"] <= lengths["largest"]).all()
+    assert len(picture.axes) == 1 + 1 + 5  # the image, its crop, LR and SR crops
+    titles = " ".join(axes.get_title(loc="left") for axes in maps.axes)
+    for part in ("bicubic: weights", "CAR: weights", "CAR: offsets", "CAR, no offset loss: offsets"):
+        assert part in titles
+
+    html = page.read_text(encoding="utf-8")
+    assert "Table 1" in html and "Fig. 3" in html and "Fig. 4" in html and html.count("data:image/png") == 2
+    assert "profile smoke" in html and "car-edsr-x4-free" not in html
+    for sidecar in ("tables/table1", "figures/fig3_x4", "figures/fig4"):
+        fields = json.loads((smoke / f"results/smoke/{sidecar}.json").read_text())
+        assert "profile smoke" in fields["title"] and "-p profile smoke" in fields["command"]
+        name = re.search(r"notebooks/(\w+)\.ipynb", fields["command"])[1]
+        assert (ROOT / "notebooks" / f"{name}.ipynb").is_file()
+
+
+def notebook_defaults(name):
+    """The values of a notebook's parameters cell."""
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+    (tagged,) = (cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    values = {}
+    exec("".join(tagged["source"]), values)
+    return values
+
+
+def test_maps_are_cut_from_those_of_the_whole_image(smoke):
+    top, left, height, width = BOX
+    part = illustrate.tap_maps("smoke", "demo/kodim23", 4, BOX)
+    hr = illustrate.check_crop("demo/kodim23", 4, BOX)
+    whole = illustrate.tap_maps("smoke", "demo/kodim23", 4, [0, 0, *hr.shape[:2]])
+    for name, arrays in part.items():
+        for cut, full in zip(arrays, whole[name], strict=True):
+            assert cut.shape == (13 * 13, height // 4, width // 4)
+            np.testing.assert_array_equal(cut, full[:, top // 4 :, left // 4 :][:, : height // 4, : width // 4])
+
+
+def test_offset_lengths_by_hand(smoke, monkeypatch):
+    kernel = np.array([0.5, -0.25, 0.25, 0.0]).reshape(4, 1, 1)
+    offsets = np.array([3.0, 0.0, 0.0, 30.0]).reshape(4, 1, 1), np.array([4.0, 1.0, 0.0, 40.0]).reshape(4, 1, 1)
+    monkeypatch.setattr(illustrate, "tap_maps", lambda *arguments: {"a": [kernel, *offsets]})
+    (line,) = illustrate.offset_lengths("smoke", "demo/kodim23", 4, BOX).to_dict("records")
+    assert line == {"run": "a", "mean": pytest.approx((0.5 * 5 + 0.25 * 1) / 1), "largest": 50.0}
+
+
+def test_bicubic_taps_sum_to_one_and_are_the_same_everywhere():
+    for scale in (2, 4):
+        taps = illustrate.bicubic_taps(scale, (3, 5))
+        assert taps.shape == ((3 * scale + 1) ** 2, 3, 5)
+        np.testing.assert_allclose(taps.sum(0), 1, atol=1e-6)
+        assert (taps == taps[:, :1, :1]).all() and taps.min() < 0
+
+
+def test_a_figure_that_cannot_be_made_leaves_the_earlier_one(smoke):
+    folder = smoke / "results" / "smoke" / "figures"
+    paths = [results.write_text(folder / name, "earlier") for name in ("fig3_x4.png", "fig4.png")]
+    assert_refused("reaches beyond", illustrate.figure3, "smoke", "demo/kodim23", 4, [0, 0, 4000, 4])
+    assert_refused("run 'car-edsr-x2-free' is unknown", illustrate.figure4, "smoke", "demo/kodim23", 2, BOX)
+    assert [path.read_text() for path in paths] == ["earlier"] * 2
+
+
+def test_the_numbers_under_figure_3_are_those_of_evaluate(smoke, monkeypatch):
+    chain = evaluate.Chain(runs.get("car-edsr-x4", "smoke"), experiments.ready("car-edsr-x4", "smoke"))
+    rows = evaluate.evaluate(chain, "demo")
+    (psnr,) = (row["value"] for row in rows if row["image"] == "kodim23" and row["metric"] == "psnr")
+    drawn = []
+    monkeypatch.setattr(figures, "crops", drawn.extend)
+    monkeypatch.setattr(results, "save_figure", lambda *arguments, **fields: None)
+    illustrate.figure3("smoke", "demo/kodim23", 4, BOX)
+    labels = {label: caption for label, caption, _ in drawn[0]["panels"]}
+    assert labels["CAR + EDSR"].startswith(f"{psnr:.2f} dB / ") and drawn[0]["box"] == tuple(BOX)
+    assert list(labels) == ["bicubic + bicubic", "bicubic LR", "bicubic + EDSR", "CAR LR", "CAR + EDSR"]
+
+
+def run_notebook(params, out=None):
+    pytest.importorskip("papermill", reason="papermill comes with the extra notebooks")
+    params = ["profile=smoke", *params]
+    return experiments.run_notebook("06_kernels_offsets", params, out=out, progress=False)
+
+
+def fig4(smoke):
+    return [smoke / "results" / "smoke" / "figures" / f"fig4.{suffix}" for suffix in ("png", "json")]
+
+
+@pytest.fixture
+def kernel(smoke, monkeypatch):
+    """No fig4 yet; the notebook runs in this environment's kernel."""
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
+    for path in fig4(smoke):
+        path.unlink(missing_ok=True)
+    return smoke
+
+
+def test_a_notebook_runs_and_leaves_its_answer(kernel):
+    out = run_notebook(["box=[40, 120, 48, 64]"])
+    assert out == kernel / "results" / "smoke" / "notebooks" / "06_kernels_offsets.ipynb"
+    assert all(path.is_file() for path in fig4(kernel))
+    cells = [cell for cell in json.loads(out.read_text())["cells"] if cell["cell_type"] == "code"]
+    injected = next(cell for cell in cells if "injected-parameters" in cell["metadata"].get("tags", []))
+    assert "box = [40, 120, 48, 64]" in "".join(injected["source"])
+    shown = json.dumps(cells[-1]["outputs"])
+    assert "car-edsr-x4-free" in shown and "largest" in shown
+
+
+@pytest.mark.parametrize(("params", "told"), [
+    (["sclae=4"], "unknown parameter sclae: 06_kernels_offsets takes profile, scale, image, box"),
+    (["scale=x"], "06_kernels_offsets, cell 3: ParameterError: scale='x' is str, not int"),
+    (["box=[40, 120, 4000, 96]"], r"cell 3: ParameterError: box=\[40, 120, 4000, 96\] reaches beyond"),
+])  # fmt: skip
+def test_a_notebook_with_wrong_parameters_is_refused_in_one_line(kernel, tmp_path, params, told):
+    assert_refused(told, run_notebook, params, tmp_path / "out.ipynb")
+    assert not any(path.exists() for path in fig4(kernel))
+
+
+def test_an_unknown_notebook_or_profile_is_refused(smoke, tmp_path):
+    pytest.importorskip("papermill", reason="papermill comes with the extra notebooks")
+    told = "no notebook '07_none': there are 01_downscaling_for_sr, 06_kernels_offsets"
+    assert_refused(told, experiments.run_notebook, "07_none")
+    told = "profile 'smok' is unknown: did you mean 'smoke'"
+    assert_refused(told, experiments.run_notebook, "06_kernels_offsets", ["profile=smok"])
+    assert_refused("is not name=value", experiments.run_notebook, "06_kernels_offsets", ["profile"])
+    assert not (smoke / "results" / "smok").exists()

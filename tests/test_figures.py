@@ -1,0 +1,221 @@
+"""Laws of the pictures: colours mean what the legend says, pixels stay pixels, nothing global is touched."""
+
+import io
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from carlib import figures
+from carlib.figures import tap_maps, tap_places, wheel
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def image(rng, height, width):
+    return rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def example(rng, size=5, height=6, width=8, offsets=True):
+    kernel = rng.normal(size=(size * size, height, width))
+    v, h = rng.normal(size=(2, size * size, height, width)) if offsets else (None, None)
+    return f"K={size}", kernel, v, h
+
+
+def drawn(figure):
+    figure.savefig(io.BytesIO(), dpi=40)
+    return figure
+
+
+# ------------------------------------------------------------------------------------------------- the colour wheel
+
+
+def test_zero_offset_is_white():
+    assert (figures.offset_colours(np.zeros((2, 3)), np.zeros((2, 3)), 2.0) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("v", "h", "colour"),
+    [
+        (0, 1, (1, 0, 0)),  # right: the wheel's first colour, red
+        (-0.0, 1, (1, 0, 0)),  # a negative zero points the same way
+        (1, 0, (1, 13.5 / 15, 0)),  # down: 13.5 of the 15 steps from red to yellow
+        (0, -1, (0, 9 / 11, 1)),  # left: step 27, 2 of the 11 from cyan to blue
+        (-1, 0, (4.5 / 13, 0, 1)),  # up: step 40.5, 4.5 of the 13 from blue to magenta
+    ],
+)
+def test_directions_have_the_colours_of_the_middlebury_code(v, h, colour):
+    """Steps of the colorwheel in colorcode.cpp (Baker et al.), place = (angle + 1) / 2 * 54."""
+    np.testing.assert_allclose(figures.offset_colours(v, h, 1.0), colour, atol=0.02)
+
+
+def test_length_is_saturation_and_too_long_is_darker():
+    half, full, beyond = figures.offset_colours(np.zeros(3), np.array([1.0, 2.0, 2.5]), 2.0)
+    np.testing.assert_allclose(half, (1 + full) / 2)
+    np.testing.assert_allclose(beyond, 0.75 * full)
+
+
+def test_colour_wheel_is_the_legend_of_offset_colours():
+    wheel = figures.colour_wheel(129)
+    assert wheel.shape == (129, 129, 3) and wheel.dtype == np.uint8
+    assert tuple(wheel[64, 64]) == (255, 255, 255)  # no offset
+    assert tuple(wheel[0, 0]) == (255, 255, 255)  # outside
+    for v, h in [(0.5, 0.25), (-0.75, 0.5), (0, -1), (1, 0)]:
+        expected = np.round(255 * figures.offset_colours(v, h, 1.0))
+        assert (wheel[int(64 + 64 * v), int(64 + 64 * h)] == expected).all()
+
+
+def test_wheel_has_55_colours_of_full_saturation():
+    hues = wheel._wheel()
+    assert hues.shape == (55, 3)
+    assert (hues.max(axis=1) == 1).all() and (hues.min(axis=1) == 0).all()
+
+
+def test_colours_need_a_positive_radius():
+    with pytest.raises(ValueError, match="max_magnitude=0"):
+        figures.offset_colours(1, 1, 0)
+
+
+# ------------------------------------------------------------------------------------------------------------ crops
+
+
+def test_crops_draws_the_hr_image_and_every_crop(rng):
+    hr = image(rng, 24, 40)
+    panels = [("a", "1 dB", image(rng, 24, 40)), ("b", "2 dB", image(rng, 24, 40))]
+    panels += [("a", "", image(rng, 6, 10)), ("b", "", image(rng, 12, 20))]
+    row = {"name": "one", "hr": hr, "box": (8, 4, 8, 12), "panels": panels}
+    figure = drawn(figures.crops([row, {**row, "panels": panels[:1]}]))
+    assert len(figure.axes) == (1 + 1 + 4) + (1 + 1 + 1)
+    for axes in figure.axes:
+        x, y, width, height = axes.get_position().bounds
+        assert min(x, y) > 0 and x + width < 1 and y + height < 1
+
+
+def test_lr_crop_is_enlarged_without_interpolation(rng):
+    hr, lr = image(rng, 24, 40), image(rng, 6, 10)
+    row = {"name": "one", "hr": hr, "box": (8, 4, 8, 12), "panels": [("LR", "", lr)]}
+    axes = figures.crops([row]).axes[-1]
+    shown = np.asarray(axes.get_images()[0].get_array())
+    crop = lr[2:4, 1:4]
+    times = shown.shape[0] // crop.shape[0]
+    assert times > 1 and (shown == crop.repeat(times, 0).repeat(times, 1)).all()
+    assert (axes.get_xlim(), axes.get_ylim()) == ((4, 16), (16, 8))
+
+
+def test_box_across_lr_pixels_shows_parts_of_them(rng):
+    row = {"name": "one", "hr": image(rng, 24, 40), "box": (7, 5, 8, 12), "panels": [("LR", "", image(rng, 6, 10))]}
+    axes = figures.crops([row]).axes[-1]
+    assert axes.get_images()[0].get_extent() == [4, 20, 16, 4]  # whole LR pixels ...
+    assert (axes.get_xlim(), axes.get_ylim()) == ((5, 17), (15, 7))  # ... cut at the box
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"box": (20, 0, 8, 8)}, "not inside 24x40"), ({"panels": [("x", "", np.zeros((7, 10, 3), np.uint8))]}, "one, x")],
+)
+def test_crops_refuses_what_does_not_fit(rng, change, message):
+    with pytest.raises(ValueError, match=message):
+        figures.crops([{"name": "one", "hr": image(rng, 24, 40), "box": (0, 0, 8, 8), "panels": [], **change}])
+
+
+# ---------------------------------------------------------------------------------------------------------- kernels
+
+
+@pytest.mark.parametrize(("offsets", "axes"), [((False,), 1 + 1 + 1), ((False, True, True), 1 + 3 + 2 + 1 + 1)])
+def test_kernels_offsets_has_a_panel_for_each_map(rng, offsets, axes):
+    examples = [example(rng, 4 + k, offsets=has) for k, has in enumerate(offsets)]
+    assert len(drawn(figures.kernels_offsets(image(rng, 24, 32), examples, 4)).axes) == axes
+
+
+def test_central_taps_lie_as_around_the_lr_pixel():
+    kernel = np.arange(25.0)[:, None, None] * np.ones((25, 6, 8))  # tap (a, b) has the weight 5a + b everywhere
+    _, central, _, _ = tap_maps._central_taps(("", kernel, None, None), np.zeros((24, 32, 3)), 4)
+    mosaic = tap_maps._mosaic(central)
+    assert mosaic.shape == (18, 24)
+    assert mosaic[::6, ::8].tolist() == [[6, 7, 8], [11, 12, 13], [16, 17, 18]]
+
+
+def test_weights_share_one_scale_about_zero(rng):
+    figure = figures.kernels_offsets(image(rng, 24, 32), [example(rng), example(rng)], 4)
+    limits = {
+        picture.get_clim() for axes in figure.axes for picture in axes.get_images() if picture.get_array().ndim == 2
+    }
+    assert len(limits) == 1
+    low, high = limits.pop()
+    assert low == -high
+
+
+def test_wheel_legend_names_its_radius_in_hr_pixels(rng):
+    title, kernel, v, _ = example(rng)
+    figure = figures.kernels_offsets(image(rng, 24, 32), [(title, kernel, 0 * v + 3, 0 * v + 4)], 4)
+    assert "radius = 5.0 HR px" in [text.get_text() for text in figure.texts]
+
+
+@pytest.mark.parametrize("scale", [3, 2])
+def test_kernels_offsets_refuses_another_scale(rng, scale):
+    with pytest.raises(ValueError, match=f"scale={scale}"):
+        figures.kernels_offsets(image(rng, 24, 32), [example(rng)], scale)
+
+
+def test_effective_kernel_places_taps_where_they_sample(rng):
+    title, kernel, v, h = example(rng, size=3)
+    cloud = tap_places._cloud((title, kernel, v, h), ("", 2, 5))
+    np.testing.assert_allclose(cloud[:, 0], v[:, 2, 5] + [-1, -1, -1, 0, 0, 0, 1, 1, 1])
+    np.testing.assert_allclose(cloud[:, 1], h[:, 2, 5] + [-1, 0, 1] * 3)
+    np.testing.assert_allclose(cloud[:, 2], kernel[:, 2, 5])
+
+
+def test_effective_kernel_has_a_panel_for_each_pixel_and_example(rng):
+    examples = [example(rng, 4, offsets=False), example(rng, 5)]
+    figure = drawn(figures.effective_kernel(examples, [("edge", 0, 0), ("flat", 5, 7), ("x", 1, 1)], scale=4))
+    assert len(figure.axes) == 3 * 2 + 1
+    with pytest.raises(ValueError, match="outside 6x8"):
+        figures.effective_kernel(examples, [("off", 6, 0)])
+
+
+# ------------------------------------------------------------------------------------------------- training, timing
+
+
+def log(steps, validated=True, rates=(1e-4, 5e-5)):
+    step = np.arange(steps)
+    psnr = np.where(step % 10 == 0, 30 + step / 100, np.nan) if validated else np.nan
+    rate = np.where(step < steps / 2, *rates)
+    return pd.DataFrame({"step": step, "loss": 1 / (1 + step), "psnr": psnr, "seconds": step * 1.0, "lr": rate})
+
+
+@pytest.mark.parametrize(
+    ("frame", "axes"), [(log(200), 3), (log(200, validated=False), 2), (log(1, rates=(1, 1), validated=False), 1)]
+)
+def test_training_curve_shows_what_the_log_has(frame, axes):
+    assert len(drawn(figures.training_curve(frame)).axes) == axes
+
+
+def test_bench_sorts_each_case_and_starts_bars_at_zero():
+    rows = [
+        {"name": n, "case": c, "seconds": s, "ratio": r} for c in "xy" for n, s, r in [("b", 2, 4), ("carlib", 0.5, 1)]
+    ]
+    figure = drawn(figures.bench(rows))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["x", "y"]
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["carlib", "b"]
+        assert [bar.get_x() for bar in axes.patches] == [0, 0]
+        assert [text.get_text() for text in axes.texts] == ["0.5 s", "2 s   4×"]
+
+
+@pytest.mark.parametrize("draw", [figures.crops, figures.bench, lambda rows: figures.training_curve(log(0))])
+def test_nothing_to_draw_is_an_error(draw):
+    with pytest.raises(ValueError, match="no r"):
+        draw([])
+
+
+def test_the_callers_style_is_neither_used_nor_changed():
+    with matplotlib.rc_context({"font.size": 31, "axes.facecolor": "green"}):
+        before = dict(matplotlib.rcParams)
+        figure = figures.training_curve(log(20))
+        assert dict(matplotlib.rcParams) == before
+    assert figure.axes[0].yaxis.label.get_size() < 12
+    assert figure.axes[0].get_facecolor() == (1, 1, 1, 1)

@@ -1,0 +1,75 @@
+"""Losses against loops that spell out the printed sums (Eq. 8-11)."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from carlib import losses
+
+N, K, H, W, SCALE = 2, 3, 4, 5, 2
+
+
+@pytest.fixture
+def tensors():
+    draw = torch.Generator().manual_seed(3)
+    shape = (N, K * K, H, W)
+    kernel = torch.rand(shape, generator=draw, dtype=torch.float64).softmax(1)
+    return kernel, *(torch.randn(shape, generator=draw, dtype=torch.float64) for _ in range(2))
+
+
+@pytest.mark.parametrize("reading", ["weighted", "printed", "regulated"])
+def test_offset_distance_is_equation_9(tensors, reading):
+    _, dv, dh = tensors
+    shift = K / 2 if reading == "printed" else (K - 1) / 2
+    total = 0
+    for n, i, j, a, b in itertools.product(range(N), range(H), range(W), range(K), range(K)):
+        at = (n, a * K + b, i, j)
+        w = math.hypot(a - shift, b - shift) / math.hypot(K / 2, K / 2)
+        length = math.hypot(dv[at], dh[at]) / SCALE  # LR pixels
+        total += {"weighted": w * length, "printed": 1 + w * length, "regulated": (1 + w) * length}[reading]
+    found = losses.offset_distance(dv, dh, SCALE, reading)
+    assert found.item() == pytest.approx(total / (N * H * W), abs=1e-12)
+
+
+@pytest.mark.parametrize(("reading", "divisor"), [("batch", N), ("mean", N * H * W)])
+def test_partial_tv_is_equation_10(tensors, reading, divisor):
+    kernel, dv, dh = tensors
+    total = 0
+    for n, t, i, j in itertools.product(range(N), range(K * K), range(H), range(W)):
+        if j + 1 < W:  # vertical offsets along the row
+            total += abs(dv[n, t, i, j + 1] - dv[n, t, i, j]) * kernel[n, t, i, j]
+        if i + 1 < H:  # horizontal offsets along the column
+            total += abs(dh[n, t, i + 1, j] - dh[n, t, i, j]) * kernel[n, t, i, j]
+    found = losses.partial_tv(kernel, dv, dh, SCALE, reading)
+    assert found.item() == pytest.approx(total.item() / SCALE / divisor, abs=1e-12)
+
+
+def test_gradients_at_rest_are_numbers(tensors):
+    kernel, dv, dh = (t.clone().zero_().requires_grad_() for t in tensors)
+    (losses.offset_distance(dv, dh, SCALE) + losses.partial_tv(kernel, dv, dh, SCALE)).backward()
+    assert all(t.grad is None or t.grad.isfinite().all() for t in (kernel, dv, dh))
+
+
+def test_the_gradient_of_the_distance_is_right(tensors):
+    _, dv, dh = (t.requires_grad_() for t in tensors)
+    assert torch.autograd.gradcheck(lambda a, b: losses.offset_distance(a, b, SCALE), (dv, dh))
+
+
+def test_objective_is_the_weighted_sum(tensors):
+    sr, hr = torch.rand(2, 1, 3, 4, 4).double()
+    total, terms = losses.objective(sr, hr, *tensors, SCALE, lambda_offset=0.3, gamma_tv=0.7)
+    expected = losses.l1(sr, hr) + 0.3 * losses.offset_distance(*tensors[1:], SCALE)
+    expected = expected + 0.7 * losses.partial_tv(*tensors, SCALE)
+    torch.testing.assert_close(total, expected)
+    assert set(terms) == {"restoration", "offset", "tv"}
+    assert losses.l1(sr, hr).item() == pytest.approx((sr - hr).abs().sum().item() / sr.numel())
+    assert losses.l2(sr, hr).item() == pytest.approx(((sr - hr) ** 2).sum().item() / sr.numel())
+
+
+@pytest.mark.parametrize("change", [{"loss": "l3"}, {"readings": {"offset": "x"}}, {"readings": {"tv": "x"}}])
+def test_unknown_readings_are_refused(tensors, change):
+    sr = torch.rand(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="unknown"):
+        losses.objective(sr, sr, *tensors, SCALE, lambda_offset=1, gamma_tv=1, **change)

@@ -1,0 +1,119 @@
+"""Notebooks: parameters are checked, and the files keep to the rules of the project."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from carlib import notebook
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+
+
+def check(values, injected="", **expected):
+    """As in a notebook: the namespace holds the values and the cells that ran, papermill's among them."""
+    cells = ["", "profile = 'demo'", f"# Parameters\n{injected}\n", "notebook.parameters(...)"]
+    return notebook.parameters({"unrelated": 3, "In": cells, **values}, **expected)
+
+
+def test_right_parameters_come_back_to_be_shown(home):
+    values = {"profile": "smoke", "scale": 4, "lr": 1e-4, "crop": None}
+    expected = {"profile": str, "scale": int, "lr": float, "crop": int | None}
+    assert check(values, 'profile = "smoke"\nscale = 4', **expected) == values
+    assert check({"lr": 1}, lr=float) == {"lr": 1}
+    assert notebook.parameters({"scale": 4}, scale=int) == {"scale": 4}  # run without papermill or IPython
+
+
+@pytest.mark.parametrize(("values", "injected", "expected", "told"), [
+    ({"scale": 4, "sclae": 2}, "sclae = 2", {"scale": int}, "unknown parameter sclae: this notebook takes scale"),
+    ({"a": 1}, "b = 1\na = 1\nc = [1,\n 2]", {"a": int}, "unknown parameter b, c: this notebook takes a"),
+    ({}, "", {"scale": int}, "parameter scale is not set: run the parameters cell first"),
+    ({"lr": "1e-4"}, 'lr = "1e-4"', {"lr": float}, "lr='1e-4' is str, not float or int: .*write 1.0e-04"),
+    ({"scale": "4"}, "", {"scale": int}, "scale='4' is str, not int"),
+    ({"scale": True}, "", {"scale": int}, "scale=True is bool, not int"),
+    ({"scale": False}, "", {"scale": float}, "scale=False is bool, not float"),
+    ({"scale": 2.0}, "", {"scale": int}, "scale=2.0 is float, not int"),
+    ({"box": (1, 2)}, "", {"box": list}, "is tuple, not list"),
+    ({"crop": "x"}, "", {"crop": int | None}, "crop='x' is str, not int or null"),
+    ({"profile": "demmo"}, "", {"profile": str}, "profile 'demmo' is unknown: did you mean 'demo'"),
+    ({"profile": None}, "", {"profile": str}, "profile=None is NoneType, not str"),
+])  # fmt: skip
+def test_wrong_parameters_are_refused(home, values, injected, expected, told):
+    with pytest.raises(notebook.ParameterError, match=told) as refusal:
+        check(values, injected, **expected)
+    assert isinstance(refusal.value, ValueError) and "\n" not in str(refusal.value)
+
+
+def test_only_the_last_injected_cell_counts(home):
+    cells = ["# Parameters\nold = 1\n", "# Parameters\nscale = 2\n"]  # a notebook that was executed before
+    assert notebook.parameters({"scale": 2, "In": cells}, scale=int) == {"scale": 2}
+
+
+def test_a_refusal_is_shown_as_one_line():
+    shell = pytest.importorskip("IPython.core.interactiveshell", reason="IPython comes with the extra notebooks")
+    lines = []
+    instance = shell.InteractiveShell()
+    instance._showtraceback = lambda kind, value, rendered: lines.extend(rendered)
+    instance.run_cell("from carlib import notebook; notebook.parameters({}, scale=int)", store_history=False)
+    assert lines == ["ParameterError: parameter scale is not set: run the parameters cell first"]
+
+
+def cells(path):
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+def code(path):
+    return [cell for cell in cells(path) if cell["cell_type"] == "code"]
+
+
+def test_there_are_notebooks():
+    if not NOTEBOOKS:
+        pytest.skip("there are no notebooks yet")
+    assert all(path.name[:2].isdigit() for path in NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestEveryNotebook:
+    def test_its_outputs_are_stripped(self, path):
+        assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code(path))
+
+    def test_it_begins_with_its_question(self, path):
+        first = cells(path)[0]
+        assert first["cell_type"] == "markdown" and source(first).startswith(f"# {path.stem[:2]} - ")
+        assert source(first).partition("\n")[0].endswith("?")
+
+    def test_it_has_one_parameters_cell_of_plain_values(self, path):
+        (tagged,) = (cell for cell in code(path) if "parameters" in cell["metadata"].get("tags", []))
+        for node in ast.parse(source(tagged)).body:
+            assert isinstance(node, ast.Assign), ast.unparse(node)
+            ast.literal_eval(node.value)
+
+    def test_it_checks_every_parameter(self, path):
+        (tagged,) = (cell for cell in code(path) if "parameters" in cell["metadata"].get("tags", []))
+        names = {target.id for node in ast.parse(source(tagged)).body for target in node.targets}
+        calls = [
+            node for cell in code(path) for node in ast.walk(ast.parse(source(cell))) if isinstance(node, ast.Call)
+        ]
+        (check,) = (call for call in calls if ast.unparse(call.func) == "notebook.parameters")
+        assert {keyword.arg for keyword in check.keywords} == names
+
+    def test_its_own_defaults_pass(self, path, home):
+        (tagged,) = (cell for cell in code(path) if "parameters" in cell["metadata"].get("tags", []))
+        namespace = {}
+        exec(source(tagged), namespace)
+        checks = [source(cell) for cell in code(path) if "notebook.parameters(" in source(cell)]
+        exec(checks[0], namespace)
+
+    def test_it_only_calls(self, path):
+        for cell in code(path):
+            lines = source(cell).splitlines()
+            assert len(lines) <= 12 and not any(line.startswith(("!", "%")) for line in lines)
+            nodes = list(ast.walk(ast.parse(source(cell))))
+            assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda) for node in nodes)
+            text = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+            assert not any(Path(value).is_absolute() for value in text)

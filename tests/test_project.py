@@ -1,0 +1,162 @@
+"""The files around the code agree with each other."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# Folders of one machine; "/tmp" and the like inside a longer path or a URL are not meant.
+ABSOLUTE = re.compile(r"(?<![\w.~})/-])/(home|root|tmp|Users|private|mnt|work|var/folders)/\w")
+
+
+def normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def direct():
+    """Every requirement of pyproject.toml, those of the extras too: name -> extra ("" for the project's own)."""
+    found = {}
+    for extra, requirements in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items():
+        for requirement in requirements:
+            found[normal(re.match(r"[\w.-]+", requirement)[0])] = extra
+    return found
+
+
+def pins():
+    lines = (line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines())
+    return {normal(line.partition("==")[0]): line.partition("==")[2] for line in lines if line}
+
+
+@pytest.mark.parametrize("name", sorted(direct()))
+def test_constraints_pin_every_direct_dependency(name):
+    assert re.fullmatch(r"\d+(\.\d+)+", pins().get(name, "")), f"constraints.txt does not pin {name}"
+
+
+def test_constraints_pin_nothing_else():
+    assert set(pins()) <= set(direct())
+
+
+@pytest.mark.parametrize("name", sorted(direct()))
+def test_pins_satisfy_the_requirement(name):
+    requirements = [
+        *PROJECT["dependencies"],
+        *(r for extra in PROJECT["optional-dependencies"].values() for r in extra),
+    ]
+    (lowest,) = (re.search(r">=([\d.]+)$", r)[1] for r in requirements if normal(re.match(r"[\w.-]+", r)[0]) == name)
+    numbers = [[int(part) for part in text.split(".")] for text in (pins()[name], lowest)]
+    assert numbers[0] >= numbers[1]
+
+
+def test_conda_installs_the_project_with_its_extras():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == PROJECT["name"]
+    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert "-c constraints.txt" in pip
+    (own,) = (line for line in pip if line.startswith("-e"))
+    extras = re.fullmatch(r"-e \.\[([\w,]+)\]", own)[1].split(",")
+    assert set(extras) == set(PROJECT["optional-dependencies"])
+    assert len(pip) == 2  # every other dependency is listed once, in pyproject.toml
+    (python,) = (e for e in environment["dependencies"] if isinstance(e, str) and e.startswith("python="))
+    lowest, beyond = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", PROJECT["requires-python"]).groups()
+    assert int(lowest) <= int(python.rpartition(".")[2]) < int(beyond)
+
+
+def test_make_installs_extras_that_exist():
+    extras = re.search(r"^EXTRAS \?= (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split(",")
+    assert set(extras) <= set(PROJECT["optional-dependencies"])
+
+
+def stages():
+    """Every stage of dvc.yaml under the default profile, its foreach ones once an item: name -> cmd, deps, outs."""
+    profile = yaml.safe_load((ROOT / "params.yaml").read_text())["profile"]
+    found = {}
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        for item in stage.get("foreach", [None]):
+            text = yaml.safe_dump(stage.get("do", stage)).replace("${profile}", profile).replace("${item}", str(item))
+            assert "${" not in text
+            done = yaml.safe_load(text)
+            outs = [next(iter(out)) if isinstance(out, dict) else out for out in done.get("outs", [])]
+            found[name if item is None else f"{name}@{item}"] = (done["cmd"], done.get("deps", []), outs)
+    return found
+
+
+def test_a_stage_trains_every_declared_run():
+    """A "-start" is trained by the run that begins with it."""
+    from carlib import runs
+
+    declared = [name for name in runs.names() if runs.get(name, "mini").trains and not name.endswith("-start")]
+    assert sorted(name.partition("@")[2] for name in stages() if name.startswith("weights@")) == sorted(declared)
+
+
+def test_every_notebook_is_stripped_for_its_stage():
+    stripped = {name.partition("@")[2] for name in stages() if name.startswith("strip@")}
+    assert stripped == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    commands = " ".join(cmd for cmd, _, _ in stages().values())
+    assert all(f"papermill build/nb/{name}.ipynb" in commands for name in stripped)
+
+
+def test_what_a_stage_depends_on_is_made_by_a_stage_or_in_the_repository():
+    made = {out for _, _, outs in stages().values() for out in outs}
+    for name, (_, deps, outs) in stages().items():
+        assert len(outs) == len(set(outs)) and not set(outs) & set(deps)
+        for dep in deps:
+            if dep.startswith(("results/", "build/")):
+                assert dep in made, f"{name}: no stage makes {dep}"
+            elif not dep.startswith("data/weights/"):  # shipped once they are trained
+                assert (ROOT / dep).exists(), f"{name}: there is no {dep}"
+
+
+def links(page):
+    """Relative links and images of a Markdown page, without anchors; code is left out."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.S)
+    targets = re.findall(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    return [target.partition("#")[0] for target in targets if not re.match(r"[a-z][a-z+.-]*:|#", target)]
+
+
+@pytest.mark.parametrize("name", ["README.md", "REPLICATION.md"])
+def test_links_lead_somewhere(name):
+    page = ROOT / name
+    if not page.is_file():
+        pytest.skip(f"there is no {name} yet")
+    missing = [target for target in links(page) if not (page.parent / target).exists()]
+    assert missing == []
+
+
+def tracked():
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no git checkout")
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"git cannot list the files: {done.stderr.strip()}")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_tracked_file_names_a_folder_of_one_machine():
+    found = []
+    for path in tracked():
+        content = path.read_bytes()
+        if b"\0" in content or (ROOT / "tests") in path.parents:
+            continue
+        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
+            if ABSOLUTE.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line[:100]}")
+    assert found == []
+
+
+def test_the_search_for_such_folders_finds_them():
+    for line in ("/home/ann/x", 'open("/tmp/a.png")', "path=/root/b", "see /work/main"):
+        assert ABSOLUTE.search(line), line
+    for line in (
+        "https://example.org/home/x",
+        "a/tmp/b",
+        "~/home/x",
+        "$HOME/tmp/x",
+        "${X}/tmp/x",
+        "results/<profile>/x",
+    ):
+        assert not ABSOLUTE.search(line), line

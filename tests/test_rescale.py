@@ -1,0 +1,225 @@
+"""The two doors for a user's image: sizes come back, grey stays grey, and what does not fit is refused in one line."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from carlib import downscale, imresize, models, rescale, upscale, weights
+
+
+def picture(*shape, seed=0):
+    """A smooth uint8 image with some noise."""
+    draw, (height, width) = np.random.default_rng(seed), shape[:2]
+    y, x = np.mgrid[:height, :width]
+    wave = 128 + 80 * np.sin(x / 5 + 0.3) * np.cos(y / 7)
+    wave = wave[..., None] + np.arange(3) * 9 if len(shape) == 3 else wave
+    return np.clip(wave + draw.normal(0, 5, shape), 0, 255).astype(np.uint8)
+
+
+def specifications(scale, upscaler="edsr"):
+    made = {"upscaler": {"name": upscaler, "scale": scale, "size": "mini"}}
+    made["upscaler"] |= {"blocks": 1, "channels": 8} if upscaler == "edsr" else {}
+    made["resampler"] = {"name": "resampler", "scale": scale, "size": "mini", "width": 8, "blocks": 1}
+    return made
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """pair(scale, role, ...) writes a weights file with those networks."""
+
+    def write(scale, *roles, upscaler="edsr"):
+        torch.manual_seed(0)
+        made = {role: specifications(scale, upscaler)[role] for role in roles or ("upscaler", "resampler")}
+        networks = nn.ModuleDict({role: models.create(**options) for role, options in made.items()})
+        path = tmp_path / f"x{scale}-{'-'.join(made)}-{upscaler}.safetensors"
+        weights.save(networks, path, {"networks": made})
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("method", ["bicubic", "lanczos", "box"])
+@pytest.mark.parametrize(("scale", "shape"), [(2, (8, 12, 3)), (3, (9, 6)), (4, (8, 4, 3))])
+def test_a_filter_downscales_as_imresize(method, scale, shape):
+    kernel = {"bicubic": "cubic", "lanczos": "lanczos3", "box": "box"}[method]
+    expected = imresize(picture(*shape), 1 / scale, kernel=kernel)
+    np.testing.assert_array_equal(downscale(picture(*shape), scale, method), expected)
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (1, 1), (2, 3)])
+def test_bicubic_upscales_as_imresize(shape):
+    np.testing.assert_array_equal(upscale(picture(*shape), 3, "bicubic"), imresize(picture(*shape), 3))
+
+
+@pytest.mark.parametrize("method", ["bicubic", "lanczos", "car"])
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("shape", [(21, 34, 3), (18, 23), (1, 1), (1, 9, 3), (3, 2), (16, 24, 3)])
+def test_pad_and_size_restore_the_exact_size(pair, method, scale, shape):
+    options = {"weights": pair(scale)} if method == "car" else {}
+    hr = picture(*shape)
+    lr = downscale(hr, scale, method, pad=True, **options)
+    assert lr.shape == (-(-shape[0] // scale), -(-shape[1] // scale), *shape[2:])
+    sr = upscale(lr, scale, method, size=shape[:2], **options)
+    assert sr.shape == hr.shape and sr.dtype == lr.dtype == np.uint8
+
+
+def test_padding_continues_the_image_by_its_mirror():
+    hr = picture(7, 9, 3)
+    mirrored = np.concatenate([np.concatenate([hr, hr[-1:]], 0), np.concatenate([hr, hr[-1:]], 0)[:, :-4:-1]], 1)
+    np.testing.assert_array_equal(downscale(hr, 4, "bicubic", pad=True), downscale(mirrored, 4, "bicubic"))
+
+
+def test_padding_changes_nothing_where_it_is_not_needed(pair):
+    hr, path = picture(8, 12, 3), pair(2)
+    for options in ({"method": "box"}, {"weights": path}):
+        np.testing.assert_array_equal(downscale(hr, 2, pad=True, **options), downscale(hr, 2, **options))
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_grey_through_car_stays_grey(pair, scale):
+    hr, path = picture(16, 24), pair(scale)
+    lr = downscale(hr, scale, weights=path)
+    coloured = downscale(np.repeat(hr[..., None], 3, axis=2), scale, weights=path)
+    assert lr.ndim == 2
+    np.testing.assert_array_equal(coloured, np.repeat(lr[..., None], 3, axis=2))  # all three channels, exactly
+    sr = upscale(lr, scale, weights=path)
+    assert sr.shape == hr.shape
+    in_colour = upscale(coloured, scale, weights=path).astype(float) @ [0.299, 0.587, 0.114]
+    assert np.abs(sr - in_colour).max() <= 1.01  # both are rounded
+
+
+def test_a_constant_image_keeps_its_colour_through_car(pair):
+    hr = np.full((16, 8, 3), (200, 17, 90), np.uint8)
+    np.testing.assert_array_equal(downscale(hr, 4, weights=pair(4)), hr[:4, :2])
+
+
+def test_car_with_the_fixed_upscaler_is_bicubic(pair):
+    path, lr = pair(2, upscaler="bicubic"), picture(9, 7, 3)
+    difference = upscale(lr, 2, weights=path).astype(int) - upscale(lr, 2, "bicubic")
+    assert np.abs(difference).max() <= 1  # float32 against float64 before rounding
+
+
+def test_edsr_takes_the_upscaler_of_any_run(pair):
+    lr = picture(6, 5, 3)
+    a, b = (upscale(lr, 2, method, weights=pair(2)) for method in ("edsr", "car"))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_the_image_itself_is_not_changed(pair):
+    hr = picture(7, 9, 3)
+    before = hr.copy()
+    downscale(hr, 2, weights=pair(2), pad=True)
+    upscale(hr, 2, weights=pair(2))
+    np.testing.assert_array_equal(hr, before)
+
+
+def test_views_are_taken_as_they_are(pair):
+    hr, path = picture(32, 48, 3), pair(2)
+    view = hr[::-2, 1::3]
+    np.testing.assert_array_equal(downscale(view, 2, weights=path), downscale(view.copy(), 2, weights=path))
+    read_only = hr[:8, :8].copy()
+    read_only.flags.writeable = False
+    assert upscale(read_only, 2, weights=path).shape == (16, 16, 3)
+
+
+def test_a_weights_file_that_changed_is_read_again(pair):
+    path, lr = pair(2), picture(6, 5, 3)
+    before = upscale(lr, 2, weights=path)
+    networks, metadata = weights.load_run(path)
+    networks["upscaler"].tail[1].bias.data += 0.2
+    weights.save(networks, path, metadata)
+    assert upscale(lr, 2, weights=path).mean() > before.mean() + 20
+
+
+def test_shipped_weights_are_found_by_scale(home, pair):
+    (home / "data").unlink()
+    (home / "data" / "weights").mkdir(parents=True)
+    pair(2).rename(home / "data" / "weights" / "car-edsr-x2.safetensors")
+    assert upscale(downscale(picture(6, 8, 3), 2), 2).shape == (6, 8, 3)
+    assert_refused(r"no shipped weights car-edsr-x3 \(there are: car-edsr-x2\)", downscale, picture(6, 9), 3)
+    assert_refused("no shipped weights bicubic-edsr-x2", upscale, picture(6, 9), 2, "edsr")
+
+
+def assert_refused(told, door, *arguments, **options):
+    with pytest.raises(ValueError, match=told) as refusal:
+        door(*arguments, **options)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("door", [downscale, upscale])
+@pytest.mark.parametrize(("image", "told"), [
+    (np.zeros((8, 8, 3)), "float64, not uint8"),
+    (np.full((8, 8), np.nan, np.float32), "float32 and holds NaN, not uint8"),
+    (np.zeros((8, 8), np.uint16), "uint16, not uint8"),
+    (np.zeros((8, 8), bool), "bool, not uint8"),
+    (np.zeros((8, 8, 4), np.uint8), r"shape \(8, 8, 4\), expected \(H, W\) or \(H, W, 3\)"),
+    (np.zeros((8, 8, 1), np.uint8), r"shape \(8, 8, 1\)"),
+    (np.zeros(8, np.uint8), r"shape \(8,\)"),
+    (np.zeros((1, 8, 8, 3), np.uint8), r"shape \(1, 8, 8, 3\)"),
+    (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
+    ("image.png", "is a str, not a NumPy array: read it with carlib.data.read_image"),
+    (torch.zeros(3, 8, 8), "is a Tensor, not a NumPy array"),
+])  # fmt: skip
+def test_what_is_no_8_bit_image_is_refused(door, image, told):
+    assert_refused(told, door, image, 2, "bicubic")
+
+
+@pytest.mark.parametrize("door", [downscale, upscale])
+@pytest.mark.parametrize("scale", [1, 0, -2, 2.5, 2.0, True, "2", None, float("nan")])
+def test_a_scale_is_a_whole_number_from_2(door, scale):
+    assert_refused(f"scale={re.escape(repr(scale))} is not a whole number >= 2", door, picture(8, 8), scale, "bicubic")
+
+
+@pytest.mark.parametrize("method", ["bicubic", "car"])
+def test_other_sizes_are_refused_with_the_remedy(method):
+    told = r"the image is 9x7 \(width x height\), not a multiple of scale=4: crop it, or pad it to 12x8 with pad"
+    assert_refused(told, downscale, picture(7, 9, 3), 4, method)
+
+
+def test_unknown_methods_are_refused():
+    assert_refused(
+        "'nearest' is unknown: use one of bicubic, lanczos, box, car", downscale, picture(8, 8), 2, "nearest"
+    )
+    assert_refused("'box' is unknown: use one of bicubic, lanczos, edsr, car", upscale, picture(8, 8), 2, "box")
+    assert_refused("'edsr' is unknown", downscale, picture(8, 8), 2, "edsr")
+
+
+@pytest.mark.parametrize("size", [(9, 8), (8, 6), (0, 8), (8, 8, 3), (8,), (7.5, 8), (8.0, 8.0), 8, "8x8"])
+def test_a_size_that_does_not_belong_is_refused(size):
+    assert_refused("size=.* (does not belong|is not)", upscale, picture(4, 4), 2, "bicubic", size)
+
+
+def test_a_size_that_belongs_is_cut(pair):
+    lr = picture(4, 5)
+    for method, options in (("bicubic", {}), ("car", {"weights": pair(4)})):
+        whole = upscale(lr, 4, method, **options)
+        np.testing.assert_array_equal(upscale(lr, 4, method, (13, 20), **options), whole[:13])
+        np.testing.assert_array_equal(upscale(lr, 4, method, [16, 17], **options), whole[:, :17])
+
+
+def test_weights_that_do_not_fit_are_refused(pair, tmp_path):
+    hr = picture(8, 8, 3)
+    assert_refused("x4-.* is for scale 4, not 2", downscale, hr, 2, weights=pair(4))
+    assert_refused("x4-.* is for scale 4, not 2", upscale, hr, 2, weights=pair(4))
+    assert_refused("holds no resampler: it belongs to an upscaler", downscale, hr, 2, weights=pair(2, "upscaler"))
+    assert_refused("holds no upscaler", upscale, hr, 2, weights=pair(2, "resampler"))
+    assert_refused("no weights at", downscale, hr, 2, weights=tmp_path / "none.safetensors")
+    assert_refused("has no weights: leave weights out", downscale, hr, 2, "bicubic", weights=pair(2))
+    assert_refused("has no weights: leave weights out", upscale, hr, 2, "lanczos", weights=pair(2))
+
+
+def test_weights_that_say_nothing_of_their_networks_are_refused(tmp_path):
+    weights.save(models.create("edsr", 2, "mini"), tmp_path / "a.safetensors")
+    assert_refused(
+        "does not say which networks it holds", upscale, picture(4, 4), 2, weights=tmp_path / "a.safetensors"
+    )
+
+
+def test_tensors_and_images_are_the_same_pixels():
+    hr = picture(4, 6, 3)
+    tensor = rescale.to_tensor(hr)
+    assert tensor.shape == (1, 3, 4, 6)
+    np.testing.assert_array_equal((tensor[0] * 255).round().byte().permute(1, 2, 0).numpy(), hr)

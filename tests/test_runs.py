@@ -1,0 +1,192 @@
+"""params.yaml: what wins over what, and what is refused before a run begins."""
+
+import dataclasses
+
+import pytest
+import torch
+import yaml
+
+from carlib import models, runs
+
+
+@pytest.fixture
+def params(home):
+    """Write params.yaml anew: params(lambda content: ...) changes it in place."""
+
+    def change(edit):
+        content = yaml.safe_load((home / "params.yaml").read_text())
+        edit(content)
+        (home / "params.yaml").write_text(yaml.safe_dump(content))
+
+    return change
+
+
+def test_precedence_is_defaults_profile_run_profile_of_the_run_overrides(params):
+    def edit(content):
+        content["defaults"].update(lambda_offset=0.1, gamma_tv=0.1, alpha=0.1, bound=0.1, seed=1)
+        content["profiles"]["smoke"]["train"].update(gamma_tv=0.2, alpha=0.2, bound=0.2, seed=2)
+        content["runs"]["car-edsr-x2"].update(alpha=0.3, bound=0.3, seed=3)
+        content["runs"]["car-edsr-x2"]["smoke"] = {"bound": 0.4, "seed": 4}
+        content["runs"]["car-edsr-x2"]["mini"] = {"alpha": 9.0}  # of another profile
+
+    params(edit)
+    run = runs.get("car-edsr-x2", "smoke", {"seed": 5})
+    assert (run.lambda_offset, run.gamma_tv, run.alpha, run.bound, run.seed) == (0.1, 0.2, 0.3, 0.4, 5)
+    assert runs.get("car-edsr-x2", "mini").alpha == 9.0
+
+
+def test_no_profile_means_the_one_of_the_file(params):
+    params(lambda content: content.update(profile="smoke"))
+    assert runs.profile()["name"] == "smoke"
+    assert runs.get("car-edsr-x2").profile == "smoke"
+
+
+def test_a_run_carries_its_name_profile_and_sizes(home):
+    run = runs.get("car-edsr-x4", "paper")
+    assert (run.name, run.profile, run.scale, run.weighting) == ("car-edsr-x4", "paper", 4, "clamp")
+    assert run.size == {"resampler": "paper", "edsr": "paper"} and run.patch == {2: 96, 4: 192}
+
+
+def test_the_defaults_of_a_run_are_those_of_the_file(home):
+    """params.yaml is where people read them; the dataclass must not say otherwise."""
+    fields = {field.name: field for field in dataclasses.fields(runs.Run)}
+    for name, value in runs.read_params()["defaults"].items():
+        assert fields[name].default == value and type(fields[name].default) is type(value), name
+
+
+def test_a_profile_that_trains_nothing_shows_how_the_shipped_weights_were_trained(home):
+    for name in runs.names():
+        shown, made = runs.get(name, "demo"), runs.get(name, "mini")
+        assert runs.as_dict(shown) == runs.as_dict(made) | {"profile": "demo", "steps": 0}
+
+
+def declared():
+    params = runs.read_params()
+    return [(name, profile) for name in params["runs"] for profile in params["profiles"]]
+
+
+@pytest.mark.parametrize(("name", "profile"), declared())
+def test_every_declared_run_can_be_built_under_every_profile(home, name, profile):
+    run = runs.get(name, profile)
+    with torch.device("meta" if profile == "paper" else "cpu"):
+        networks = {role: models.create(**options) for role, options in run.networks().items() if role != "upscaler"}
+        upscaler = models.create(**run.networks()["upscaler"]) if run.upscaler != "bicubic" else None
+    assert run.trains == any(net is not None for net in (upscaler, networks.get("resampler")))
+    assert ("resampler" in networks) == (run.downscaler == "car")
+    assert name.startswith(f"{run.downscaler}-{run.upscaler}-x{run.scale}")
+    if run.warm_start:
+        assert run.warm_start in runs.names()
+
+
+def test_the_profiles_are_those_of_the_program(home):
+    assert tuple(runs.read_params()["profiles"]) == runs.PROFILES
+    assert runs.names() == list(runs.read_params()["runs"])
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (("car-edrs-x2", "smoke"), "run 'car-edrs-x2' is unknown: did you mean 'car-edsr-x2'"),
+    (("zzz", "smoke"), "run 'zzz' is unknown: known are bicubic-bicubic-x2"),
+    (("car-edsr-x2", "smok"), "profile 'smok' is unknown: did you mean 'smoke'"),
+    (("car-edsr-x2", ""), "profile '' is unknown: known are smoke, demo, mini, paper"),
+    (("car-edsr-x2", "smoke", {"sed": 3}), "parameter 'sed' is unknown: did you mean 'seed'"),
+    (("car-edsr-x2", "smoke", {"": 3}), "parameter '' is unknown"),
+])  # fmt: skip
+def test_unknown_names_are_refused_with_a_suggestion(home, arguments, told):
+    assert_refused(told, *arguments)
+
+
+def assert_refused(told, *arguments):
+    with pytest.raises(ValueError, match=told) as refusal:
+        runs.get(*arguments)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("name", "value", "told"), [
+    ("lr", "1e-4", r"lr='1e-4' is str, not float or int: YAML reads 1e-4 as text, write 1\.0e-04"),
+    ("lr", "fast", "lr='fast' is str, not float or int$"),
+    ("lr", True, "lr=True is bool, not float"),
+    ("lr", None, "lr=None is NoneType, not float"),
+    ("seed", 1.5, "seed=1.5 is float, not int"),
+    ("seed", False, "seed=False is bool, not int"),
+    ("offsets", 1, "offsets=1 is int, not bool"),
+    ("kernel_size", "7", "kernel_size='7' is str, not int or null"),
+    ("patch", 96, "patch=96 is int, not dict"),
+    ("train_sets", "demo", "train_sets='demo' is str, not list"),
+])  # fmt: skip
+def test_wrong_types_are_refused(home, name, value, told):
+    assert_refused(told, "car-edsr-x2", "smoke", {name: value})
+
+
+@pytest.mark.parametrize(("name", "value", "told"), [
+    ("lr", 0, "lr=0.0 must be above 0"),
+    ("lr", float("nan"), "lr=nan must be above 0"),
+    ("batch", 0, "batch=0 must be above 0"),
+    ("validate_every", -1, "validate_every=-1 must be above 0"),
+    ("steps", -1, "steps=-1 must be a finite number >= 0"),
+    ("alpha", float("inf"), "alpha=inf must be a finite number >= 0"),
+    ("gamma_tv", -0.1, "gamma_tv=-0.1 must be"),
+    ("seed", -1, "seed=-1 must be"),
+    ("loss", "l3", "loss='l3' is unknown: use one of l1, l2"),
+    ("schedule", "cosine", "schedule='cosine' is unknown: use one of constant, one-cycle, plateau"),
+    ("precision", "fp16", "precision='fp16' is unknown"),
+    ("downscaler", "lanczos", "downscaler='lanczos' is unknown: use one of car, bicubic"),
+    ("offset_reading", "x", "offset_reading='x' is unknown: use one of weighted, printed, regulated"),
+    ("tv_reading", "sum", "tv_reading='sum' is unknown: use one of batch, mean"),
+    ("weighting", "relu", "weighting='relu' is unknown: use one of clamp, softmax, signed"),
+    ("taps", "odd", "taps='odd' is unknown: use one of symmetric, paper"),
+    ("border", "zero", "border='zero' is unknown: use one of replicate, release"),
+    ("patch", {2: 33}, "multiple of scale=2"),
+    ("patch", {4: 64}, "multiple of scale=2"),
+    ("patch", {2: 0}, "multiple of scale=2"),
+    ("patch", {2: "32"}, "multiple of scale=2"),
+])  # fmt: skip
+def test_numbers_out_of_range_are_refused(home, name, value, told):
+    assert_refused(told, "car-edsr-x2", "smoke", {name: value})
+
+
+@pytest.mark.parametrize("name", ["name", "profile", "size"])
+def test_what_a_profile_decides_cannot_be_overridden(home, name):
+    assert_refused(f"parameter '{name}' cannot be overridden", "car-edsr-x2", "smoke", {name: "x"})
+
+
+def test_whole_numbers_serve_as_floats(home):
+    run = runs.get("car-edsr-x2", "smoke", {"alpha": 1, "clip": 2})
+    assert isinstance(run.alpha, float) and run.clip == 2.0
+
+
+def test_a_wrong_number_in_the_file_is_refused_too(params):
+    params(lambda content: content["defaults"].update(alhpa=1.0))
+    assert_refused("parameter 'alhpa' is unknown: did you mean 'alpha'", "car-edsr-x2", "smoke")
+    params(lambda content: content["defaults"].pop("alhpa"))
+    params(lambda content: content["profiles"]["smoke"]["train"].update(lr="1e-3"))
+    assert_refused("YAML reads 1e-3 as text", "car-edsr-x2", "smoke")
+
+
+def test_a_file_that_is_not_yaml_is_refused(home):
+    (home / "params.yaml").write_text("profiles: [")
+    assert_refused("params.yaml is not valid YAML", "car-edsr-x2", "smoke")
+
+
+def test_overrides_are_yaml_and_numbers():
+    pairs = ["lr=1e-4", "seed=3", "offsets=false", "kernel_size=null", "patch={2: 32}", "train_sets=[demo]", "loss=l2"]
+    assert runs.parse_overrides(pairs) == {
+        "lr": 1e-4, "seed": 3, "offsets": False, "kernel_size": None, "patch": {2: 32}, "train_sets": ["demo"],
+        "loss": "l2",
+    }  # fmt: skip
+    assert runs.parse_overrides(["warm_start=a=b"]) == {"warm_start": "a=b"}
+    assert runs.parse_overrides([]) == {}
+
+
+@pytest.mark.parametrize(("pair", "told"), [("seed", "is not name=value"), ("patch={2", "is not valid YAML")])
+def test_overrides_that_cannot_be_read_are_refused(pair, told):
+    with pytest.raises(ValueError, match=told) as refusal:
+        runs.parse_overrides([pair])
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_run_is_plain_values(home):
+    import json
+
+    run = runs.get("car-edsr-x2", "smoke")
+    assert json.loads(json.dumps(runs.as_dict(run)))["seed"] == run.seed
+    assert runs.make(**runs.as_dict(run)) == run

@@ -1,0 +1,221 @@
+"""Image sets: found by name wherever they lie, counted, and verified against the manifest."""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from carlib.data import NAMES, available, find, inventory, load, manifest, read_image, sets, verify, write_image
+from carlib.data.commands import app
+
+DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A project with no image sets of its own."""
+    (tmp_path / "home" / "data" / "raw").mkdir(parents=True)
+    monkeypatch.setenv("CARLIB_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("CARLIB_DATA", raising=False)
+    return tmp_path / "home"
+
+
+def fill(folder, names, value=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.new("RGB", (4, 3), (value, 1, 2)).save(folder / name)
+    return folder
+
+
+def need(name):
+    try:
+        return find(name)
+    except ValueError:
+        pytest.skip(f"{name} is not here; set CARLIB_DATA to the folder that holds it")
+
+
+def test_sets_are_found_in_data_raw_sorted(home):
+    fill(home / "data" / "raw" / "Set5", ["b.png", "a.png", "c.jpg"])
+    (home / "data" / "raw" / "Set5" / "notes.txt").write_text("x")
+    (home / "data" / "raw" / "Set5" / ".hidden.png").write_text("x")
+    assert [path.name for path in find("set5")] == ["a.png", "b.png", "c.jpg"]
+    assert available() == {"demo": 11, "set5": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("set5", "SET5"),
+        ("Set14", "set14/hr"),
+        ("b100", "bsds500/VAL"),
+        ("bsd100", "BSD100"),
+        ("B100", "B100/HR"),
+        ("urban100", "URBAN100"),
+        ("div2k", "DIV2K_valid_HR"),
+        ("DIV2K", "DIV2K_valid10"),
+        ("div2k-train", "DIV2K/DIV2K_train_HR"),
+        ("bsds500-test", "BSDS500/data/images/test"),
+    ],
+)
+def test_folder_names_and_their_variations(home, tmp_path, monkeypatch, name, folder):
+    fill(tmp_path / "sets" / folder, ["a.png"])
+    monkeypatch.setenv("CARLIB_DATA", str(tmp_path / "sets"))
+    assert find(name) == [tmp_path / "sets" / folder / "a.png"]
+
+
+def test_the_first_folder_with_images_wins(home, tmp_path, monkeypatch):
+    (tmp_path / "one" / "Set5").mkdir(parents=True)  # empty: passed over
+    fill(tmp_path / "two" / "Set5", ["two.png"])
+    fill(home / "data" / "raw" / "Set5", ["raw.png"])
+    fill(home / "data" / "raw" / "Set14", ["raw.png"])
+    monkeypatch.setenv("CARLIB_DATA", os.pathsep.join(["", str(tmp_path / "one"), str(tmp_path / "two"), "/nowhere"]))
+    assert [path.name for path in find("set5")] == ["two.png"]
+    assert [path.name for path in find("set14")] == ["raw.png"]
+
+
+def test_bsds500_is_train_and_test_never_val(home):
+    raw = home / "data" / "raw" / "BSDS500"
+    fill(raw / "train", ["9.png"])
+    fill(raw / "val", ["5.png"])
+    with pytest.raises(ValueError, match=r"bsds500 is not here .*BSDS500.test.*carlib data fetch bsds500"):
+        find("bsds500")
+    assert "bsds500" not in available() and available()["bsds500-train"] == 1
+    fill(raw / "test", ["1.png"])
+    assert [path.name for path in find("bsds500")] == ["9.png", "1.png"]
+    assert [path.name for path in find("bsd100")] == ["5.png"]
+
+
+def test_unknown_names_are_answered_with_the_list():
+    with pytest.raises(ValueError, match=r"unknown image set 'Sett5' \(did you mean set5\?\); the sets are demo, set5"):
+        find("Sett5")
+    with pytest.raises(ValueError, match=f"'xyzzy'; the sets are {', '.join(NAMES)}"):
+        find("xyzzy")
+
+
+def test_an_absent_set_names_folders_and_remedy(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("CARLIB_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(ValueError) as error:
+        find("urban100")
+    text = str(error.value)
+    assert str(tmp_path / "elsewhere" / "Urban100") in text and str(home / "data" / "raw" / "Urban100") in text
+    assert "carlib data fetch urban100" in text and "\n" not in text
+
+
+def test_load_yields_stem_and_image(home):
+    rng = np.random.default_rng(3)
+    folder = home / "data" / "raw" / "Set5"
+    images = {"a": rng.integers(0, 256, (3, 5), dtype=np.uint8), "b": rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)}
+    for stem, image in images.items():
+        write_image(folder / f"{stem}.png", image)
+    loaded = dict(load("set5"))
+    assert list(loaded) == ["a", "b"]
+    for stem, image in images.items():
+        np.testing.assert_array_equal(loaded[stem], image)
+    assert [stem for stem, _ in load("set5", limit=1)] == ["a"]
+
+
+def test_load_complains_before_the_first_image(home):
+    with pytest.raises(ValueError, match="not here"):
+        load("set5")
+    for limit in (0, -1, 1.5, "2", True):
+        with pytest.raises(ValueError, match="limit"):
+            load("demo", limit=limit)
+
+
+def test_inventory_does_not_depend_on_the_place(home, tmp_path, monkeypatch):
+    fill(home / "data" / "raw" / "Set5", ["b.png", "a.png"])
+    first = inventory()
+    assert first["set5"]["count"] == 2 and json.loads(json.dumps(first)) == first
+    fill(tmp_path / "other" / "set5" / "HR", ["a.png", "b.png"])
+    monkeypatch.setenv("CARLIB_DATA", str(tmp_path / "other"))
+    assert inventory() == first
+    with (tmp_path / "other" / "set5" / "HR" / "a.png").open("ab") as file:
+        file.write(b"x")  # one byte more
+    assert inventory()["set5"] != first["set5"] and inventory()["demo"] == first["demo"]
+
+
+def test_inventory_is_quick_with_a_thousand_files(home):
+    folder = home / "data" / "raw" / "DIV2K_train_HR"
+    folder.mkdir()
+    for number in range(1000):
+        (folder / f"{number:04}.png").write_bytes(b"x" * number)
+    start = time.perf_counter()
+    assert inventory()["div2k-train"]["count"] == 1000
+    assert time.perf_counter() - start < 0.5
+
+
+def test_demo_is_whole_small_and_licensed():
+    files = find("demo")
+    assert len(files) == sets.SETS["demo"].count and {check.status for check in verify("demo")} == {"ok"}
+    assert sum(path.stat().st_size for path in files) < 3 * 2**20
+    text = (DEMO / "LICENSES.md").read_text()
+    for path in files:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert f"{digest}  {path.name}\n" in text and f"| {path.name} |" in text
+    shapes = {path.stem: read_image(path).shape for path in files}
+    assert shapes["camera"] == (256, 320) and shapes["rocket"] == (227, 301, 3)
+
+
+def test_verify_names_every_kind_of_trouble(home, tmp_path):
+    folder = home / "data" / "demo"
+    folder.mkdir()
+    for path in DEMO.glob("*.png"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "astronaut.png").unlink()
+    Image.open(DEMO / "camera.png").save(folder / "camera.png", compress_level=1)  # other bytes, same pixels
+    image = read_image(folder / "sail.png")
+    image[0, 0, 0] ^= 1
+    write_image(folder / "sail.png", image)
+    (folder / "china.png").write_bytes((DEMO / "china.png").read_bytes()[:5000])
+    Image.new("L", (3, 3)).save(folder / "new.png")
+    (folder / "tulips.png").unlink()
+    Image.open(DEMO / "tulips.png").save(folder / "tulips.bmp")  # same stem
+    status = {check.file: check.status for check in verify("demo")}
+    assert status.pop("astronaut.png") == "missing"
+    assert status.pop("new.png") == "unknown"
+    assert status.pop("sail.png") == status.pop("china.png") == "differs"
+    assert set(status.values()) == {"ok"} and {"camera.png", "tulips.bmp"} <= set(status)
+
+
+def test_pixel_sha256_is_that_of_rgb_bytes(tmp_path):
+    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
+    image.save(tmp_path / "a.png")
+    assert manifest.pixel_sha256(tmp_path / "a.png") == hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()
+
+
+def test_manifest_has_no_row_twice_and_knows_every_complete_set():
+    for name, image_set in sets.SETS.items():
+        known = sum(len(manifest.rows(part)) for part in image_set.parts)
+        assert known == {"div2k": 36, "div2k-train": 0}.get(name, image_set.count)
+
+
+@pytest.mark.parametrize(("name", "count"), [("set5", 5), ("set14", 14)])
+def test_the_real_sets_agree_with_the_manifest(name, count):
+    assert len(need(name)) == count
+    assert {check.status for check in verify(name)} == {"ok"}
+
+
+def test_bridge_of_set14_is_grey():
+    shapes = {path.stem: read_image(path).shape for path in need("set14") if path.stem == "bridge"}
+    assert shapes == {"bridge": (512, 512)}
+
+
+def test_commands_list_and_verify(home, tmp_path):
+    runner = CliRunner()
+    fill(home / "data" / "raw" / "Set5", ["baby.png"])
+    listed = runner.invoke(app, ["list", "--json", str(tmp_path / "out" / "sets.json")])
+    assert listed.exit_code == 0 and "carlib data fetch urban100" in listed.stdout
+    text = (tmp_path / "out" / "sets.json").read_text()
+    assert text.endswith("}\n") and json.loads(text) == inventory()
+    good = runner.invoke(app, ["verify", "demo"])
+    assert good.exit_code == 0 and good.stdout == "demo: 11 ok\n"
+    bad = runner.invoke(app, ["verify"])
+    assert bad.exit_code == 1 and "set5: baby.png differs" in bad.stdout and "1 differs, 4 missing" in bad.stdout
+    absent = runner.invoke(app, ["verify", "set14"])
+    assert isinstance(absent.exception, ValueError)

@@ -1,0 +1,150 @@
+"""Table 1 from rows: what stands beside the printed value, what is gained, and the verdict."""
+
+import math
+
+import pytest
+
+from carlib import experiments, results, runs, tables
+
+COLUMNS = [
+    "upscaler", "downscaler", "scale", "set", "metric", "ours", "printed", "difference", "gain", "verdict", "n", "run",
+    "profile",
+]  # fmt: skip
+
+
+def rows(downscaler, upscaler, values, *, metric="psnr", set_name="set5", scale=2, protocol="standard"):
+    """A row an image; `values` is one number for every image of Set5, or a list."""
+    values = values if isinstance(values, list) else [values] * 5
+    fixed = {"profile": "demo", "downscaler": downscaler, "upscaler": upscaler, "scale": scale, "set": set_name}
+    fixed |= {"run": f"{downscaler}-{upscaler}-x{scale}", "protocol": protocol, "metric": metric}
+    return [{**fixed, "image": f"{number}", "value": value} for number, value in enumerate(values)]
+
+
+def line(table, **where):
+    for name, value in where.items():
+        table = table[table[name] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_a_line_is_the_mean_beside_the_printed_value(home):
+    table = tables.table1(rows("bicubic", "bicubic", [33.0, 34.0, 33.5, 33.5, 34.5]))
+    assert list(table.columns) == COLUMNS and len(table) == 1
+    (only,) = table.to_dict("records")
+    assert only["ours"] == pytest.approx(33.7) and only["printed"] == 33.66
+    assert only["difference"] == pytest.approx(0.04)
+    assert (only["n"], only["run"], only["profile"]) == (5, "bicubic-bicubic-x2", "demo")
+    assert math.isnan(only["gain"])
+
+
+@pytest.mark.parametrize(("set_name", "count"), [("set5", 4), ("set5", 1), ("set14", 5), ("demo", 11)])
+def test_a_set_that_is_not_whole_has_nothing_printed_and_no_verdict(home, set_name, count):
+    values = [*rows("bicubic", "edsr", [30.0] * count, set_name=set_name)]
+    values += rows("car", "edsr", [31.0] * count, set_name=set_name)
+    values += rows("bicubic", "bicubic", [29.0] * count, set_name=set_name)
+    table = tables.table1(values)
+    assert table["printed"].isna().all() and table["difference"].isna().all()
+    assert set(table["verdict"]) == {"not tested"} and set(table["n"]) == {count}
+    assert line(table, downscaler="car")["gain"] == pytest.approx(1.0)  # ours over ours, all the same
+
+
+def test_what_the_paper_measured_by_another_protocol_is_left_out(home):
+    values = [v for up in ("bicubic", "edsr") for down in ("bicubic", "car")
+              for v in rows(down, up, [30.0 + (down == "car")] * 100, set_name="div2k")]  # fmt: skip
+    table = tables.table1(values)
+    bicubic = table[table.upscaler == "bicubic"].set_index("downscaler")
+    assert math.isnan(bicubic.printed["bicubic"]) and bicubic.printed["car"] == 33.18
+    assert set(bicubic.verdict) == {"not tested"}  # the printed gain is unknown
+    assert line(table, upscaler="edsr", downscaler="car")["verdict"] == "reproduced"
+
+
+def test_other_protocols_do_not_count(home):
+    values = rows("bicubic", "bicubic", 33.66) + rows("bicubic", "bicubic", 20.0, protocol="rgb")
+    assert line(tables.table1(values))["ours"] == pytest.approx(33.66)
+
+
+@pytest.mark.parametrize(("ours", "metric", "verdict"), [
+    (33.66, "psnr", "reproduced"),
+    (33.689, "psnr", "reproduced"),
+    (33.631, "psnr", "reproduced"),
+    (33.70, "psnr", "not"),
+    (33.62, "psnr", "not"),
+    (0.9299, "ssim", "reproduced"),
+    (0.9308, "ssim", "reproduced"),
+    (0.9311, "ssim", "not"),
+    (0.90, "ssim", "not"),
+])  # fmt: skip
+def test_bicubic_is_reproduced_within_the_tolerance(home, ours, metric, verdict):
+    table = tables.table1(rows("bicubic", "bicubic", ours, metric=metric))
+    assert table["verdict"].tolist() == [verdict]
+
+
+@pytest.mark.parametrize(("upscaler", "gain", "verdict"), [
+    ("edsr", 2.0, "reproduced"),  # printed: 38.94 - 38.06 = 0.88
+    ("edsr", 0.45, "reproduced"),
+    ("edsr", 0.43, "partly"),
+    ("edsr", 0.01, "partly"),
+    ("edsr", 0.0, "not"),
+    ("edsr", -0.5, "not"),
+    ("bicubic", 0.37, "reproduced"),  # printed: 34.38 - 33.66 = 0.72
+    ("bicubic", 0.35, "partly"),
+    ("bicubic", -0.01, "not"),
+])  # fmt: skip
+def test_car_is_judged_by_its_share_of_the_printed_gain(home, upscaler, gain, verdict):
+    """However far the values themselves are from the paper's."""
+    table = tables.table1(rows("bicubic", upscaler, 20.0) + rows("car", upscaler, 20.0 + gain))
+    assert line(table, downscaler="car")["verdict"] == verdict
+    assert line(table, downscaler="car")["gain"] == pytest.approx(gain)
+
+
+def test_bicubic_and_edsr_is_only_what_car_is_compared_with(home):
+    assert tables.table1(rows("bicubic", "edsr", 38.06))["verdict"].tolist() == ["not tested"]
+
+
+def test_car_without_its_reference_is_not_tested(home):
+    (only,) = tables.table1(rows("car", "edsr", 39.0)).to_dict("records")
+    assert only["verdict"] == "not tested" and math.isnan(only["gain"]) and only["printed"] == 38.94
+
+
+def test_the_tolerance_is_that_of_params(home):
+    path = home / "params.yaml"
+    path.write_text(path.read_text().replace("psnr: 0.03", "psnr: 0.5").replace("gain_share: 0.5", "gain_share: 0.1"))
+    assert runs.read_params()["tolerance"] == {"psnr": 0.5, "ssim": 0.001, "gain_share": 0.1}
+    table = tables.table1(rows("bicubic", "bicubic", 34.0) + rows("car", "bicubic", 34.1))
+    assert set(table["verdict"]) == {"reproduced"}
+
+
+def test_gains_are_ours_and_the_papers(home):
+    values = rows("bicubic", "edsr", 30.0) + rows("car", "edsr", 31.5)
+    values += rows("bicubic", "edsr", 0.9, metric="ssim") + rows("car", "edsr", 0.95, metric="ssim")
+    values += rows("bicubic", "bicubic", 28.0, scale=4) + rows("car", "bicubic", 27.0, scale=4)
+    values += rows("bicubic", "edsr", [25.0] * 2, set_name="demo") + rows("car", "edsr", [26.0] * 2, set_name="demo")
+    frame = experiments.gains(tables.table1(values))
+    assert list(frame.columns) == ["upscaler", "scale", "set", "gain", "paper"] and len(frame) == 3  # PSNR alone
+    found = line(frame, upscaler="edsr", set="set5")
+    assert found["gain"] == pytest.approx(1.5) and found["paper"] == pytest.approx(0.88)
+    found = line(frame, upscaler="bicubic")
+    assert found["gain"] == pytest.approx(-1.0) and found["paper"] == pytest.approx(0.51)
+    found = line(frame, set="demo")
+    assert found["gain"] == pytest.approx(1.0) and math.isnan(found["paper"])
+
+
+def test_sets_stand_in_the_papers_order(home):
+    sets = ("div2k", "bsd100", "demo", "set14", "set5")
+    values = [
+        row
+        for name in sets
+        for scale in (4, 2)
+        for row in rows("bicubic", "bicubic", [1.0], set_name=name, scale=scale)
+    ]
+    table = tables.table1(values)
+    assert table["set"].tolist() == ["demo", "set5", "set14", "bsd100", "div2k"] * 2
+    assert table["scale"].tolist() == [2] * 5 + [4] * 5
+
+
+def test_the_table_survives_its_file(home, tmp_path):
+    table = tables.table1(rows("bicubic", "edsr", [30.0] * 3) + rows("car", "edsr", [31.0] * 3))
+    path = results.save_table(table, tmp_path / "t", title="t", caption="c", command="d")
+    frame = results.read_rows(path)
+    assert list(frame.columns) == COLUMNS and frame["printed"].isna().all()
+    assert frame["ours"].tolist() == table["ours"].tolist()

@@ -1,0 +1,439 @@
+"""Training: schedules, batches, and a run that may be stopped anywhere."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from carlib import data, models, runs, train, weights
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tiny tensors
+    yield
+    torch.set_num_threads(threads)
+
+
+def smoke(name="car-edsr-x2", **overrides):
+    return runs.get(name, "smoke", overrides)
+
+
+def short(name="bicubic-edsr-x2", **overrides):
+    """A run of a second."""
+    return smoke(name, **{"steps": 4, "validate_every": 2, "patch": {2: 16, 4: 16}, "validation_crop": 32} | overrides)
+
+
+def go(run, folder, **options):
+    return train.train(run, folder, device="cpu", progress=False, **options)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.exists() else {}
+
+
+def without_seconds(log):
+    return [line.rsplit(",", 1)[0] for line in log.splitlines()]
+
+
+def assert_refused(folder, told, run, **options):
+    """One line, and the folder is as it was."""
+    before = contents(folder)
+    with pytest.raises(ValueError, match=told) as refusal:
+        go(run, folder, **options)
+    assert "\n" not in str(refusal.value)
+    assert contents(folder) == before
+
+
+def test_a_constant_rate_is_constant(home):
+    run = smoke(schedule="constant", lr=0.1)
+    assert {train.learning_rate(run, step, []) for step in range(run.steps)} == {0.1}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 19, 100, 5000])
+def test_one_cycle_rises_linearly_to_the_rate_and_falls_to_a_thousandth(home, steps):
+    run = smoke(schedule="one-cycle", lr=0.5, steps=steps)
+    rates = np.array([train.learning_rate(run, step, []) for step in range(steps + 1)])
+    rise = max(1, round(0.05 * steps))
+    assert rates[0] == pytest.approx(0.5 / 25) and rates[rise] == pytest.approx(0.5) == rates.max()
+    np.testing.assert_allclose(np.diff(rates[: rise + 1]), 0.5 * 24 / 25 / rise, rtol=1e-9)
+    assert (np.diff(rates[rise:]) < 0).all()
+    if steps > 1:
+        assert rates[-1] == pytest.approx(0.5 / 1000)
+        middle = rise + (steps - rise) / 2  # of a cosine: half-way between the rate and a thousandth of it
+        if middle.is_integer():
+            assert rates[int(middle)] == pytest.approx(0.5 * 1.001 / 2)
+
+
+def test_plateau_halves_the_rate_after_validations_without_gain(home):
+    run = smoke(schedule="plateau", lr=1.0, plateau_patience=2)
+    for psnrs, halvings in (
+        ([], 0),
+        ([30], 0),
+        ([30, 29], 0),
+        ([30, 29, 30], 1),  # no gain twice; equal is no gain
+        ([30, 29, 31, 30], 0),  # a gain begins the count anew
+        ([30, 29, 29, 29], 1),
+        ([30, 29, 29, 29, 29], 2),
+        ([30, 29, 29, 31, 30, 30], 2),
+    ):
+        assert train.learning_rate(run, 9, psnrs) == 0.5**halvings, psnrs
+
+
+@pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x4"])
+def test_a_batch_depends_on_seed_and_step_alone(home, name):
+    one, other = train.Patches(smoke(name)), train.Patches(smoke(name, steps=9, lr=0.5))
+    forward, backward = [one.batch(step) for step in (0, 1, 7)], [other.batch(step) for step in (7, 1, 0)][::-1]
+    np.random.seed(3)
+    torch.manual_seed(3)
+    for a, b in zip(forward, backward, strict=True):
+        for x, y in zip(a, b, strict=True):
+            assert (x is None and y is None) or torch.equal(x, y)
+    assert not torch.equal(forward[0][0], forward[1][0])
+    assert not torch.equal(forward[0][0], train.Patches(smoke(name, seed=1)).batch(0)[0])
+
+
+def test_a_batch_of_bicubic_lr_belongs_to_its_hr(home):
+    run = smoke("bicubic-edsr-x2", batch=8)
+    hr, lr = train.Patches(run).batch(5)
+    assert hr.shape == (8, 3, 32, 32) and lr.shape == (8, 3, 16, 16)
+    assert 0 <= hr.min() < hr.max() <= 1 and hr.dtype == lr.dtype == torch.float32
+    box = torch.nn.functional.avg_pool2d(hr, 2)  # bicubic's LR is a little sharper; another crop or flip is far off
+    apart = [(lr[i] - box[i]).abs().mean() for i in range(8)]
+    flipped = [(lr[i] - box[i].flip(axis)).abs().mean() for i in range(8) for axis in (1, 2)]
+    assert np.mean(apart) < 0.3 * np.mean(flipped)
+
+
+def test_crops_lie_in_the_images_and_are_flipped(home):
+    patches = train.Patches(smoke(batch=16))
+    images = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in patches.hr]
+    flips = set()
+    for crop in (patches.batch(0)[0] * 255).round().byte():
+        for axes in ((), (1,), (2,), (1, 2)):
+            candidate = crop.flip(axes) if axes else crop
+            if any(is_inside(candidate, image) for image in images):
+                flips.add(axes)
+                break
+        else:
+            raise AssertionError("a crop is in no image")
+    assert len(flips) > 1
+
+
+def is_inside(crop, image):
+    """Whether `crop` is a part of `image`, at even coordinates."""
+    size = crop.shape[-1]
+    corners = image[:, : image.shape[1] - size + 1 : 2, : image.shape[2] - size + 1 : 2]
+    alike = (corners == crop[:, :1, :1]).all(0).nonzero().tolist()
+    return any(torch.equal(image[:, 2 * y : 2 * y + size, 2 * x : 2 * x + size], crop) for y, x in alike)
+
+
+def test_a_run_leaves_weights_a_checkpoint_and_a_log(home, tmp_path):
+    seen, run = [], short("car-edsr-x2", steps=5)
+    path = go(run, tmp_path / "run", on_validation=lambda log: seen.append(len(log)))
+    assert path == tmp_path / "run" / "weights.safetensors"
+    assert set(contents(tmp_path / "run")) == {"weights.safetensors", "last.ckpt", "log.csv"}
+    lines = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    assert lines[0].split(",") == train.LOG_COLUMNS and [line.split(",")[0] for line in lines[1:]] == ["2", "4", "5"]
+    assert seen == [1, 2, 3]
+    networks, metadata = weights.load_run(path)
+    psnrs = [float(line.split(",")[train.LOG_COLUMNS.index("psnr")]) for line in lines[1:]]
+    assert metadata["validation"]["psnr_rgb"] == pytest.approx(max(psnrs), abs=1e-3)
+    assert metadata["parameters"] == json.loads(json.dumps(runs.as_dict(run))) and metadata["run"] == "car-edsr-x2"
+    rescaler = train.Rescaler(networks, run.alpha)  # half precision moves the validation by less than 0.01 dB
+    assert train.validate(rescaler, train.validation_images(run), 2) == pytest.approx(max(psnrs), abs=0.01)
+
+
+# Children are forked after the imports. They are killed in front of the nth file they put in place, so between the
+# files of one validation, and then at a random moment after some validations.
+KILLED = """
+    import os, random, signal, sys, time
+    from pathlib import Path
+
+    import lightning_fabric  # slow imports, once
+    import torch
+    from carlib import runs, train
+    from carlib.ops import resample_numba
+
+    folder, name = Path(sys.argv[1]), sys.argv[2]
+    run = runs.get(name, "smoke", {"steps": 12, "validate_every": 2, "patch": {2: 16}, "validation_crop": 32})
+
+    def child(out, die_at=None):
+        pid = os.fork()
+        if pid:
+            return pid
+        torch.set_num_threads(1)
+        if die_at:
+            written, replace = [], Path.replace
+
+            def count(self, target):
+                written.append(Path(target).name)
+                if len(written) == die_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return replace(self, target)
+
+            Path.replace = count
+        try:
+            train.train(run, out, device="cpu", progress=False)
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    def finish(pid):
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    assert finish(child(folder / "whole")) == 0
+    draw, killed = random.Random(4), 0
+    # In turn: before the log and the checkpoint of step 0; before weights, log and checkpoint of a validation.
+    for rows, die_at in ((None, 1), (None, 2), (None, 3), (None, 2), (None, 3), (0, None), (2, None), (3, None)):
+        checkpoint = folder / "killed" / "last.ckpt"
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        pid = child(folder / "killed", die_at)
+        if die_at is None:
+            deadline = time.time() + 30
+            while rows and time.time() < deadline:
+                log = folder / "killed" / "log.csv"
+                if log.exists() and len(log.read_text().splitlines()) > rows:
+                    break
+                time.sleep(0.002)
+            time.sleep(draw.uniform(0.005, 0.05))
+            os.kill(pid, signal.SIGKILL)
+        killed += finish(pid) == -signal.SIGKILL
+    assert killed >= 5, killed  # on a quick machine the last ones may have finished
+    assert finish(child(folder / "killed")) == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked, which this system cannot")
+def test_a_killed_run_continues_to_the_same_bits(home, tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), "car-edsr-x2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert (whole / "weights.safetensors").read_bytes() == (killed / "weights.safetensors").read_bytes()
+    a, b = (torch.load(folder / "last.ckpt", weights_only=True) for folder in (whole, killed))
+    assert a["step"] == b["step"] == 12
+    assert all(torch.equal(a["networks"][key], b["networks"][key]) for key in a["networks"] | b["networks"])
+    assert_equal(a["optimizer"], b["optimizer"])
+    assert len(without_seconds((whole / "log.csv").read_text())) == 7
+    assert without_seconds((whole / "log.csv").read_text()) == without_seconds((killed / "log.csv").read_text())
+    leftover = [path.name for path in killed.iterdir() if not path.name.startswith(".")]  # of a kill while writing
+    assert sorted(leftover) == ["last.ckpt", "log.csv", "weights.safetensors"]
+
+
+def assert_equal(a, b):
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_equal(x, y)
+    else:
+        assert a == b
+
+
+def test_the_best_weights_stay_when_a_continued_run_gets_worse(home, tmp_path, monkeypatch):
+    values = iter([30.0, 20.0, 25.0])
+    monkeypatch.setattr(train, "validate", lambda *arguments: next(values))
+
+    def stop(log):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(short(steps=6), tmp_path / "run", on_validation=stop)
+    best = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    go(short(steps=6), tmp_path / "run")
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == best
+    assert weights.read(tmp_path / "run" / "weights.safetensors")[1]["steps"] == 2
+
+
+def test_a_finished_run_is_left_alone(home, tmp_path):
+    go(short(), tmp_path / "run")
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").iterdir()}
+    assert go(short(), tmp_path / "run") == tmp_path / "run" / "weights.safetensors"
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_folder_with_other_parameters_is_refused(home, tmp_path):
+    go(short(), tmp_path / "run")
+    told = r"holds a run with other parameters \(seed 0 -> 3\): use --restart or another --out"
+    assert_refused(tmp_path / "run", told, short(seed=3))
+    assert_refused(tmp_path / "run", "other parameters", short("car-bicubic-x2"))
+
+
+def test_restart_begins_anew(home, tmp_path):
+    go(short(seed=1), tmp_path / "run")
+    go(short(), tmp_path / "run", restart=True)
+    go(short(), tmp_path / "fresh")
+    for name in ("weights.safetensors", "log.csv"):
+        a, b = ((tmp_path / folder / name).read_bytes() for folder in ("run", "fresh"))
+        assert a == b if name != "log.csv" else without_seconds(a.decode()) == without_seconds(b.decode())
+
+
+def test_a_restart_owns_its_folder_from_the_start(home, tmp_path, monkeypatch):
+    """Stopped before its first validation, it is continued; the run it replaces does not come back."""
+    before, block = go(short(seed=1), tmp_path / "run").read_bytes(), train._train_block
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_train_block", stop)
+    with pytest.raises(KeyboardInterrupt):
+        go(short(), tmp_path / "run", restart=True)
+    assert contents(tmp_path / "run")["weights.safetensors"] == before  # until there are better ones
+    monkeypatch.setattr(train, "_train_block", block)
+    assert_refused(tmp_path / "run", "seed 0 -> 1", short(seed=1))
+    assert go(short(), tmp_path / "run").read_bytes() == go(short(), tmp_path / "fresh").read_bytes()
+
+
+def test_a_folder_that_cannot_be_written_to_shows_at_once(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "_train_block", lambda *arguments: pytest.fail("a step was made"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cannot write .*file/run/") as refusal:
+        go(short(), tmp_path / "file" / "run")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "truncated", "another"])
+def test_a_checkpoint_that_cannot_be_read_is_refused(home, tmp_path, content):
+    go(short(), tmp_path / "run")
+    path = tmp_path / "run" / "last.ckpt"
+    if content == "another":
+        torch.save({"state_dict": {}}, path)
+    else:
+        path.write_bytes(path.read_bytes()[:5000] if content == "truncated" else content)
+    assert_refused(tmp_path / "run", "last.ckpt .*--restart", short())
+
+
+@pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x2", "car-bicubic-x2"])
+def test_the_loss_goes_down(home, tmp_path, name):
+    numbers = {"steps": 30, "validate_every": 10, "batch": 4, "schedule": "constant", "lr": 1e-3, "validation_crop": 48}
+    log = []
+    go(smoke(name, **numbers), tmp_path / "run", on_validation=lambda rows: log.append(rows[-1]))
+    assert log[-1]["loss"] < (1 if name == "car-bicubic-x2" else 0.8) * log[0]["loss"]
+    assert log[-1]["psnr"] > log[0]["psnr"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_earlier_weights(home, tmp_path, monkeypatch):
+    kept, objective = {}, train._objective
+
+    def spoil(log):
+        kept.update(contents(tmp_path / "run"))
+        monkeypatch.setattr(train, "_objective", lambda *a: tuple([(r := objective(*a))[0] * math.nan, r[1]]))
+
+    with pytest.raises(ValueError, match=r"the loss is no longer a number near step 3: lower lr=") as refusal:
+        go(short(), tmp_path / "run", on_validation=spoil)
+    assert "\n" not in str(refusal.value)
+    assert contents(tmp_path / "run") == kept and "weights.safetensors" in kept
+    monkeypatch.setattr(train, "_objective", objective)
+    go(short(), tmp_path / "run")  # and it can go on
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 3
+
+
+def test_a_run_that_diverges_is_refused_and_keeps_earlier_weights(home, tmp_path):
+    wild = short(lr=1e30, schedule="constant")
+    assert_diverges(wild, tmp_path / "fresh")
+    assert "weights.safetensors" not in contents(tmp_path / "fresh")
+    before = go(short(), tmp_path / "run").read_bytes()
+    assert_diverges(wild, tmp_path / "run", restart=True)
+    assert contents(tmp_path / "run")["weights.safetensors"] == before
+
+
+def assert_diverges(run, folder, **options):
+    with pytest.raises(ValueError, match="the loss is no longer a number near step") as refusal:
+        go(run, folder, **options)
+    assert "\n" not in str(refusal.value)
+    assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == 0  # nothing spoilt to continue from
+
+
+def test_a_full_disk_ends_the_run_and_keeps_earlier_weights(home, tmp_path, monkeypatch):
+    go(short(steps=2, schedule="constant"), tmp_path / "run")
+    before = contents(tmp_path / "run")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    told = "cannot write .*: No space left on device"
+    assert_refused(tmp_path / "run", told, short(steps=2, schedule="constant", seed=1), restart=True)
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_run_begins_with_the_upscaler_it_names(home, tmp_path):
+    start = home / "results" / "smoke" / "runs" / "bicubic-edsr-x2"
+    go(short(), start)
+    networks = train.build_networks(short("car-edsr-x2", warm_start="bicubic-edsr-x2"))
+    upscaler = models.create(**short().networks()["upscaler"])
+    weights.load(upscaler, start / "weights.safetensors")
+    assert all(torch.equal(v, upscaler.state_dict()[k]) for k, v in networks["upscaler"].state_dict().items())
+    (start / "weights.safetensors").unlink()
+    assert_refused(tmp_path / "run", "no weights at .*no-such-run", short("car-edsr-x2", warm_start="no-such-run"))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_precision_auto_is_bfloat16_where_the_machine_computes_in_it(home, monkeypatch, native):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    for device in ("auto", "cpu"):
+        assert train._precision(short(precision="auto"), device) == ("bf16-mixed" if native else "32-true")
+        assert train._precision(short(precision="64-true"), device) == "64-true"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert train._precision(short(precision="auto"), "auto") == "bf16-mixed"
+    assert train._precision(short(precision="auto"), "cpu") == ("bf16-mixed" if native else "32-true")
+
+
+def test_a_missing_set_is_refused_before_anything_is_written(home, tmp_path):
+    assert_refused(tmp_path / "run", "image set urban100 is not here", short(train_sets=["urban100"]))
+    assert_refused(tmp_path / "run", "image set urban100 is not here", short(validation_set="urban100"))
+    assert_refused(tmp_path / "run", "unknown image set 'dmeo'", short(train_sets=["dmeo"]))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("overrides", "told"), [
+    ({"patch": {2: 4096}}, "no image of demo is as large as patch=4096"),
+    ({"train_sets": []}, "no image"),
+    ({"steps": 0}, "has nothing to train"),
+    ({"kernel_size": -1}, "kernel_size=-1"),
+    ({"scale": 3, "patch": {3: 48}}, "no scale 3"),
+    ({"validation_images": 0}, "limit=0"),
+])  # fmt: skip
+def test_a_run_that_cannot_be_is_refused(home, tmp_path, overrides, told):
+    assert_refused(tmp_path / "run", told, short("car-edsr-x2", **overrides))
+
+
+def test_bicubic_down_and_up_has_nothing_to_train(home, tmp_path):
+    assert_refused(tmp_path / "run", "has nothing to train", smoke("bicubic-bicubic-x2"))
+
+
+def test_an_unknown_device_is_refused(home, tmp_path):
+    with pytest.raises(ValueError, match="device 'abacus' cannot be used: ") as refusal:
+        train.train(short(), tmp_path / "run", device="abacus", progress=False)
+    assert "\n" not in str(refusal.value)
+
+
+def test_validation_is_the_mean_psnr_of_the_rounded_lr_restored(home):
+    run = short("bicubic-bicubic-x2", validation_crop=64, validation_images=2)
+    rescaler = train.Rescaler(train.build_networks(run), run.alpha)
+    rescaler.register_parameter("device", torch.nn.Parameter(torch.zeros(1)))
+    from carlib import imresize, metrics
+
+    values = []
+    for _, image in data.load("demo", limit=2):
+        hr = data.crop_to_multiple(data.centre_crop(image, 64), 2)
+        hr = np.repeat(hr[..., None], 3, axis=2) if hr.ndim == 2 else hr
+        sr = imresize(imresize(hr, 0.5).astype(np.float64) / 255, 2)
+        values.append(metrics.psnr(hr, np.clip(sr, 0, 1), 2, protocol="rgb"))
+    assert train.validate(rescaler, train.validation_images(run), 2) == pytest.approx(np.mean(values), abs=1e-2)

@@ -104,62 +104,78 @@ def _lay_out(hr, geometry):
     return padded
 
 
-# numba has no vector type and leaves four-lane code scalar; these two write the vector instructions themselves.
-def _lanes(context, builder, array_type, array, index):
-    """Pointer to the LANES numbers of pixel `index` in a C-contiguous (pixels, LANES) array."""
+# numba has no vector type and leaves four-lane code scalar; these write the vector instructions themselves.
+def _load(context, builder, array_type, array, index, lanes=LANES):
+    """The numbers of pixel `index` in a C-contiguous (pixels, LANES) array; 2 * LANES: those of the next pixel too."""
     data = context.make_array(array_type)(context, builder, array).data
     number = context.get_value_type(array_type.dtype)
     first = builder.gep(data, [builder.mul(index, ir.Constant(index.type, LANES))])
-    return builder.bitcast(first, ir.VectorType(number, LANES).as_pointer()), array_type.dtype.bitwidth // 8
+    pointer = builder.bitcast(first, ir.VectorType(number, lanes).as_pointer())
+    align = array_type.dtype.bitwidth // 8
+    return builder.load(pointer, align=align), pointer, align
 
 
-def _corners(context, builder, array_type, array, at, below):
-    """The four pixels of a bilinear sample as vectors: at, its right neighbour, and the two a row further down."""
-    right = ir.Constant(at.type, 1)
-    for index in (at, builder.add(at, right), builder.add(at, below), builder.add(builder.add(at, below), right)):
-        pointer, align = _lanes(context, builder, array_type, array, index)
-        yield builder.load(pointer, align=align)
+def _shuffle(builder, one, other, lanes):
+    """The numbers `lanes` of the two vectors laid end to end."""
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
 
 
-def _splat(builder, scalar):
-    vector = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
-    for lane in range(LANES):
-        vector = builder.insert_element(vector, scalar, ir.Constant(ir.IntType(32), lane))
-    return vector
+def _splat(builder, scalar, lanes):
+    vector = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
+    vector = builder.insert_element(vector, scalar, ir.Constant(ir.IntType(32), 0))
+    return _shuffle(builder, vector, vector, [0] * lanes)
+
+
+def _sum_of_halves(builder, one, other):
+    """[one0 + one1, one2 + one3, other0 + other1, other2 + other3], the same again for each further four."""
+    lanes = one.type.count
+    fours = [range(at, at + LANES, 2) for at in range(0, lanes, LANES)]
+    even = [lane + vector * lanes for four in fours for vector in (0, 1) for lane in four]
+    odd = [lane + 1 for lane in even]
+    return builder.fadd(_shuffle(builder, one, other, even), _shuffle(builder, one, other, odd), flags=_FLAGS)
 
 
 @intrinsic
-def _add_blend(typing, total, j, image, at, below, w0, w1, w2, w3):
-    """total[j] += w0 image[at] + w1 image[at + 1] + w2 image[at + below] + w3 image[at + below + 1]; indices int64."""
+def _add_blend(typing, total, j, image, at, below, upper, lower, fraction):
+    """total[j] += bilinear sample of `image` right of `at` by `fraction`, its rows weighted by upper and lower."""
 
     def codegen(context, builder, signature, args):
-        pointer, align = _lanes(context, builder, signature.args[0], args[0], args[1])
-        total = builder.load(pointer, align=align)
-        corners = _corners(context, builder, signature.args[2], *args[2:5])
-        for corner, weight in zip(corners, args[5:], strict=True):
-            total = builder.fadd(total, builder.fmul(corner, _splat(builder, weight), flags=_FLAGS), flags=_FLAGS)
+        total, pointer, align = _load(context, builder, signature.args[0], *args[:2])
+        image, at, below, upper, lower, fraction = args[2:]
+        weighted = []
+        for index, weight in ((at, upper), (builder.add(at, below), lower)):
+            pair = _load(context, builder, signature.args[2], image, index, 2 * LANES)[0]
+            weighted.append(builder.fmul(pair, _splat(builder, weight, 2 * LANES), flags=_FLAGS))
+        both = builder.fadd(*weighted, flags=_FLAGS)
+        left, right = (_shuffle(builder, both, both, list(range(i, i + LANES))) for i in (0, LANES))
+        across = builder.fmul(builder.fsub(right, left, flags=_FLAGS), _splat(builder, fraction, LANES), flags=_FLAGS)
+        total = builder.fadd(total, builder.fadd(left, across, flags=_FLAGS), flags=_FLAGS)
         builder.store(total, pointer, align=align)
         return context.get_dummy_value()
 
-    return types.void(total, types.int64, image, types.int64, types.int64, *[image.dtype] * 4), codegen
+    return types.void(total, types.int64, image, types.int64, types.int64, *[image.dtype] * 3), codegen
 
 
 @intrinsic
-def _project(typing, upstream, j, image, at, below):
-    """The products of upstream[j] with the four pixels image[at], [at + 1], [at + below], [at + below + 1]."""
+def _add_projection(typing, corners, j, upstream, image, at, below):
+    """corners[j] += the products of upstream[j] with the pixels image[at], [at + below], [at + 1], [at + below + 1]."""
 
     def codegen(context, builder, signature, args):
-        pointer, align = _lanes(context, builder, signature.args[0], args[0], args[1])
-        upstream = builder.load(pointer, align=align)
-        products = []
-        for corner in _corners(context, builder, signature.args[2], *args[2:5]):
-            product = builder.fmul(corner, upstream, flags=_FLAGS)
-            lanes = [builder.extract_element(product, ir.Constant(ir.IntType(32), lane)) for lane in range(LANES)]
-            pairs = [builder.fadd(lanes[0], lanes[2], flags=_FLAGS), builder.fadd(lanes[1], lanes[3], flags=_FLAGS)]
-            products.append(builder.fadd(*pairs, flags=_FLAGS))
-        return context.make_tuple(builder, signature.return_type, products)
+        corners, pointer, align = _load(context, builder, signature.args[0], *args[:2])
+        upstream = _load(context, builder, signature.args[2], args[2], args[1])[0]
+        upstream = _shuffle(builder, upstream, upstream, [*range(LANES)] * 2)
+        image, at, below = args[3:]
+        products = [
+            builder.fmul(_load(context, builder, signature.args[3], image, index, 2 * LANES)[0], upstream, flags=_FLAGS)
+            for index in (at, builder.add(at, below))
+        ]
+        pairs = _sum_of_halves(builder, *products)
+        left, right = (_shuffle(builder, pairs, pairs, list(range(i, i + LANES))) for i in (0, LANES))
+        corners = builder.fadd(corners, _sum_of_halves(builder, left, right), flags=_FLAGS)
+        builder.store(corners, pointer, align=align)
+        return context.get_dummy_value()
 
-    return types.UniTuple(image.dtype, 4)(upstream, types.int64, image, types.int64, types.int64), codegen
+    return types.void(corners, types.int64, upstream, image, types.int64, types.int64), codegen
 
 
 @njit(parallel=True, cache=True)
@@ -205,12 +221,13 @@ def _forward(padded, kernel, offset_v, offset_h, scale, size, pad, centre, relea
     groups, height, width = padded.shape[1:4]
     real = padded.dtype.type
     zero, last_v, last_h = real(0), real(height - 2), real(width - 2)
+    pixels = padded.reshape((-1, LANES))
     for job in prange(lr.shape[0] * h):
         n, i = job // h, job % h
         sums = np.zeros((groups, w, LANES), padded.dtype)
         start = np.empty(w, np.int32)
-        weight = np.empty((4, w), padded.dtype)
-        w0, w1, w2, w3 = weight[0], weight[1], weight[2], weight[3]
+        weight = np.empty((3, w), padded.dtype)
+        upper, lower, across = weight[0], weight[1], weight[2]
         for tap in range(size * size):
             base_v = real((i + 0.5) * scale - 0.5 + (tap // size) - centre + pad)
             base_h = real(0.5 * scale - 0.5 + (tap % size) - centre + pad)
@@ -219,16 +236,13 @@ def _forward(padded, kernel, offset_v, offset_h, scale, size, pad, centre, relea
                 y, fraction_v, _ = _locate(base_v, zero, shift_v[j], zero, last_v, release_border)
                 x, fraction_h, _ = _locate(base_h, real(np.int32(j * scale)), shift_h[j], zero, last_h, release_border)
                 start[j] = y * np.int32(width) + x
-                lower = taps[j] * fraction_v
-                upper = taps[j] - lower
-                w0[j] = upper - upper * fraction_h
-                w1[j] = upper * fraction_h
-                w2[j] = lower - lower * fraction_h
-                w3[j] = lower * fraction_h
+                lower[j] = taps[j] * fraction_v
+                upper[j] = taps[j] - taps[j] * fraction_v
+                across[j] = fraction_h
             for group in range(groups):
-                image = padded[n, group].reshape((height * width, LANES))
+                first = (n * groups + group) * height * width
                 for j in range(w):
-                    _add_blend(sums[group], j, image, start[j], width, w0[j], w1[j], w2[j], w3[j])
+                    _add_blend(sums[group], j, pixels, first + start[j], width, upper[j], lower[j], across[j])
         for c in range(channels):
             for j in range(w):
                 lr[n, c, i, j] = sums[c // LANES, j, c % LANES]
@@ -243,6 +257,7 @@ def _backward_taps(
     groups, height, width = padded.shape[1:4]
     real = padded.dtype.type
     zero, last_v, last_h = real(0), real(height - 2), real(width - 2)
+    pixels = padded.reshape((-1, LANES))
     for job in prange(grad_lr.shape[0] * h):
         n, i = job // h, job % h
         upstream = np.zeros((groups, w, LANES), padded.dtype)
@@ -250,8 +265,7 @@ def _backward_taps(
             for j in range(w):
                 upstream[c // LANES, j, c % LANES] = grad_lr[n, c, i, j]
         start = np.empty(w, np.int32)
-        corner = np.empty((4, w), padded.dtype)
-        q0, q1, q2, q3 = corner[0], corner[1], corner[2], corner[3]
+        corners = np.empty((w, LANES), padded.dtype)
         for tap in range(size * size):
             base_v = real((i + 0.5) * scale - 0.5 + (tap // size) - centre + pad)
             base_h = real(0.5 * scale - 0.5 + (tap % size) - centre + pad)
@@ -260,23 +274,20 @@ def _backward_taps(
                 y, _, _ = _locate(base_v, zero, shift_v[j], zero, last_v, release_border)
                 x, _, _ = _locate(base_h, real(np.int32(j * scale)), shift_h[j], zero, last_h, release_border)
                 start[j] = y * np.int32(width) + x
-            corner[:] = 0
+            corners[:] = 0
             for group in range(groups):
-                image = padded[n, group].reshape((height * width, LANES))
+                first = (n * groups + group) * height * width
                 for j in range(w):
-                    p0, p1, p2, p3 = _project(upstream[group], j, image, start[j], width)
-                    q0[j] += p0
-                    q1[j] += p1
-                    q2[j] += p2
-                    q3[j] += p3
+                    _add_projection(corners, j, upstream[group], pixels, first + start[j], width)
             to_kernel, to_v, to_h = grad_kernel[n, tap, i], grad_v[n, tap, i], grad_h[n, tap, i]
             for j in range(w):
                 _, fraction_v, moves_v = _locate(base_v, zero, shift_v[j], zero, last_v, release_border)
                 _, fraction_h, moves_h = _locate(
                     base_h, real(np.int32(j * scale)), shift_h[j], zero, last_h, release_border
                 )
-                step_upper, step_lower = q1[j] - q0[j], q3[j] - q2[j]
-                upper, lower = q0[j] + fraction_h * step_upper, q2[j] + fraction_h * step_lower
+                upper, lower = corners[j, 0], corners[j, 1]
+                step_upper, step_lower = corners[j, 2] - upper, corners[j, 3] - lower
+                upper, lower = upper + fraction_h * step_upper, lower + fraction_h * step_lower
                 to_kernel[j] = upper + fraction_v * (lower - upper)
                 to_v[j] = taps[j] * (lower - upper) if moves_v else zero
                 to_h[j] = taps[j] * (step_upper + fraction_v * (step_lower - step_upper)) if moves_h else zero

@@ -177,29 +177,35 @@ def _resident(field) -> int:
 
 
 def _convolution(repeats, features=_FEATURES):
-    """Rows of a stack of 3x3 convolutions, forward and backward to features and weights, in two precisions."""
+    """Rows of a stack of 3x3 convolutions, forward and backward to features and weights, as `train` computes them."""
+    from carlib.train import auto_precision
+
+    dtype = torch.bfloat16 if auto_precision() == "bf16-mixed" else torch.float32
+    remark = "" if dtype == torch.bfloat16 else "; this processor has no bfloat16, training uses float32"
     rows = []
     for problem in features:
         channels, n, side = (problem[key] for key in ("channels", "n", "side"))
         job = f"{_CONVOLUTIONS} convolutions of {channels} features, {n}x{side}x{side}"
-        names = {"carlib, bfloat16 channels_last": True, "float32 contiguous": False}
-        calls = {name: _stack(fast, **problem) for name, fast in names.items()}
+        calls = {
+            f"carlib, {str(dtype).removeprefix('torch.')} channels_last": _stack(dtype, torch.channels_last, **problem),
+            "float32 contiguous": _stack(torch.float32, torch.contiguous_format, **problem),
+        }
         seconds = _in_turns(calls, repeats, job)
         # forward, gradient of the features, gradient of the weights: each a product of the same size
         operations = 3 * _CONVOLUTIONS * 2 * 9 * channels**2 * n * side**2
-        rows += _rows(job, seconds, {name: f"{operations / s / 1e9:.0f} GFLOP/s" for name, s in seconds.items()})
+        notes = {name: f"{operations / s / 1e9:.0f} GFLOP/s{remark}" for name, s in seconds.items()}
+        rows += _rows(job, seconds, notes)
     return rows
 
 
-def _stack(fast, channels, n, side):
-    """A function without arguments: forward and backward of the stack; `fast`: in bfloat16 and channels_last."""
-    layout = torch.channels_last if fast else torch.contiguous_format
+def _stack(dtype, layout, channels, n, side):
+    """A function without arguments: forward and backward of the stack, autocast to `dtype`."""
     layers = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(_CONVOLUTIONS)]
     stack = nn.Sequential(*layers).to(memory_format=layout)
     features = torch.rand(n, channels, side, side).to(memory_format=layout).requires_grad_()
 
     def call():
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             found = stack(features)
         return torch.autograd.grad(found, [features, *stack.parameters()], found.detach())
 

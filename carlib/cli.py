@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from carlib.data import commands as data_commands
+from carlib import data_commands
 
 app = typer.Typer(
     name="carlib",
@@ -130,11 +130,22 @@ def notebook(
 
 
 @app.command()
-def report(profile: Profile = None):
+def report(
+    profile: Profile = None,
+    readme: Annotated[
+        bool,
+        typer.Option("--readme", help="Also renew the tables of README.md and REPLICATION.md (from profile mini)."),
+    ] = False,
+):
     """Put all tables and figures of a profile on one page."""
     from carlib import experiments
 
     typer.echo(experiments.build_report(profile))
+    if readme:
+        from carlib import readme as pages
+
+        for path in pages.update():
+            typer.echo(path)
 
 
 def main():

@@ -80,3 +80,47 @@ def _verdicts(table):
         return "reproduced" if share >= tolerance["gain_share"] else "partly" if share > 0 else "not"
 
     return table.apply(verdict, axis=1)
+
+
+_CLAIMS = {
+    ("bicubic", "bicubic"): "Bicubic down and up measures as printed",
+    ("car", "bicubic"): "CAR trained for a fixed bicubic upscaler gains over bicubic downscaling",
+    ("car", "edsr"): "CAR trained jointly with EDSR gains over bicubic downscaling and EDSR",
+}
+
+
+def claims(table) -> list[dict]:
+    """Table 1's claims: what was printed for Set5 and B100, what was measured, and a verdict over all printed sets.
+
+    Args:
+        table: a `table1`.
+    Returns:
+        dicts: claim, scale, paper and ours (values of bicubic, gains of CAR; dB), and the verdict: that of every set's
+        PSNR if they agree, else "partly"; "not tested" without a printed set.
+    """
+    lines = []
+    psnr = table[table.metric == "psnr"].set_index("set")
+    for (downscaler, upscaler), text in _CLAIMS.items():
+        for scale in sorted(psnr.scale.unique()):
+            column = psnr[(psnr.scale == scale) & (psnr.upscaler == upscaler)]
+            cells, plain = (column[column.downscaler == d] for d in (downscaler, "bicubic"))
+            gained = downscaler == "car"
+            paper = cells.printed - plain.printed if gained else cells.printed
+            ours, form = (cells.gain, "+.2f") if gained else (cells.ours, ".2f")
+            found = {verdict for verdict in cells.verdict if verdict != "not tested"}
+            verdict = "not tested" if not found else found.pop() if len(found) == 1 else "partly"
+            lines.append(
+                {
+                    "claim": text,
+                    "scale": f"x{scale}",
+                    "paper (Set5 / B100, dB)": _pair(paper, form),
+                    "ours (Set5 / B100, dB)": _pair(ours, form),
+                    "verdict": verdict,
+                }
+            )
+    return lines
+
+
+def _pair(values, form) -> str:
+    shown = (values.get(name, float("nan")) for name in ("set5", "bsd100"))
+    return " / ".join("-" if value != value else format(value, form) for value in shown)

@@ -290,9 +290,11 @@ def _fabric(run, device):
 
 
 def _precision(run, device):
-    """ "auto" is bfloat16 where the machine computes in it, else float32 (emulated, bfloat16 is slow)."""
-    if run.precision != "auto":
-        return run.precision
+    return auto_precision(device) if run.precision == "auto" else run.precision
+
+
+def auto_precision(device="cpu") -> str:
+    """What precision "auto" means: bfloat16 where the machine computes in it, else float32 (emulated, it is slow)."""
     native = torch.cuda.is_available() if device != "cpu" else False
     return "bf16-mixed" if native or torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
 

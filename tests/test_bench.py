@@ -48,10 +48,13 @@ def test_operators_that_differ_are_not_timed(monkeypatch):
         bench._operator(1, patches=(TINY,))
 
 
-def test_convolution_compares_two_precisions_of_the_same_stack():
+@pytest.mark.parametrize(("native", "name"), [(True, "bfloat16"), (False, "float32")])
+def test_convolution_compares_what_training_uses_here_with_plain_float32(monkeypatch, native, name):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
     ours, rival = bench._convolution(1, features=({"channels": 4, "n": 1, "side": 6},))
-    assert (ours["name"], rival["name"]) == ("carlib, bfloat16 channels_last", "float32 contiguous")
+    assert (ours["name"], rival["name"]) == (f"carlib, {name} channels_last", "float32 contiguous")
     assert ours["case"] == rival["case"] and "GFLOP/s" in ours["note"]
+    assert ("no bfloat16" in ours["note"]) is not native
 
 
 def test_peak_growth_sees_memory_that_is_freed_again():

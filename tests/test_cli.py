@@ -92,7 +92,7 @@ def test_an_installed_command_runs(home):
     "import sys; sys.argv = ['carlib', 'train', '--help']; from carlib.cli import app; app(standalone_mode=False)",
 ])  # fmt: skip
 def test_help_does_not_wait_for_torch(code):
-    code += "; import sys; heavy = {'torch', 'numba', 'pandas', 'matplotlib', 'skimage'} & set(sys.modules); "
+    code += "; import sys; heavy = {'torch', 'numpy', 'numba', 'pandas', 'matplotlib', 'skimage'} & set(sys.modules); "
     code += "sys.exit(', '.join(heavy) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

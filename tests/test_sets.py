@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from carlib.data import NAMES, available, find, inventory, load, manifest, read_image, sets, verify, write_image
-from carlib.data.commands import app
+from carlib.data_commands import app
 
 DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
 

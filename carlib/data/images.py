@@ -205,7 +205,7 @@ def _format(path, grey, lossy) -> dict:
     suffix = path.suffix.lower()
     if suffix in (".jpg", ".jpeg"):
         if not lossy:
-            raise ValueError(f"{path}: JPEG would change the pixels; write .png, or pass lossy=True")
+            raise ValueError(f"{path}: JPEG would change the pixels; write .png (or, in Python, pass lossy=True)")
         return {"format": "JPEG", "quality": 95, "subsampling": 0}
     if suffix == ".webp" and grey:
         raise ValueError(f"{path}: WebP has no grey images; write .png, or stack the image to RGB")

@@ -1,4 +1,4 @@
-"""`carlib data`: list, verify and fetch the image sets."""
+"""`carlib data`: list, verify and fetch the image sets. Outside carlib.data, whose import needs numpy."""
 
 import collections
 import json

@@ -1,0 +1,99 @@
+"""The numbers of README.md and REPLICATION.md, rendered from the committed results between two marker lines each.
+
+Nothing there is typed: `carlib report --readme` writes them, and a test compares the pages with the files.
+"""
+
+from carlib import results, tables
+
+PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
+_NAMES = {"bicubic": "Bicubic", "edsr": "EDSR", "set5": "Set5", "set14": "Set14", "bsd100": "B100", "div2k": "DIV2K"}
+
+
+def update() -> list:
+    """Renew every generated block of both pages; the paths written.
+
+    Raises:
+        ValueError: a table or a marker is missing.
+    """
+    written = []
+    for name, blocks in {"README.md": ("results", "speed"), "REPLICATION.md": ("claims",)}.items():
+        path = results.root() / name
+        text = path.read_text(encoding="utf-8")
+        for block in blocks:
+            text = insert(text, block, render(block))
+        written.append(results.write_text(path, text))
+    return written
+
+
+def insert(page: str, block: str, content: str) -> str:
+    """`page` with `content` between `<!-- block -->` and `<!-- /block -->`.
+
+    Raises:
+        ValueError: the page has not exactly one such pair.
+    """
+    begin, end = f"<!-- {block} -->\n", f"<!-- /{block} -->"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed or begin in rest:
+        raise ValueError(f"the page has no single pair of lines <!-- {block} --> and <!-- /{block} -->")
+    return f"{before}{begin}{content}{end}{after}"
+
+
+def render(block: str) -> str:
+    """The Markdown of one block: "results", "speed" or "claims"."""
+    import pandas as pd
+
+    if block == "speed":
+        return _speed(pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False))
+    table = pd.read_csv(_there(results.folder(PROFILE, "tables", "table1.csv")))
+    return _results(table) if block == "results" else _markdown(tables.claims(table))
+
+
+def _there(path):
+    if not path.is_file():
+        raise ValueError(f"{path} is not there: run the pipeline, or `carlib bench --out results/bench.csv`, first")
+    return path
+
+
+def _results(table) -> str:
+    """One line per upscaler, scale and set: PSNR of both downscalers and the gain, ours and printed."""
+    psnr = table[(table.metric == "psnr") & table.set.isin(_NAMES)]
+    lines = []
+    for (upscaler, scale, name), cells in psnr.groupby(["upscaler", "scale", "set"], sort=False):
+        bicubic, car = (cells[cells.downscaler == d].iloc[0] for d in ("bicubic", "car"))
+        lines.append(
+            {
+                "upscaler": _NAMES[upscaler],
+                "scale": f"x{scale}",
+                "set": f"{_NAMES[name]} ({car.n})",
+                "bicubic LR": _db(bicubic.ours),
+                "CAR LR": _db(car.ours),
+                "gain": f"{car.gain:+.2f}",
+                "paper: bicubic LR": _db(bicubic.printed),
+                "paper: CAR LR": _db(car.printed),
+                "paper: gain": _db(car.printed - bicubic.printed, "+.2f"),
+                "verdict": car.verdict,
+            }
+        )
+    return _markdown(sorted(lines, key=lambda line: (line["upscaler"], line["scale"])))
+
+
+def _db(value, form=".2f") -> str:
+    return "-" if value != value else format(value, form)
+
+
+def _speed(bench) -> str:
+    lines = []
+    for line in bench.itertuples(index=False):
+        memory = "-" if line.memory == "" else f"{float(line.memory):.2f}"
+        time = f"{float(line.seconds) * 1000:.0f} ms"
+        ratio = f"{float(line.ratio):.2f}"
+        shown = {"case": line.case, "who": line.name, "time": time, "over ours": ratio, "memory": memory}
+        lines.append({**shown, "note": line.note})
+    return _markdown(lines) + f"\n{bench.machine.iloc[0]}.\n"
+
+
+def _markdown(lines) -> str:
+    """A table of a list of dicts with the same keys."""
+    rows = [list(lines[0]), ["---"] * len(lines[0]), *(list(map(str, line.values())) for line in lines)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -1,0 +1,61 @@
+"""The numbers on the pages are those of the committed results, and nothing else on a page is touched."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from carlib import readme, tables
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize(
+    ("name", "block"), [("README.md", "results"), ("README.md", "speed"), ("REPLICATION.md", "claims")]
+)
+def test_a_page_shows_the_committed_results(monkeypatch, name, block):
+    monkeypatch.setenv("CARLIB_HOME", str(ROOT))
+    page = (ROOT / name).read_text(encoding="utf-8")
+    assert readme.insert(page, block, readme.render(block)) == page, "call `carlib report --profile mini --readme`"
+
+
+def test_insert_replaces_what_stands_between_the_markers():
+    page = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n"
+    assert readme.insert(page, "x", "new\n") == "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"
+
+
+@pytest.mark.parametrize("page", ["", "<!-- x -->\n", "<!-- /x -->", "<!-- x -->\n<!-- /x --><!-- x -->\n<!-- /x -->"])
+def test_a_page_without_one_pair_of_markers_is_refused(page):
+    with pytest.raises(ValueError, match="single pair"):
+        readme.insert(page, "x", "new\n")
+
+
+def cells(*verdicts):
+    """A Table 1 of PSNR at x2, bicubic upscaling: CAR's verdict on Set5, and on B100 if there is a second."""
+    lines = []
+    for name, verdict in zip(("set5", "bsd100"), verdicts, strict=False):
+        shared = {"upscaler": "bicubic", "scale": 2, "set": name, "metric": "psnr"}
+        lines.append({**shared, "downscaler": "bicubic", "ours": 33.0, "printed": 33.5, "gain": None, "verdict": "not"})
+        car = {"downscaler": "car", "ours": 34.25, "printed": 34.0, "gain": 1.25, "verdict": verdict}
+        lines.append({**shared, **car})
+    return pd.DataFrame(lines)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (("reproduced", "reproduced"), "reproduced"),
+        (("reproduced", "not"), "partly"),
+        (("not", "not tested"), "not"),
+        (("not tested", "not tested"), "not tested"),
+    ],
+)
+def test_a_claim_takes_the_verdict_its_sets_agree_on(verdicts, expected):
+    plain, car = tables.claims(cells(*verdicts))[:2]
+    assert plain["ours (Set5 / B100, dB)"] == "33.00 / 33.00" and plain["verdict"] == "not"
+    assert car["paper (Set5 / B100, dB)"] == "+0.50 / +0.50" and car["ours (Set5 / B100, dB)"] == "+1.25 / +1.25"
+    assert car["verdict"] == expected
+
+
+def test_a_set_that_was_not_measured_is_a_dash():
+    assert tables.claims(cells("reproduced"))[1]["ours (Set5 / B100, dB)"] == "+1.25 / -"

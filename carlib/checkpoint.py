@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from carlib import data, results, runs
+from carlib import data, models, results, runs
 
 _PARTS = {"recipe", "step", "log", "networks", "optimizer", "rng"}
 
@@ -24,29 +24,54 @@ def recipe(run: runs.Run, start: Path | None) -> dict:
     sets = data.inventory()
     return {
         "parameters": json.loads(json.dumps(runs.as_dict(run))),
-        "code": code_digest(),
-        "data": {name: sets.get(data.canonical(name)) for name in run.train_sets},
+        "code": code_digest(run),
+        "data": {name: sets.get(data.canonical(name)) for name in [*run.train_sets, run.validation_set]},
         "warm_start": None if start is None else hashlib.sha256(start.read_bytes()).hexdigest(),
     }
 
 
-def code_digest() -> str:
-    """SHA-256 of the operators, networks, losses and training loop; comments, docstrings and layout do not count."""
+def code_digest(run: runs.Run) -> str:
+    """SHA-256 of the code that decides a run's result: training loop, losses, crops, its networks, their operators.
+
+    Comments, docstrings and layout do not count, nor does the version of Python.
+    """
     package = Path(__file__).parent
-    files = [
-        package / "train.py",
-        package / "losses.py",
-        *sorted(package.glob("models/*.py")),
-        *sorted(package.glob("ops/*.py")),
-    ]
+    waiting = [package / name for name in ("train.py", "losses.py", "data/images.py")]
+    waiting += [package / models.file_of(spec["name"]) for spec in run.networks().values()]
+    trees = {}
+    while waiting:
+        path = waiting.pop()
+        if path not in trees:
+            trees[path] = ast.parse(path.read_text(encoding="utf-8"))
+            waiting += [package / name for name in _imports(trees[path])]
     digest = hashlib.sha256()
-    for path in files:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-        digest.update(f"{path.name}\n{ast.dump(tree)}\n".encode())
+    for path in sorted(trees):
+        digest.update(f"{path.relative_to(package)}\n{_dump(_without_docstrings(trees[path]))}\n".encode())
     return digest.hexdigest()
+
+
+def _imports(tree):
+    """Files of the operators and network parts that a module imports, relative to the package."""
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    wanted = ("carlib.ops.", "carlib.models.")
+    return [f"{name.removeprefix('carlib.').replace('.', '/')}.py" for name in names if name.startswith(wanted)]
+
+
+def _without_docstrings(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree
+
+
+def _dump(node) -> str:
+    """As ast.dump, without empty fields, of which each version of Python has others."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [f"{name}={_dump(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []]
+    return f"{type(node).__name__}({', '.join(fields)})"
 
 
 def changes(before: dict, now: dict) -> dict[str, str]:

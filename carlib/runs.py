@@ -43,7 +43,7 @@ class Run:
     plateau_patience: int = 10  # validations without gain before the rate is halved
     adam_eps: float = 1e-6  # the paper's
     clip: float = 0.0  # largest gradient norm; 0 = none
-    precision: str = "32-true"  # "auto": bfloat16 autocast where the machine has it; "bf16-mixed", "64-true"
+    precision: str = "32-true"  # "auto": bfloat16 autocast where the machine has it; "bf16-mixed"
     train_sets: list = field(default_factory=list)
     validation_set: str = "demo"
     validation_images: int | None = None
@@ -157,7 +157,7 @@ def make(**values) -> Run:
     _among("taps", run.taps, ("symmetric", "paper"))
     _among("border", run.border, ("replicate", "release"))
     _among("schedule", run.schedule, ("constant", "one-cycle", "plateau"))
-    _among("precision", run.precision, ("auto", "32-true", "bf16-mixed", "64-true"))
+    _among("precision", run.precision, ("auto", "32-true", "bf16-mixed"))
     if run.trains and run.steps:
         patch = run.patch.get(run.scale)
         if isinstance(patch, bool) or not isinstance(patch, int) or patch <= 0 or patch % run.scale:

@@ -4,6 +4,7 @@ A step is a function of (seed, step) and the weights: crops and flips are drawn 
 run that was stopped anywhere continues from its last checkpoint to the same bits, on the same machine and thread count.
 """
 
+import contextlib
 import math
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def train(
     """Train `run` in `folder`, continuing from its last checkpoint if there is one.
 
     Files: weights.safetensors (best validation PSNR so far, half precision), last.ckpt (all that continuing needs),
-    log.csv. Each appears atomically.
+    log.csv. Each appears atomically. A second process that is to train in the same folder waits for the first.
 
     Args:
         restart:       begin anew; the checkpoint in `folder` is replaced at once, the weights at the first validation.
@@ -54,12 +55,17 @@ def train(
     Returns:
         the path of weights.safetensors.
     Raises:
-        ValueError: nothing to train, a set is missing, the folder holds other parameters, or the loss is no number.
+        ValueError: nothing to train, a set is missing, the folder holds other parameters or cannot be written to, or
+            the loss or the validation is no number.
     """
     if not run.trains or not run.steps:
         raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train")
-    folder = Path(folder)
-    fabric = _fabric(run, device)
+    with _alone(Path(folder)):
+        return _train(run, Path(folder), restart, renew, device, progress, on_validation)
+
+
+def _train(run, folder, restart, renew, device, progress, on_validation):
+    fabric, commit = _fabric(run, device), _commit()
     torch.manual_seed(run.seed)
     rescaler = Rescaler(build_networks(run), run.alpha).to(memory_format=torch.channels_last)
     trainable = [p for p in rescaler.parameters() if p.requires_grad]
@@ -89,16 +95,42 @@ def train(
             row = _train_block(run, fabric, rescaler, optimizer, patches, range(step, step + block), log, bar)
             step += block
             row |= {"step": step, "psnr": validate(rescaler.module, validation, run.scale)}
+            if math.isnan(row["psnr"]):
+                raise ValueError(
+                    f"{run.name}: the validation is no number at step {step}: lower lr={run.lr} or set clip"
+                )
             row["seconds"] = (log[-1]["seconds"] if log else 0) + time.perf_counter() - began
             log.append({column: row.get(column, math.nan) for column in LOG_COLUMNS})
             if row["psnr"] > best:
                 best = row["psnr"]
-                weights.save(rescaler.module.networks, folder / "weights.safetensors", metadata(run, step, best))
+                header = metadata(run, step, best, commit, _precision(run, device))
+                weights.save(rescaler.module.networks, folder / "weights.safetensors", header)
             keep()
             bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
             if on_validation:
                 on_validation(log)
-    return folder / "weights.safetensors"
+    return _finished(folder)
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    """Hold the folder's lock, so that two runs with the same start train it once and neither disturbs the other."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.parent / f".{folder.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"{folder}: another process trains here: waiting for it", file=sys.stderr)
+            lock.acquire()
+    except OSError as error:
+        raise ValueError(f"cannot write {folder}/: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _finished(folder):
@@ -110,8 +142,10 @@ def _finished(folder):
 
 def _sweep(folder):
     """Remove what a killed process left half-written."""
-    for stale in [*folder.glob(".last.*.ckpt"), *folder.glob(".weights.*.safetensors")]:
-        stale.unlink()
+    for name in ("last.ckpt", "weights.safetensors", "log.csv", "curve.png"):
+        stem, _, suffix = name.partition(".")
+        for stale in folder.glob(f".{stem}.*.{suffix}"):  # see results.atomic
+            stale.unlink()
 
 
 def build_networks(run: runs.Run) -> nn.ModuleDict:
@@ -202,18 +236,18 @@ def validate(rescaler: Rescaler, pairs, scale) -> float:
     return float(np.mean(values))
 
 
-def metadata(run: runs.Run, step: int, psnr: float) -> dict:
-    """What the header of a weights file says."""
+def metadata(run: runs.Run, step: int, psnr: float, commit: str, precision: str) -> dict:
+    """What the header of a weights file says; `commit` and `precision` are those the training began with."""
     return {
         "run": run.name,
         "profile": run.profile,
-        "commit": _commit(),
+        "commit": commit,
         "data": run.train_sets,
         "steps": step,
         "seed": run.seed,
         "validation": {"set": run.validation_set, "psnr_rgb": round(psnr, 4)},
         "networks": {role: models.specification(**network) for role, network in run.networks().items()},
-        "parameters": runs.as_dict(run),
+        "parameters": {**runs.as_dict(run), "precision": precision},
     }
 
 
@@ -274,6 +308,8 @@ def _resume(recipe, folder, rescaler, optimizer, renew):
         raise ValueError(
             f"{folder} holds a run with other parameters ({changed['parameters']}): use --restart or another --out"
         )
+    if changed:
+        print(f"{folder.name}: {'; '.join(changed.values())}: continuing all the same, see --renew", file=sys.stderr)
     checkpoint.restore(state, rescaler.module.networks, optimizer)
     return state
 
@@ -295,8 +331,11 @@ def _precision(run, device):
 
 def auto_precision(device="cpu") -> str:
     """What precision "auto" means: bfloat16 where the machine computes in it, else float32 (emulated, it is slow)."""
-    native = torch.cuda.is_available() if device != "cpu" else False
-    return "bf16-mixed" if native or torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+    if device != "cpu" and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16-mixed" if native else "32-true"
 
 
 def _bar(run, step, progress):

@@ -1,5 +1,6 @@
 """What a checkpoint remembers of its recipe, and when that lets a run continue."""
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -47,15 +48,15 @@ def edit(path, before, after):
 
 
 def test_the_code_digest_is_that_of_the_code_not_of_its_place(package):
-    copied = checkpoint.code_digest()
-    assert copied == checkpoint.code_digest() and len(copied) == 64
+    copied = checkpoint.code_digest(short())
+    assert copied == checkpoint.code_digest(short()) and len(copied) == 64
     shutil.move(package, package.with_name("elsewhere"))
     shutil.copytree(package.with_name("elsewhere"), package)
-    assert checkpoint.code_digest() == copied
+    assert checkpoint.code_digest(short()) == copied
 
 
 def test_comments_docstrings_and_layout_are_no_change(package):
-    before = checkpoint.code_digest()
+    before = checkpoint.code_digest(short())
     for path in (package / "train.py", package / "losses.py", package / "models" / "edsr.py"):
         edit(path, '"""', '"""Anew: ')  # the module's docstring
         path.write_text(
@@ -65,7 +66,7 @@ def test_comments_docstrings_and_layout_are_no_change(package):
     edit(package / "train.py", '    """Down and up again', '    """Up and down')  # a class's
     edit(package / "train.py", "betas=(0.9, 0.999), ", "betas=(\n        0.9,\n        0.999,\n    ), ")
     (package / "evaluate.py").write_text("no part of training")
-    assert checkpoint.code_digest() == before
+    assert checkpoint.code_digest(short()) == before
 
 
 @pytest.mark.parametrize(("file", "before", "after"), [
@@ -75,15 +76,45 @@ def test_comments_docstrings_and_layout_are_no_change(package):
     ("ops/imresize.py", "(1.5 * t - 2.5)", "(1.5 * t - 2.25)"),
 ])  # fmt: skip
 def test_a_changed_number_or_line_is_a_change(package, file, before, after):
-    digest = checkpoint.code_digest()
+    digest = checkpoint.code_digest(short())
     edit(package / file, before, after)
-    assert checkpoint.code_digest() != digest
+    assert checkpoint.code_digest(short()) != digest
 
 
-def test_a_new_operator_is_a_change(package):
-    before = checkpoint.code_digest()
-    (package / "ops" / "another.py").write_text("x = 1\n")
-    assert checkpoint.code_digest() != before
+@pytest.mark.parametrize(("file", "touched"), [
+    ("models/edsr.py", {"bicubic-edsr-x2", "car-edsr-x2"}),
+    ("models/bicubic.py", {"car-bicubic-x2"}),
+    ("ops/resample_numba.py", {"car-edsr-x2", "car-bicubic-x2"}),
+    ("ops/imresize.py", {"bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2"}),
+    ("metrics.py", set()),
+])  # fmt: skip
+def test_code_that_a_run_does_not_use_is_no_change_for_it(home, package, file, touched):
+    every = [short(name) for name in ("bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2")]
+    before = {run.name: checkpoint.code_digest(run) for run in every}
+    path = package / file
+    path.write_text(path.read_text(encoding="utf-8") + "\nanother = 1\n", encoding="utf-8")
+    assert {run.name for run in every if checkpoint.code_digest(run) != before[run.name]} == touched
+
+
+def test_the_digest_leaves_out_what_only_some_versions_of_python_have():
+    tree = ast.parse("def f(x):\n    return None")
+    before = checkpoint._dump(tree)
+    tree.body[0].type_params = []  # since 3.12
+    assert checkpoint._dump(tree) == before and "type_params" not in before
+
+
+def test_images_of_the_validation_are_part_of_the_recipe(home):
+    run = short(train_sets=["demo"], validation_set="demo")
+    assert set(checkpoint.recipe(run, None)["data"]) == {"demo"}
+
+
+def test_changed_code_is_told_when_a_run_continues(home, tmp_path, monkeypatch, capsys):
+    go(short(), tmp_path / "run")
+    before = stamps(tmp_path / "run")
+    monkeypatch.setattr(checkpoint, "code_digest", lambda run: "another")
+    go(short(), tmp_path / "run")
+    assert "the code changed: continuing all the same" in capsys.readouterr().err
+    assert stamps(tmp_path / "run") == before
 
 
 def test_changes_are_told_in_words():
@@ -169,7 +200,7 @@ def test_renew_trains_anew_from_other_weights(home, tmp_path, capsys):
 
 def test_renew_trains_anew_with_other_code(home, tmp_path, monkeypatch, capsys):
     go(short(), tmp_path / "run")
-    monkeypatch.setattr(checkpoint, "code_digest", lambda: "another")
+    monkeypatch.setattr(checkpoint, "code_digest", lambda run: "another")
     assert_anew(tmp_path / "run", short(), "the code changed", capsys)
 
 

@@ -389,8 +389,11 @@ def test_precision_auto_is_bfloat16_where_the_machine_computes_in_it(home, monke
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
     for device in ("auto", "cpu"):
         assert train._precision(short(precision="auto"), device) == ("bf16-mixed" if native else "32-true")
-        assert train._precision(short(precision="64-true"), device) == "64-true"
+        assert train._precision(short(precision="32-true"), device) == "32-true"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    assert train._precision(short(precision="auto"), "auto") == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     assert train._precision(short(precision="auto"), "auto") == "bf16-mixed"
     assert train._precision(short(precision="auto"), "cpu") == ("bf16-mixed" if native else "32-true")
 
@@ -437,3 +440,29 @@ def test_validation_is_the_mean_psnr_of_the_rounded_lr_restored(home):
         sr = imresize(imresize(hr, 0.5).astype(np.float64) / 255, 2)
         values.append(metrics.psnr(hr, np.clip(sr, 0, 1), 2, protocol="rgb"))
     assert train.validate(rescaler, train.validation_images(run), 2) == pytest.approx(np.mean(values), abs=1e-2)
+
+
+def test_a_validation_that_is_no_number_ends_the_run_before_its_checkpoint(home, tmp_path, monkeypatch):
+    go(short(steps=2), tmp_path / "run")
+    before = contents(tmp_path / "run")
+    monkeypatch.setattr(train, "validate", lambda *_: math.nan)
+    with pytest.raises(ValueError, match="the validation is no number at step 2"):
+        go(short(steps=2, seed=1), tmp_path / "other")
+    assert "weights.safetensors" not in contents(tmp_path / "other")
+    go(short(steps=2), tmp_path / "run")  # finished: nothing is validated
+    assert contents(tmp_path / "run") == before
+
+
+def test_two_processes_train_a_folder_one_after_the_other(home, tmp_path, capsys):
+    """The second one waits, then finds the run finished."""
+    import threading
+
+    done = []
+    with train._alone(tmp_path / "run"):
+        second = threading.Thread(target=lambda: done.append(go(short(), tmp_path / "run")))
+        second.start()
+        second.join(timeout=1)
+        assert second.is_alive() and not (tmp_path / "run").exists()
+    second.join(timeout=60)
+    assert done == [tmp_path / "run" / "weights.safetensors"]
+    assert "another process trains here: waiting for it" in capsys.readouterr().err

@@ -16,7 +16,7 @@ SIZES = {
 }
 _CLASSES = {"resampler": ResamplerNet, "edsr": EDSR, "bicubic": Bicubic}
 
-__all__ = ["EDSR", "SIZES", "Bicubic", "ResamplerNet", "create", "specification"]
+__all__ = ["EDSR", "SIZES", "Bicubic", "ResamplerNet", "create", "file_of", "specification"]
 
 
 def specification(name, scale, size="paper", **options):
@@ -48,3 +48,8 @@ def create(name, scale, size="paper", **options):
         return _CLASSES[name](scale, **numbers)
     except TypeError as error:
         raise ValueError(f"{name} cannot be made with {options}: {error}") from error
+
+
+def file_of(name) -> str:
+    """Where the network `name` is defined, relative to the package: "models/edsr.py"."""
+    return f"{_CLASSES[name].__module__.removeprefix('carlib.').replace('.', '/')}.py"

@@ -9,6 +9,7 @@ import math
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,12 +61,8 @@ def train(
     """
     if not run.trains or not run.steps:
         raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train")
-    with _alone(Path(folder)):
-        return _train(run, Path(folder), restart, renew, device, progress, on_validation)
-
-
-def _train(run, folder, restart, renew, device, progress, on_validation):
-    fabric, commit = _fabric(run, device), _commit()
+    folder, commit = Path(folder), _commit()
+    fabric = _fabric(run, device)
     torch.manual_seed(run.seed)
     rescaler = Rescaler(build_networks(run), run.alpha).to(memory_format=torch.channels_last)
     trainable = [p for p in rescaler.parameters() if p.requires_grad]
@@ -73,62 +70,70 @@ def _train(run, folder, restart, renew, device, progress, on_validation):
     rescaler, optimizer = fabric.setup(rescaler, optimizer)
     recipe = checkpoint.recipe(run, start_of(run))
     state = None if restart else _resume(recipe, folder, rescaler, optimizer, renew)
-    log, step = (state["log"], state["step"]) if state else ([], 0)
-    if step >= run.steps:
+    if state and state["step"] >= run.steps:
         return _finished(folder)
 
     patches, validation = Patches(run), validation_images(run)
     if patches.dropped:
         print(f"{run.name}: {patches.dropped} images are smaller than patch={patches.size}, left out", file=sys.stderr)
-    _sweep(folder)
+    header = partial(metadata, run, commit=commit, precision=_precision(run, device))
+    with _alone(folder) as waited:
+        if waited and not restart:
+            state = _resume(recipe, folder, rescaler, optimizer, renew)
+        log, step = (state["log"], state["step"]) if state else ([], 0)
+        _sweep(folder)
 
-    def keep():
-        write_log(log, folder / "log.csv")  # before the checkpoint: a finished run never lacks the end of its log
-        checkpoint.write(folder, recipe, rescaler.module.networks, optimizer, step, log)
+        def keep():
+            write_log(log, folder / "log.csv")  # before the checkpoint: a finished run never lacks the end of its log
+            checkpoint.write(folder, recipe, rescaler.module.networks, optimizer, step, log)
 
-    if state is None:  # whether the folder can be written to shows now, and a killed restart stays a restart
-        keep()
-    best = max((row["psnr"] for row in log), default=-math.inf)
-    with _bar(run, step, progress) as bar:
-        while step < run.steps:
-            block, began = min(run.validate_every - step % run.validate_every, run.steps - step), time.perf_counter()
-            row = _train_block(run, fabric, rescaler, optimizer, patches, range(step, step + block), log, bar)
-            step += block
-            row |= {"step": step, "psnr": validate(rescaler.module, validation, run.scale)}
-            if math.isnan(row["psnr"]):
-                raise ValueError(
-                    f"{run.name}: the validation is no number at step {step}: lower lr={run.lr} or set clip"
-                )
-            row["seconds"] = (log[-1]["seconds"] if log else 0) + time.perf_counter() - began
-            log.append({column: row.get(column, math.nan) for column in LOG_COLUMNS})
-            if row["psnr"] > best:
-                best = row["psnr"]
-                header = metadata(run, step, best, commit, _precision(run, device))
-                weights.save(rescaler.module.networks, folder / "weights.safetensors", header)
+        if state is None:  # whether the folder can be written to shows now, and a killed restart stays a restart
             keep()
-            bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
-            if on_validation:
-                on_validation(log)
+        best = max((row["psnr"] for row in log), default=-math.inf)
+        with _bar(run, step, progress) as bar:
+            while step < run.steps:
+                block = min(run.validate_every - step % run.validate_every, run.steps - step)
+                began = time.perf_counter()
+                row = _train_block(run, fabric, rescaler, optimizer, patches, range(step, step + block), log, bar)
+                step += block
+                row |= {"step": step, "psnr": validate(rescaler.module, validation, run.scale)}
+                if math.isnan(row["psnr"]):
+                    raise ValueError(
+                        f"{run.name}: the validation is no number at step {step}: lower lr={run.lr} or set clip"
+                    )
+                row["seconds"] = (log[-1]["seconds"] if log else 0) + time.perf_counter() - began
+                log.append({column: row.get(column, math.nan) for column in LOG_COLUMNS})
+                if row["psnr"] > best:
+                    best = row["psnr"]
+                    weights.save(rescaler.module.networks, folder / "weights.safetensors", header(step, best))
+                keep()
+                bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
+                if on_validation:
+                    on_validation(log)
     return _finished(folder)
 
 
 @contextlib.contextmanager
 def _alone(folder):
-    """Hold the folder's lock, so that two runs with the same start train it once and neither disturbs the other."""
+    """Hold the folder's lock, so that two runs with the same start train it once and neither disturbs the other.
+
+    Yields whether another process held it before.
+    """
     from filelock import FileLock, Timeout
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.parent / f".{folder.name}.lock")
+        lock, waited = FileLock(folder.parent / f".{folder.name}.lock"), False
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            waited = True
             print(f"{folder}: another process trains here: waiting for it", file=sys.stderr)
             lock.acquire()
     except OSError as error:
         raise ValueError(f"cannot write {folder}/: {error.strerror or error}") from error
     try:
-        yield
+        yield waited
     finally:
         lock.release()
 

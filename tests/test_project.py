@@ -93,6 +93,18 @@ def test_a_stage_trains_every_declared_run():
     assert sorted(name.partition("@")[2] for name in stages() if name.startswith("weights@")) == sorted(declared)
 
 
+def test_dvc_changes_a_parameter_and_leaves_every_other_line_as_it_is(tmp_path):
+    """`dvc exp run -S profile=smoke` writes params.yaml anew: wrapped lines and `null` would change."""
+    serialize = pytest.importorskip("dvc.utils.serialize", reason="DVC is not installed")
+    before = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(before)
+    with serialize.modify_yaml(str(tmp_path / "params.yaml")) as params:
+        params["profile"] = "smoke"
+    after = (tmp_path / "params.yaml").read_text()
+    changed = set(after.splitlines()) ^ set(before.splitlines())
+    assert {line.partition(":")[0] for line in changed} == {"profile"}
+
+
 def test_every_notebook_is_stripped_for_its_stage():
     stripped = {name.partition("@")[2] for name in stages() if name.startswith("strip@")}
     assert stripped == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}

@@ -461,7 +461,7 @@ def test_two_processes_train_a_folder_one_after_the_other(home, tmp_path, capsys
     with train._alone(tmp_path / "run"):
         second = threading.Thread(target=lambda: done.append(go(short(), tmp_path / "run")))
         second.start()
-        second.join(timeout=1)
+        second.join(timeout=3)
         assert second.is_alive() and not (tmp_path / "run").exists()
     second.join(timeout=60)
     assert done == [tmp_path / "run" / "weights.safetensors"]

@@ -7,11 +7,13 @@ import torch
 
 def l1(sr, hr):
     """Eq. 8: mean absolute error over pixels and channels; sr, hr of one shape, range [0, 1]."""
+    _check_shapes(sr=sr, hr=hr)
     return (sr - hr).abs().mean()
 
 
 def l2(sr, hr):
-    """Mean squared error, the "L2" rows of Table 4."""
+    """Mean squared error, the "L2" rows of Table 4; arguments as `l1`."""
+    _check_shapes(sr=sr, hr=hr)
     return (sr - hr).square().mean()
 
 
@@ -31,10 +33,11 @@ def offset_distance(offset_v, offset_h, scale, reading="weighted", eta=1.0):
     Returns:
         scalar; w(i, j) is the tap's distance from the kernel's centre over that of (K/2, K/2).
     Raises:
-        ValueError: the reading is unknown.
+        ValueError: the reading is unknown, or shapes do not fit.
     """
     if reading not in ("weighted", "printed", "regulated"):
         raise ValueError(f'reading={reading!r} of Eq. 9 is unknown: use "weighted", "printed" or "regulated"')
+    _check_shapes(offset_v=offset_v, offset_h=offset_h)
     length = _safe_hypot(offset_v, offset_h) / scale
     weight = _distance_weight(offset_v, centred=reading != "printed").view(1, -1, 1, 1)
     if reading == "weighted":
@@ -56,10 +59,11 @@ def partial_tv(kernel, offset_v, offset_h, scale, reading="batch"):
     Returns:
         scalar; the kernel is taken at the first pixel of each pair, by magnitude (weights may be negative).
     Raises:
-        ValueError: the reading is unknown.
+        ValueError: the reading is unknown, or shapes do not fit.
     """
     if reading not in ("batch", "mean"):
         raise ValueError(f'reading={reading!r} of Eq. 10 is unknown: use "batch" or "mean"')
+    _check_shapes(kernel=kernel, offset_v=offset_v, offset_h=offset_h)
     weight = kernel.abs()
     along_rows = offset_v.diff(dim=3).abs() * weight[..., :, :-1]
     along_columns = offset_h.diff(dim=2).abs() * weight[..., :-1, :]
@@ -77,11 +81,13 @@ def objective(sr, hr, kernel, offset_v, offset_h, scale, *, loss="l1", lambda_of
     Returns:
         total (scalar), {"restoration": ..., "offset": ..., "tv": ...} (detached scalars).
     Raises:
-        ValueError: the loss or a reading is unknown.
+        ValueError: the loss or a reading is unknown, or shapes do not fit.
     """
     if loss not in RESTORATION:
         raise ValueError(f"loss={loss!r} is unknown: use one of {', '.join(RESTORATION)}")
     readings = {"offset": "weighted", "tv": "batch", **(readings or {})}
+    if unknown := readings.keys() - {"offset", "tv"}:
+        raise ValueError(f'there is no reading of {min(unknown)!r}: the terms are "offset" and "tv"')
     total = RESTORATION[loss](sr, hr)
     terms = {"restoration": total.detach()}
     if lambda_offset:
@@ -93,9 +99,18 @@ def objective(sr, hr, kernel, offset_v, offset_h, scale, *, loss="l1", lambda_of
     return total, terms
 
 
+def _check_shapes(**tensors):
+    """Refuse tensors of different shapes, which would be broadcast without a word."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{', '.join(f'{name} {shape}' for name, shape in shapes.items())}: shapes must be the same")
+
+
 def _distance_weight(like, centred):
     """(K*K,) w(i, j) of Eq. 9. Printed, i - m/2 runs from i = 0 and is half a tap off centre."""
     size = round(like.shape[1] ** 0.5)
+    if size * size != like.shape[1]:
+        raise ValueError(f"offsets have {like.shape[1]} channels, not K*K for a whole K")
     centre = (size - 1) / 2 if centred else size / 2
     place = torch.arange(size, device=like.device, dtype=like.dtype) - centre
     return (torch.hypot(place[:, None], place[None, :]) / math.hypot(size / 2, size / 2)).flatten()

@@ -106,6 +106,7 @@ def _pair(reference, image, scale, protocol):
         raise ValueError(f"unknown protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}")
     if isinstance(scale, bool) or not isinstance(scale, numbers.Integral) or scale < 0:
         raise ValueError(f"scale is {scale!r}, not a whole number of at least 0")
+    scale = int(scale)  # an unsigned NumPy integer has no negative
     reference, image = np.asarray(reference), np.asarray(image)
     if reference.dtype != np.uint8:
         raise ValueError(f"reference has dtype {reference.dtype}; give the HR image as uint8")

@@ -34,7 +34,7 @@ def downscale(image, scale, method="car", *, pad=False, weights=None):
         ValueError: image, scale or method do not fit; a side is no multiple of `scale` and pad is False.
     """
     _check_image(image)
-    _check_scale(scale)
+    scale = _check_scale(scale)
     if method not in DOWNSCALERS:
         raise ValueError(f"downscaling method {method!r} is unknown: use one of {', '.join(DOWNSCALERS)}")
     if weights is not None and method != "car":
@@ -64,7 +64,7 @@ def upscale(image, scale, method="car", size=None, *, weights=None):
         ValueError: image, scale or method do not fit, or `size` does not belong to this LR image.
     """
     _check_image(image)
-    _check_scale(scale)
+    scale = _check_scale(scale)
     if method not in UPSCALERS:
         raise ValueError(f"upscaling method {method!r} is unknown: use one of {', '.join(UPSCALERS)}")
     if weights is not None and method in _FILTERS:
@@ -85,7 +85,7 @@ def car_downscale(resampler, hr):
     from carlib.ops.quantize import quantize
 
     with torch.inference_mode():
-        lr = quantize(resampler.downscale(to_tensor(hr, _device(resampler)))[0])
+        lr = quantize(_finite(resampler.downscale(to_tensor(hr, _device(resampler)))[0], "resampler"))
     image = (lr[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(image[..., 0] if hr.ndim == 2 else image)
 
@@ -95,8 +95,16 @@ def restore(upscaler, lr):
     import torch
 
     with torch.inference_mode():
-        sr = upscaler(to_tensor(lr, _device(upscaler)))[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+        sr = _finite(upscaler(to_tensor(lr, _device(upscaler))), "upscaler")
+    sr = sr[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     return sr @ np.array([0.299, 0.587, 0.114], np.float32) if lr.ndim == 2 else sr
+
+
+def _finite(image, network):
+    """`image` itself; what is not a number would become black without a word."""
+    if not image.isfinite().all():
+        raise ValueError(f"the {network} made values that are not finite: its weights are damaged or have diverged")
+    return image
 
 
 def to_tensor(image, device="cpu"):
@@ -153,9 +161,10 @@ def _check_image(image):
         raise ValueError(f"the image has shape {image.shape}, expected (H, W) or (H, W, 3)")
 
 
-def _check_scale(scale):
+def _check_scale(scale) -> int:
     if isinstance(scale, bool) or not isinstance(scale, Integral) or scale < 2:
         raise ValueError(f"scale={scale!r} is not a whole number >= 2")
+    return int(scale)  # NumPy's narrow integers overflow
 
 
 def _to_multiple(image, scale, pad):

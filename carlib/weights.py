@@ -61,7 +61,9 @@ def load(model, path, *, value_range=None):
     state, metadata = read(path)
     state = _strip(state)
     role = "resampler" if isinstance(model, models.ResamplerNet) else "upscaler"
-    if any(k.startswith(tuple(f"{r}." for r in _ROLES)) for k in state):
+    whole_run = tuple(f"{r}." for r in _ROLES)
+    own = any(k.startswith(whole_run) for k in model.state_dict())  # an nn.ModuleDict takes all of a run
+    if not own and any(k.startswith(whole_run) for k in state):
         state = {k.removeprefix(f"{role}."): v for k, v in state.items() if k.startswith(f"{role}.")}
         if not state:
             raise ValueError(f"{path} holds no {role}: it was trained for something else")
@@ -69,6 +71,9 @@ def load(model, path, *, value_range=None):
         value_range = 255 if _at_range_255(state) else 1
     if not isinstance(value_range, int | float) or not 0 < value_range < math.inf:
         raise ValueError(f"value_range={value_range!r} is not a number above 0, such as 1 or 255, or None")
+    if value_range != 1 and role == "resampler":
+        raise ValueError(f"{path} is at range {value_range}, a ResamplerNet is at range 1 and cannot be converted")
+    _check_mean_shifts(state, value_range, path)
     state = {k: v / value_range if k.endswith(".bias") else v for k, v in state.items()}
     state = {k: v for k, v in state.items() if not _is_mean_shift(k)}
     _check_fit(model, state, path)
@@ -153,6 +158,17 @@ def _is_mean_shift(key):
 
 def _at_range_255(state):
     return any(_is_mean_shift(k) and k.endswith("bias") and v.abs().max() > 2 for k, v in state.items())
+
+
+def _check_mean_shifts(state, value_range, path):
+    """A mean shift is a constant here; a file in which it was trained, or another one, is another function."""
+    for key in filter(_is_mean_shift, state):
+        sign = 1 if "add_mean" in key else -1
+        constant = models.MeanShift(sign)
+        expected = constant.weight if key.endswith("weight") else constant.bias * value_range
+        found = state[key].float()
+        if found.shape != expected.shape or not torch.allclose(found, expected, atol=1e-3 * value_range):
+            raise ValueError(f"{path}: {key} is not the mean colour of DIV2K that the network has: it does not fit")
 
 
 def _check_fit(model, state, path):

@@ -73,3 +73,25 @@ def test_unknown_readings_are_refused(tensors, change):
     sr = torch.rand(1, 3, 4, 4)
     with pytest.raises(ValueError, match="unknown"):
         losses.objective(sr, sr, *tensors, SCALE, lambda_offset=1, gamma_tv=1, **change)
+
+
+@pytest.mark.parametrize("loss", [losses.l1, losses.l2])
+def test_images_of_different_shapes_are_refused(loss):
+    with pytest.raises(ValueError, match=r"sr \(2, 3, 4, 4\), hr \(2, 1, 4, 4\): shapes must be the same"):
+        loss(torch.rand(2, 3, 4, 4), torch.rand(2, 1, 4, 4))
+
+
+def test_maps_of_different_shapes_are_refused():
+    whole, part, odd = torch.rand(2, 9, 3, 4), torch.rand(2, 9, 3, 1), torch.rand(2, 8, 3, 4)
+    with pytest.raises(ValueError, match="shapes must be the same"):
+        losses.offset_distance(whole, part, 2)
+    with pytest.raises(ValueError, match="shapes must be the same"):
+        losses.partial_tv(whole[:1], whole, whole, 2)
+    with pytest.raises(ValueError, match="8 channels, not K"):
+        losses.offset_distance(odd, odd, 2)
+
+
+def test_a_reading_of_an_unknown_term_is_refused():
+    hr, taps = torch.rand(1, 3, 4, 4), torch.rand(1, 9, 2, 2)
+    with pytest.raises(ValueError, match="no reading of 'ofset'"):
+        losses.objective(hr, hr, taps, taps, taps, 2, lambda_offset=1, gamma_tv=1, readings={"ofset": "printed"})

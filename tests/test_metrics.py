@@ -272,3 +272,10 @@ def test_bicubic_on_luma_gives_the_printed_digits(name, count, scale, printed_ps
     decibels, similarity = scores(name, count, scale, luma_chain)
     assert decibels == pytest.approx(printed_psnr, abs=0.009 if name == "Set14" else 0.005)
     assert similarity == pytest.approx(printed_ssim, abs=0.001 if name == "Set14" else 0.00015)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16])
+def test_a_narrow_numpy_scale_is_a_scale(kind):
+    draw = np.random.default_rng(0)
+    a, b = (draw.integers(0, 256, (30, 24, 3), np.uint8) for _ in range(2))
+    assert psnr(a, b, kind(2)) == psnr(a, b, 2) and ssim(a, b, kind(2)) == ssim(a, b, 2)

@@ -247,3 +247,28 @@ def test_bicubic_refuses_other_shapes(shape):
 def test_the_mean_shift_is_frozen():
     for net in (EDSR(2, blocks=1, channels=4), tiny(2)):
         assert not any(p.requires_grad for name, p in net.named_parameters() if "mean" in name)
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    ({"taps": "papre"}, "taps='papre' is unknown"),
+    ({"border": "x"}, "border='x' is unknown"),
+    ({"bound": 0}, "bound=0 is not a number above 0"),
+    ({"bound": "a"}, "bound='a' is not a number above 0"),
+    ({"kernel_size": 3.0}, "kernel_size=3.0 is not a whole number"),
+])  # fmt: skip
+def test_an_option_that_cannot_be_is_refused_when_the_network_is_made(options, told):
+    with pytest.raises(ValueError, match=told):
+        ResamplerNet(2, **options)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_a_signed_kernel_of_any_size_begins_as_bicubic(scale):
+    usual = ResamplerNet(scale, 4 * scale + 1, weighting="signed", width=4, blocks=0).prior
+    wide = ResamplerNet(scale, 45, weighting="signed", width=4, blocks=0).prior.view(45, 45)
+    assert float(wide.sum()) == pytest.approx(1, abs=1e-5) and len(usual) == (4 * scale + 1) ** 2
+    torch.testing.assert_close(wide, wide.flip(0, 1))
+
+
+@pytest.mark.parametrize("make", [lambda: EDSR(2, blocks=1, channels=4), lambda: Bicubic(2)])
+def test_double_precision_stays_double(make):
+    assert make().double()(torch.rand(1, 3, 4, 5, dtype=torch.float64)).dtype == torch.float64

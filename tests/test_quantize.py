@@ -36,3 +36,19 @@ def test_alpha_must_be_a_number(alpha):
     with pytest.raises(ValueError, match=r"alpha=.* must be a finite number >= 0") as caught:
         quantize(torch.rand(3), alpha)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_rounded_and_differentiated_in_float32(dtype):
+    lr = torch.linspace(-0.1, 1.1, 997).to(dtype).requires_grad_()
+    wide = lr.detach().float().requires_grad_()
+    found, expected = quantize(lr), quantize(wide)
+    assert found.dtype == dtype and torch.equal(found, expected.to(dtype))
+    gradients = [torch.autograd.grad(value.sum(), at)[0] for value, at in ((found, lr), (expected, wide))]
+    torch.testing.assert_close(gradients[0], gradients[1].to(dtype), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("lr", [torch.zeros(2, dtype=torch.uint8), torch.zeros(2, dtype=torch.complex64), [0.5]])
+def test_what_is_no_floating_point_tensor_is_refused(lr):
+    with pytest.raises(ValueError, match="not a floating-point tensor"):
+        quantize(lr)

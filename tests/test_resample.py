@@ -265,3 +265,22 @@ def test_cuda_tensors_match_the_reference(scale, size, h, w):
     args = problem(scale, size, h, w)
     expected = resample(*args, scale=scale, impl="reference")
     torch.testing.assert_close(resample(*(t.cuda() for t in args), scale=scale).cpu(), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("pad", "told"), [(10**9, "too large"), (2**23, "too large")])
+def test_a_padded_image_too_large_to_be_counted_is_refused(pad, told):
+    hr, taps = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    with pytest.raises(ValueError, match=f"pad={pad} .*{told}"):
+        resample(hr, taps, taps, taps, scale=1, pad=pad)
+
+
+def test_the_compiled_operator_needs_no_folder_to_write_to(monkeypatch):
+    from carlib.ops import resample_numba
+
+    def refusing(cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(resample_numba, "njit", refusing)
+    assert resample_numba._compiled(parallel=True)(math.sqrt) is math.sqrt

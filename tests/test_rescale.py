@@ -1,5 +1,6 @@
 """The two doors for a user's image: sizes come back, grey stays grey, and what does not fit is refused in one line."""
 
+import math
 import re
 
 import numpy as np
@@ -223,3 +224,20 @@ def test_tensors_and_images_are_the_same_pixels():
     tensor = rescale.to_tensor(hr)
     assert tensor.shape == (1, 3, 4, 6)
     np.testing.assert_array_equal((tensor[0] * 255).round().byte().permute(1, 2, 0).numpy(), hr)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_a_narrow_numpy_scale_is_a_scale(kind):
+    lr = picture(200, 130, 3)
+    np.testing.assert_array_equal(upscale(lr, kind(2), "bicubic"), upscale(lr, 2, "bicubic"))
+    np.testing.assert_array_equal(downscale(lr, kind(2), "bicubic"), downscale(lr, 2, "bicubic"))
+
+
+@pytest.mark.parametrize("role", ["resampler", "upscaler"])
+def test_a_network_that_makes_no_numbers_is_refused_not_shown_as_black(role):
+    network = models.create(**specifications(2)[role])
+    with torch.no_grad():
+        next(p for p in network.parameters() if p.requires_grad).fill_(math.inf)
+    call = rescale.car_downscale if role == "resampler" else rescale.restore
+    with pytest.raises(ValueError, match=f"the {role} made values that are not finite"):
+        call(network.eval(), picture(16, 16, 3))

@@ -273,10 +273,10 @@ def test_a_run_needs_a_description_that_can_be_built(tmp_path):
         ({}, "does not say which networks it holds"),
         ({"networks": {}}, "does not say which networks it holds"),
         ({"networks": {"": SPECIFICATIONS["upscaler"]}}, "does not say how to build its networks"),
-        ({"networks": {"upscaler": edsr_with(channels=-3)}}, "does not say how to build its networks: .*negative"),
+        ({"networks": {"upscaler": edsr_with(channels=-3)}}, "does not say how to build its networks: .*channels=-3"),
         ({"networks": {"upscaler": edsr_with(channels=2**70)}}, "does not say how to build its networks"),
         ({"networks": {"upscaler": edsr_with(channels="8")}}, "does not say how to build its networks"),
-        ({"networks": {"upscaler": edsr_with(blocks=-1)}}, "does not fit EDSR"),
+        ({"networks": {"upscaler": edsr_with(blocks=-1)}}, "does not say how to build its networks: .*blocks=-1"),
         ({"networks": {"upscaler": edsr_with(scale=math.inf)}}, "does not say how to build its networks"),
         ({"networks": {"upscaler": {"name": "edsr"}}}, "does not say how to build its networks"),
         ({"networks": {"upscaler": 3}}, "does not say how to build its networks"),
@@ -349,3 +349,30 @@ def test_a_public_edsr_restores_set5_as_well_as_it_should():
         sr = rescale.restore(model.eval(), imresize(hr, 0.5))
         values.append(metrics.psnr(hr, sr, 2))
     assert np.mean(values) == pytest.approx(37.78, abs=0.03)
+
+
+@pytest.mark.parametrize("edit", [
+    {"sub_mean.bias": torch.tensor([-0.9, -0.1, -0.4])},
+    {"add_mean.weight": 1.3 * torch.eye(3).view(3, 3, 1, 1)},
+])  # fmt: skip
+def test_a_mean_shift_that_was_trained_is_refused(tmp_path, edit):
+    model = edsr()
+    torch.save({**state_of(model), **edit}, tmp_path / "a.pth")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match=f"{next(iter(edit))} is not the mean colour of DIV2K"):
+        weights.load(model, tmp_path / "a.pth")
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_whole_run_comes_back_as_it_was_saved(tmp_path):
+    saved, loaded = networks(), networks()
+    weights.save(saved, tmp_path / "a.safetensors", dtype=torch.float32)
+    weights.load(loaded, tmp_path / "a.safetensors")
+    assert all(torch.equal(v, saved.state_dict()[k]) for k, v in loaded.state_dict().items())
+
+
+def test_a_resampler_is_not_converted_from_another_range(tmp_path):
+    resampler = networks()["resampler"]
+    weights.save(resampler, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="at range 255, a ResamplerNet is at range 1"):
+        weights.load(resampler, tmp_path / "a.safetensors", value_range=255)

@@ -2,6 +2,7 @@
 
 from carlib.models.bicubic import Bicubic
 from carlib.models.edsr import EDSR
+from carlib.models.layers import MeanShift
 from carlib.models.resampler import ResamplerNet
 
 # "paper": the published configuration. "base": the same architecture for one GPU. "mini": for two CPU cores.
@@ -16,7 +17,7 @@ SIZES = {
 }
 _CLASSES = {"resampler": ResamplerNet, "edsr": EDSR, "bicubic": Bicubic}
 
-__all__ = ["EDSR", "SIZES", "Bicubic", "ResamplerNet", "create", "file_of", "specification"]
+__all__ = ["EDSR", "SIZES", "Bicubic", "MeanShift", "ResamplerNet", "create", "file_of", "specification"]
 
 
 def specification(name, scale, size="paper", **options):

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from carlib.models.layers import at_least_float32
 from carlib.ops.imresize import contributions
 
 
@@ -31,7 +32,8 @@ class Bicubic(nn.Module):
         rows, columns = (_symmetric(self.reach, length, lr.device) for length in lr.shape[-2:])
         padded = lr.index_select(2, rows).index_select(3, columns).flatten(0, 1)[:, None]
         with torch.autocast(lr.device.type, enabled=False):
-            phases = nn.functional.conv2d(padded.float(), self.filters)
+            padded = at_least_float32(padded)
+            phases = nn.functional.conv2d(padded, self.filters.to(padded.dtype))
         return nn.functional.pixel_shuffle(phases, self.scale).unflatten(0, (n, c)).squeeze(2)
 
 

@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from carlib.models.layers import MeanShift
+from carlib.models.layers import MeanShift, at_least_float32
 
 
 class EDSR(nn.Module):
@@ -23,6 +23,8 @@ class EDSR(nn.Module):
 
     def __init__(self, scale, blocks=32, channels=256, res_scale=0.1):
         super().__init__()
+        if blocks < 0 or channels < 1:
+            raise ValueError(f"EDSR cannot have blocks={blocks!r}, channels={channels!r}")
         self.sub_mean, self.add_mean = MeanShift(-1), MeanShift(+1)
         self.head = nn.Sequential(_conv(3, channels))
         self.body = nn.Sequential(
@@ -36,7 +38,7 @@ class EDSR(nn.Module):
             raise ValueError(f"lr is {tuple(lr.shape)}, expected (N, 3, h, w)")
         features = self.head(self.sub_mean(lr))
         features = features + self.body(features)
-        return self.add_mean(self.tail(features).float())
+        return self.add_mean(at_least_float32(self.tail(features)))
 
 
 class ResidualBlock(nn.Module):

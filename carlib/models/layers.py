@@ -6,6 +6,11 @@ from torch import nn
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB in [0, 1], the value every EDSR descendant uses
 
 
+def at_least_float32(x):
+    """Half precision to float32; float32 and float64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class MeanShift(nn.Conv2d):
     """x + sign * mean, as the frozen 1x1 convolution that public checkpoints hold (keys weight, bias)."""
 

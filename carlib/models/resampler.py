@@ -4,12 +4,13 @@ The released network and the printed one differ (REPLICATION.md lists how); this
 size, the weighting and the width as options. Its state dict has the keys of the released kgn.pth.
 """
 
+import math
 from collections import OrderedDict
 
 import torch
 from torch import nn
 
-from carlib.models.layers import MeanShift
+from carlib.models.layers import MeanShift, at_least_float32
 from carlib.ops.imresize import contributions
 from carlib.ops.resample import reflect_indices, resample
 
@@ -52,11 +53,17 @@ class ResamplerNet(nn.Module):
             raise ValueError(f"ResamplerNet has no scale {scale!r}: use 1, 2, 4 or 8")
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting={weighting!r} is unknown: use one of {', '.join(WEIGHTINGS)}")
+        if taps not in ("symmetric", "paper"):
+            raise ValueError(f'taps={taps!r} is unknown: use "symmetric" or "paper"')
+        if border not in ("replicate", "release"):
+            raise ValueError(f'border={border!r} is unknown: use "replicate" or "release"')
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < math.inf:
+            raise ValueError(f"bound={bound!r} is not a number above 0")
         if width < 4 or width % 4:
             raise ValueError(f"width={width!r} is not a positive multiple of 4")
         self.scale, self.weighting, self.taps, self.border, self.bound = scale, weighting, taps, border, bound
         self.kernel_size = 3 * scale + 1 if kernel_size is None else kernel_size
-        if self.kernel_size < 1 or self.kernel_size != int(self.kernel_size):
+        if isinstance(kernel_size, bool) or not isinstance(self.kernel_size, int) or self.kernel_size < 1:
             raise ValueError(f"kernel_size={kernel_size!r} is not a whole number >= 1")
         self.with_offsets = offsets
         quarter, half, count = width // 4, width // 2, self.kernel_size**2
@@ -95,20 +102,20 @@ class ResamplerNet(nn.Module):
         features = self.ds_4(self.ds_2(features))
         features = self.ds_8(features + self.res_4(features))
 
-        raw = self.kernels_weight(self.kernels_trunk(features))[:, :, :h, :w].float()
+        raw = at_least_float32(self.kernels_weight(self.kernels_trunk(features))[:, :, :h, :w])
         kernel = self._weights(raw)
         if not self.with_offsets:
             return kernel, torch.zeros_like(kernel), torch.zeros_like(kernel)
         features = self.offsets_trunk(features)
-        offset_v = self.offsets_v_generation(features)[:, :, :h, :w].float() * self.scale
-        offset_h = self.offsets_h_generation(features)[:, :, :h, :w].float() * self.scale
+        offset_v = at_least_float32(self.offsets_v_generation(features)[:, :, :h, :w]) * self.scale
+        offset_h = at_least_float32(self.offsets_h_generation(features)[:, :, :h, :w]) * self.scale
         return kernel, offset_v, offset_h
 
     def downscale(self, hr, impl="auto"):
         """lr (N, 3, H/scale, W/scale) resampled with the predicted kernels, and the (kernel, offset_v, offset_h)."""
         predicted = self(hr)
         options = {"scale": self.scale, "impl": impl, "taps": self.taps, "border": self.border}
-        return resample(hr.float(), *predicted, **options), predicted
+        return resample(at_least_float32(hr), *predicted, **options), predicted
 
     def _weights(self, raw):
         if self.weighting == "clamp":
@@ -188,10 +195,11 @@ def _bicubic_line(scale, distance):
     An odd kernel's taps lie half-way between pixels at even scales, each a 2x2 mean: then the weights are the even
     solution whose means come closest to bicubic's pixel weights.
     """
-    weights, indices = contributions(16 * scale, 16, 1 / scale)
-    dense = torch.zeros(16 * scale, dtype=torch.float64)
-    dense[torch.from_numpy(indices[8])] += torch.from_numpy(weights[8])
-    centre = 8.5 * scale - 0.5
+    middle = 8 + math.ceil(float(distance.abs().max()) / scale)  # an LR pixel that is far from the border
+    weights, indices = contributions(2 * middle * scale, 2 * middle, 1 / scale)
+    dense = torch.zeros(2 * middle * scale, dtype=torch.float64)
+    dense[torch.from_numpy(indices[middle])] += torch.from_numpy(weights[middle])
+    centre = (middle + 0.5) * scale - 0.5
     position = centre + distance  # of each tap, HR pixels
     before = position.floor().long()
     fraction = position - before

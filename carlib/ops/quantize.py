@@ -17,10 +17,12 @@ def quantize(lr, alpha=1.0):
         lr:    float tensor of any shape, meant for [0, 1].
         alpha: strength of the soft round's gradient, >= 0; the paper names no value (params.yaml: defaults.alpha).
     Returns:
-        Same shape and dtype, values k/255 with k = 0..255.
+        Same shape and dtype, values k/255 with k = 0..255 (in half precision the nearest to them).
     Raises:
-        ValueError: alpha is not a number, negative or not finite.
+        ValueError: alpha is not a number, negative or not finite; lr is not a floating-point tensor.
     """
+    if not isinstance(lr, torch.Tensor) or not lr.is_floating_point():
+        raise ValueError(f"lr is {getattr(lr, 'dtype', type(lr).__name__)}, not a floating-point tensor in [0, 1]")
     if not isinstance(alpha, numbers.Real) or not 0 <= alpha < math.inf:
         raise ValueError(f"alpha={alpha!r} must be a finite number >= 0")
     return _SoftRound.apply(lr, alpha)
@@ -31,10 +33,15 @@ class _SoftRound(torch.autograd.Function):
     def forward(ctx, lr, alpha):
         ctx.save_for_backward(lr)
         ctx.alpha = alpha
-        return lr.clamp(0, 1).mul(255).round().div(255)
+        return _levels(lr).clamp(0, 255).round().div(255).to(lr.dtype)
 
     @staticmethod
     def backward(ctx, gradient):
         (lr,) = ctx.saved_tensors
-        slope = 1 - ctx.alpha * torch.cos(2 * math.pi * 255 * lr)
-        return gradient * slope * ((lr >= 0) & (lr <= 1)), None
+        slope = 1 - ctx.alpha * torch.cos(2 * math.pi * _levels(lr))
+        return (gradient * slope * ((lr >= 0) & (lr <= 1))).to(lr.dtype), None
+
+
+def _levels(lr):
+    """On the 0..255 scale, in float32 at least: half precision does not tell 256 levels and their fractions apart."""
+    return lr.to(torch.promote_types(lr.dtype, torch.float32)) * 255

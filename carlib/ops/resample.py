@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import torch
 
+_MOST_PIXELS = 2**31  # of a padded image: they are counted in 32 bits
+_LONGEST_SIDE = 2**24  # positions in float32 tell pixels apart up to here
 IMPLEMENTATIONS = ("auto", "reference", "torch", "numba", "cuda")
 
 
@@ -67,10 +69,14 @@ def resample(hr, kernel, offset_v, offset_h, *, scale, impl="auto", pad=None, ta
         raise ValueError(f'border={border!r} is unknown: use "replicate" or "release"')
     if pad is not None and (not _is_whole(pad) or pad < 0):
         raise ValueError(f"pad={pad!r} is not a whole number of pixels >= 0")
+    pad = size // 2 if pad is None else int(pad)
+    height, width = (n + 2 * pad for n in hr.shape[-2:])
+    if height * width >= _MOST_PIXELS or max(height, width) >= _LONGEST_SIDE:
+        raise ValueError(f"with pad={pad} the image is {height}x{width}, too large: use a smaller pad, or tiles")
     geometry = Geometry(
         scale=scale,
         size=size,
-        pad=size // 2 if pad is None else int(pad),
+        pad=pad,
         centre=(size - 1) / 2 if taps == "symmetric" else size / 2,
         release_border=border == "release",
     )

@@ -203,7 +203,13 @@ def run_notebook(name, params=(), *, out=None, progress=True) -> Path:
     return out
 
 
-def papermill_command(notebook, profile) -> str:
+def papermill_command(notebook, profile, **parameters) -> str:
     """What to type to make a notebook's results again."""
+    import yaml
+
     name = f"{notebook}.ipynb"
-    return f"papermill notebooks/{name} results/{profile}/notebooks/{name} --cwd . -p profile {profile}"
+    command = f"papermill notebooks/{name} results/{profile}/notebooks/{name} --cwd . -p profile {profile}"
+    if not parameters:
+        return command
+    text = yaml.safe_dump(parameters, default_flow_style=True, sort_keys=False, width=10**6).strip()
+    return f'{command} -y "{text}"'

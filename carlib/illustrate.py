@@ -3,13 +3,20 @@
 from carlib import experiments, results, runs
 from carlib.notebook import ParameterError
 
+# Figure -> the runs it shows, less their scale.
+_RUNS = {
+    3: ("bicubic-bicubic-x{}", "bicubic-edsr-x{}", "car-edsr-x{}"),
+    4: ("car-edsr-x{}", "car-edsr-x{}-free"),
+}
 
-def check_crop(image, scale, box):
+
+def check_crop(image, scale, box, figure=3):
     """HR pixels of "set/name", cropped at its top left to a multiple of `scale`, once all arguments have been checked.
 
     Args:
-        image: "set/name", such as "set14/barbara".  scale: a scale with declared runs.
-        box:   [top, left, height, width] in HR pixels, multiples of `scale`, inside the image.
+        image:  "set/name", such as "set14/barbara".
+        scale:  one for which params.yaml declares the runs that `figure` (3 or 4) shows.
+        box:    [top, left, height, width] in HR pixels, multiples of `scale`, inside the image.
     Returns:
         uint8 (H, W[, 3]).
     Raises:
@@ -17,9 +24,13 @@ def check_crop(image, scale, box):
     """
     from carlib import data
 
-    scales = sorted({declared["scale"] for declared in runs.read_params()["runs"].values()})
+    declared = runs.read_params()["runs"]
+    scales = sorted({run["scale"] for run in declared.values()})
+    scales = [known for known in scales if all(name.format(known) in declared for name in _RUNS[figure])]
     if scale not in scales:
-        raise ParameterError(f"scale={scale!r} has no runs in params.yaml: use one of {', '.join(map(str, scales))}")
+        raise ParameterError(
+            f"scale={scale!r} has no runs for Fig. {figure} in params.yaml: use {', '.join(map(str, scales))}"
+        )
     set_name, _, name = image.partition("/")
     try:
         found = {path.stem: path for path in data.find(set_name)}
@@ -48,16 +59,14 @@ def figure3(profile, image, scale, box):
     from carlib.data import to_colour
 
     hr, panels = check_crop(image, scale, box), []
-    for label, name in {
-        "bicubic + bicubic": f"bicubic-bicubic-x{scale}",
-        "bicubic + EDSR": f"bicubic-edsr-x{scale}",
-        "CAR + EDSR": f"car-edsr-x{scale}",
-    }.items():
+    for label, name in zip(("bicubic + bicubic", "bicubic + EDSR", "CAR + EDSR"), _RUNS[3], strict=True):
+        name = name.format(scale)
         run = runs.get(name, profile)
         lr, sr = evaluate.Chain(run, experiments.ready(name, profile))(hr)
         values = [getattr(metrics, metric)(hr, sr, scale) for metric in ("psnr", "ssim")]
         if run.upscaler != "bicubic":
-            panels.append((f"{label.split()[0]} LR", f"{lr.shape[1]}×{lr.shape[0]} px", to_colour(lr)))
+            size = f"{box[3] // scale}×{box[2] // scale} px"
+            panels.append((f"{label.split()[0]} LR", size, to_colour(lr)))
         panels.append((label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(_to_8_bits(sr))))
     figure = figures.crops([{"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": panels}])
     results.save_figure(
@@ -67,7 +76,9 @@ def figure3(profile, image, scale, box):
         alt=f"Crops of {image}: the original, and for bicubic and CAR downscaling by {scale} the small image and what "
         "is restored from it",
         caption="PSNR and SSIM are those of the whole image (Y channel). LR crops are enlarged without interpolation.",
-        command=experiments.papermill_command("01_downscaling_for_sr", profile),
+        command=experiments.papermill_command(
+            "01_downscaling_for_sr", profile, figure_scale=scale, figure_image=image, figure_box=box
+        ),
     )
     return figure
 
@@ -81,7 +92,7 @@ def figure4(profile, image, scale, box):
     from carlib.data import to_colour
 
     top, left, height, width = box
-    hr = to_colour(check_crop(image, scale, box))[top : top + height, left : left + width]
+    hr = to_colour(check_crop(image, scale, box, figure=4))[top : top + height, left : left + width]
     maps = tap_maps(profile, image, scale, box)
     examples = [("bicubic", bicubic_taps(scale, (height // scale, width // scale)), None, None)]
     examples += [(title, *arrays) for title, arrays in zip(("CAR", "CAR, no offset loss"), maps.values(), strict=True)]
@@ -93,10 +104,21 @@ def figure4(profile, image, scale, box):
         alt="Maps of the weights and offsets of the nine central taps, for bicubic, for CAR, and for CAR trained "
         "without the offset loss",
         caption="Each map shows one tap over the LR grid. Colour of an offset: direction by hue, length by saturation, "
-        "see the wheel; its radius is in HR pixels. Bicubic's taps are those whose 2x2 means come closest to MATLAB's.",
-        command=experiments.papermill_command("06_kernels_offsets", profile),
+        "see the wheel; its radius is in HR pixels, and what is longer is darker. Bicubic's taps are those whose 2x2 "
+        f"means come closest to MATLAB's. {_adaptivity(maps)}",
+        command=experiments.papermill_command("06_kernels_offsets", profile, image=image, scale=scale, box=box),
     )
     return figure
+
+
+def _adaptivity(maps) -> str:
+    """How much weights depend on the content: a flat map is a finding, not a fault of the picture."""
+    import numpy as np
+
+    found = []
+    for title, (kernel, _, _) in zip(("CAR", "without the offset loss"), maps.values(), strict=True):
+        found.append(f"{100 * kernel.std((1, 2)).mean() / np.abs(kernel).mean():.2g} % ({title})")
+    return f"Standard deviation of a weight over these LR pixels, of the mean size of weights: {', '.join(found)}."
 
 
 def offset_lengths(profile, image, scale, box):
@@ -125,10 +147,10 @@ def tap_maps(profile, image, scale, box) -> dict:
 
     from carlib import rescale, weights
 
-    hr = check_crop(image, scale, box)
+    hr = check_crop(image, scale, box, figure=4)
     top, left, height, width = (number // scale for number in box)
     maps = {}
-    for name in (f"car-edsr-x{scale}", f"car-edsr-x{scale}-free"):
+    for name in (name.format(scale) for name in _RUNS[4]):
         networks, _ = weights.load_run(experiments.ready(name, profile))
         with torch.inference_mode():
             predicted = networks["resampler"](rescale.to_tensor(hr))

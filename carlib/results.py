@@ -102,7 +102,7 @@ def read_rows(path):
 def save_table(frame, path, *, title: str, caption: str, command: str) -> Path:
     """Write a DataFrame as <path>.csv and <path>.md, with a sidecar <path>.json. `path` has no suffix."""
     path = Path(path)
-    write_text(path.with_suffix(".csv"), frame.to_csv(index=False, float_format="%.4f"))
+    write_text(path.with_suffix(".csv"), frame.round(4).to_csv(index=False))  # 33.66 was printed so, not 33.6600
     write_text(path.with_suffix(".md"), f"**{title}**\n\n{_markdown(frame)}\n\n{caption}\n\nMade by `{command}`.\n")
     _sidecar(path, kind="table", title=title, caption=caption, command=command)
     return path.with_suffix(".csv")

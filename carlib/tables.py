@@ -96,18 +96,19 @@ def claims(table) -> list[dict]:
         table: a `table1`.
     Returns:
         dicts: claim, scale, paper and ours (values of bicubic, gains of CAR; dB), and the verdict: that of every set's
-        PSNR if they agree, else "partly"; "not tested" without a printed set.
+        PSNR and SSIM if they agree, else "partly"; "not tested" without a printed set.
     """
     lines = []
-    psnr = table[table.metric == "psnr"].set_index("set")
     for (downscaler, upscaler), text in _CLAIMS.items():
-        for scale in sorted(psnr.scale.unique()):
-            column = psnr[(psnr.scale == scale) & (psnr.upscaler == upscaler)]
+        for scale in sorted(table.scale.unique()):
+            column = table[(table.scale == scale) & (table.upscaler == upscaler)]
+            verdicts = column[column.downscaler == downscaler].verdict
+            column = column[column.metric == "psnr"].set_index("set")
             cells, plain = (column[column.downscaler == d] for d in (downscaler, "bicubic"))
             gained = downscaler == "car"
             paper = cells.printed - plain.printed if gained else cells.printed
             ours, form = (cells.gain, "+.2f") if gained else (cells.ours, ".2f")
-            found = {verdict for verdict in cells.verdict if verdict != "not tested"}
+            found = set(verdicts) - {"not tested"}
             verdict = "not tested" if not found else found.pop() if len(found) == 1 else "partly"
             lines.append(
                 {

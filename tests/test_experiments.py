@@ -185,7 +185,7 @@ def test_a_crop_that_fits_gives_the_image(home):
 
 
 @pytest.mark.parametrize(("image", "scale", "box", "told"), [
-    ("demo/kodim23", 3, BOX, r"scale=3 has no runs in params\.yaml: use one of 2, 4"),
+    ("demo/kodim23", 3, BOX, r"scale=3 has no runs for Fig\. 3 in params\.yaml: use 2, 4"),
     ("demo/kodim23", "x", BOX, "scale='x' has no runs"),
     ("demo/kodim", 4, BOX, "no image 'kodim' in demo: there are astronaut, camera, "),
     ("demo", 4, BOX, "no image '' in demo"),
@@ -327,7 +327,7 @@ def test_a_figure_that_cannot_be_made_leaves_the_earlier_one(smoke):
     folder = smoke / "results" / "smoke" / "figures"
     paths = [results.write_text(folder / name, "earlier") for name in ("fig3_x4.png", "fig4.png")]
     assert_refused("reaches beyond", illustrate.figure3, "smoke", "demo/kodim23", 4, [0, 0, 4000, 4])
-    assert_refused("run 'car-edsr-x2-free' is unknown", illustrate.figure4, "smoke", "demo/kodim23", 2, BOX)
+    assert_refused(r"scale=2 has no runs for Fig\. 4", illustrate.figure4, "smoke", "demo/kodim23", 2, BOX)
     assert [path.read_text() for path in paths] == ["earlier"] * 2
 
 

@@ -117,7 +117,7 @@ def _adaptivity(maps) -> str:
 
     found = []
     for title, (kernel, _, _) in zip(("CAR", "without the offset loss"), maps.values(), strict=True):
-        found.append(f"{100 * kernel.std((1, 2)).mean() / np.abs(kernel).mean():.2g} % ({title})")
+        found.append(f"{100 * kernel.std((1, 2)).mean() / np.abs(kernel).mean():.2f} % ({title})")
     return f"Standard deviation of a weight over these LR pixels, of the mean size of weights: {', '.join(found)}."
 
 

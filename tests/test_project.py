@@ -94,7 +94,7 @@ def test_a_stage_trains_every_declared_run():
 
 
 def test_dvc_changes_a_parameter_and_leaves_every_other_line_as_it_is(tmp_path):
-    """`dvc exp run -S profile=smoke` writes params.yaml anew: wrapped lines and `null` would change."""
+    """`dvc exp run -S profile=smoke` writes params.yaml anew: long lines, `null` and lists in brackets would change."""
     serialize = pytest.importorskip("dvc.utils.serialize", reason="DVC is not installed")
     before = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(before)
@@ -103,6 +103,7 @@ def test_dvc_changes_a_parameter_and_leaves_every_other_line_as_it_is(tmp_path):
     after = (tmp_path / "params.yaml").read_text()
     changed = set(after.splitlines()) ^ set(before.splitlines())
     assert {line.partition(":")[0] for line in changed} == {"profile"}
+    assert not re.search(r"^[^#\n]*: \[", before, re.M)  # `exp run` alone replaces lists
 
 
 def test_every_notebook_is_stripped_for_its_stage():

@@ -12,6 +12,7 @@ import torch
 
 from carlib import data, models, results, runs
 
+_WHOLE = ("networks", "code", "data", "warm_start")  # parts of a recipe that are compared as a whole
 _PARTS = {"recipe", "step", "log", "networks", "optimizer", "rng"}
 
 
@@ -24,6 +25,7 @@ def recipe(run: runs.Run, start: Path | None) -> dict:
     sets = data.inventory()
     return {
         "parameters": json.loads(json.dumps(runs.as_dict(run))),
+        "networks": {role: models.specification(**network) for role, network in run.networks().items()},
         "code": code_digest(run),
         "data": {name: sets.get(data.canonical(name)) for name in [*run.train_sets, run.validation_set]},
         "warm_start": None if start is None else hashlib.sha256(start.read_bytes()).hexdigest(),
@@ -36,7 +38,7 @@ def code_digest(run: runs.Run) -> str:
     Comments, docstrings and layout do not count, nor does the version of Python.
     """
     package = Path(__file__).parent
-    waiting = [package / name for name in ("train.py", "losses.py", "data/images.py")]
+    waiting = [package / name for name in ("train.py", "losses.py", "metrics.py", "data/images.py")]
     waiting += [package / models.file_of(spec["name"]) for spec in run.networks().values()]
     trees = {}
     while waiting:
@@ -76,7 +78,7 @@ def _dump(node) -> str:
 
 def changes(before: dict, now: dict) -> dict[str, str]:
     """Part of the recipe -> what changed in it, in words; {} if nothing did."""
-    found = {part: f"the {part} changed" for part in ("code", "data", "warm_start") if before[part] != now[part]}
+    found = {part: f"the {part} changed" for part in _WHOLE if before.get(part) != now.get(part)}
     old, new = before["parameters"], now["parameters"]
     if changed := [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in old | new if old.get(key) != new.get(key)]:
         found["parameters"] = ", ".join(changed)
@@ -122,9 +124,16 @@ def read(folder: Path) -> dict | None:
 
 
 def restore(state: dict, networks, optimizer):
-    """Put a state that was read into the networks, the optimizer and every random generator."""
-    networks.load_state_dict(state["networks"])
-    optimizer.load_state_dict(state["optimizer"])
+    """Put a state that was read into the networks, the optimizer and every random generator.
+
+    Raises:
+        ValueError: it is of other networks.
+    """
+    try:
+        networks.load_state_dict(state["networks"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise ValueError("the checkpoint is of other networks: begin anew with --restart or --renew") from error
     rng = state["rng"]
     torch.set_rng_state(rng["torch"])
     version, words, gauss = rng["python"]

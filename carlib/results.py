@@ -45,7 +45,9 @@ def atomic(path):
     Raises:
         ValueError: the folder cannot be written to, or the disk is full (the file that was there stays as it was).
     """
-    path = Path(path)
+    path = Path(path).resolve()  # a link stays one, what it leads to is written
+    if path.exists() and not path.is_file():
+        raise ValueError(f"cannot write {path}: it is no regular file")
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

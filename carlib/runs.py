@@ -85,6 +85,9 @@ def read_params() -> dict:
     needed = ("profile", "defaults", "profiles", "runs")
     if not isinstance(params, dict) or (missing := [key for key in needed if key not in params]):
         raise ValueError(f"{path} lacks {', '.join(missing) if isinstance(params, dict) else 'everything'}")
+    for section in needed[1:]:
+        if not isinstance(params[section], dict):
+            raise ValueError(f"{path}: {section} is {params[section]!r}, not name: value lines")
     return params
 
 
@@ -92,7 +95,12 @@ def profile(name: str | None = None) -> dict:
     """One profile of params.yaml, with its "name"; None takes the file's own `profile`."""
     params = read_params()
     name = params["profile"] if name is None else name
+    if not isinstance(name, str):
+        raise ValueError(f"profile={name!r} is not a name")
     _known("profile", name, params["profiles"])
+    sections = params["profiles"][name]
+    if not isinstance(sections, dict) or (missing := sorted({"about", "size", "train", "evaluate"} - sections.keys())):
+        raise ValueError(f"profile {name} lacks {', '.join(missing) if isinstance(sections, dict) else 'everything'}")
     return {"name": name, **params["profiles"][name]}
 
 
@@ -112,6 +120,8 @@ def get(name: str, profile_name: str | None = None, overrides: dict | None = Non
     chosen = profile(profile_name)
     # A profile without training numbers shows what mini's weights, which are shipped, were trained with.
     trained = chosen if chosen["train"] else {"name": "mini", **params["profiles"]["mini"]}
+    if not isinstance(params["runs"][name], dict):
+        raise ValueError(f"run {name!r} has nothing under it: see runs in params.yaml")
     declared = dict(params["runs"][name])
     for other in PROFILES:  # numbers a run wants under one profile only
         own = declared.pop(other, {})
@@ -142,14 +152,20 @@ def make(**values) -> Run:
     for name, value in values.items():
         _known("parameter", name, hints)
         check_type(name, value, hints[name])
+    required = [f.name for f in dataclasses.fields(Run) if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in required if name not in values]:
+        raise ValueError(f"run {values.get('name')!r} lacks {', '.join(missing)}: see runs in params.yaml")
     run = Run(**{k: float(v) if hints[k] is float else v for k, v in values.items()})
-    for name in ("batch", "validate_every", "scale", "lr", "adam_eps", "bound"):
+    for name in ("batch", "validate_every", "scale", "lr", "adam_eps", "bound", "plateau_patience"):
         if not getattr(run, name) > 0:
             raise ValueError(f"{name}={getattr(run, name)!r} must be above 0")
     for name in ("steps", "lambda_offset", "gamma_tv", "alpha", "clip", "seed"):
         if not 0 <= getattr(run, name) < float("inf"):
             raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
     _among("downscaler", run.downscaler, ("car", "bicubic"))
+    _among("upscaler", run.upscaler, ("edsr", "bicubic"))
+    if run.warm_start == run.name:
+        raise ValueError(f"warm_start={run.warm_start!r}: a run cannot start from itself")
     _among("loss", run.loss, ("l1", "l2"))
     _among("offset_reading", run.offset_reading, ("weighted", "printed", "regulated"))
     _among("tv_reading", run.tv_reading, ("batch", "mean"))

@@ -71,6 +71,8 @@ def train(
     recipe = checkpoint.recipe(run, start_of(run))
     state = None if restart else _resume(recipe, folder, rescaler, optimizer, renew)
     if state and state["step"] >= run.steps:
+        if on_validation and not (folder / "curve.png").is_file():  # killed before the last drawing
+            on_validation(state["log"])
         return _finished(folder)
 
     patches, validation = Patches(run), validation_images(run)
@@ -355,11 +357,9 @@ def _tensor(images):
 
 
 def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=results.root(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=results.root(), capture_output=True, text=True, check=False)
+    except OSError:  # git is not installed
+        return "unknown"
     return done.stdout.strip() or "unknown"

@@ -86,7 +86,8 @@ def test_a_changed_number_or_line_is_a_change(package, file, before, after):
     ("models/bicubic.py", {"car-bicubic-x2"}),
     ("ops/resample_numba.py", {"car-edsr-x2", "car-bicubic-x2"}),
     ("ops/imresize.py", {"bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2"}),
-    ("metrics.py", set()),
+    ("metrics.py", {"bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2"}),  # selects the weights that are kept
+    ("evaluate.py", set()),
 ])  # fmt: skip
 def test_code_that_a_run_does_not_use_is_no_change_for_it(home, package, file, touched):
     every = [short(name) for name in ("bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2")]
@@ -234,3 +235,17 @@ def test_what_is_restored_is_what_was_written(home, tmp_path):
     checkpoint.restore(state, network, optimizer)
     assert all(torch.equal(a, b) for a, b in zip(first, step(), strict=True))
     assert checkpoint.read(tmp_path / "empty") is None
+
+
+@pytest.mark.parametrize(("number", "value"), [("res_scale", 0.1), ("blocks", 3)])
+def test_another_size_of_a_network_is_a_change(home, tmp_path, monkeypatch, capsys, number, value):
+    from carlib import models
+
+    go(short(), tmp_path / "run")
+    sizes = models.SIZES["edsr"]
+    monkeypatch.setitem(sizes, "mini", sizes["mini"] | {number: value})
+    if number == "blocks":
+        with pytest.raises(ValueError, match="of other networks"):
+            go(short(), tmp_path / "run")
+    capsys.readouterr()
+    assert_anew(tmp_path / "run", short(), "the networks changed", capsys)

@@ -190,3 +190,29 @@ def test_a_run_is_plain_values(home):
     run = runs.get("car-edsr-x2", "smoke")
     assert json.loads(json.dumps(runs.as_dict(run)))["seed"] == run.seed
     assert runs.make(**runs.as_dict(run)) == run
+
+
+@pytest.mark.parametrize(("edit", "told"), [
+    (lambda c: c["runs"].update(bad={"downscaler": "car", "upscaler": "edsr"}), "run 'bad' lacks scale"),
+    (lambda c: c["runs"].update(bad=None), "run 'bad' has nothing under it"),
+    (lambda c: c["runs"].update(bad=c["runs"]["car-edsr-x2"] | {"smoke": {"warm_start": "bad"}}), "start from itself"),
+    (lambda c: c["profiles"]["smoke"].pop("train"), "profile smoke lacks train"),
+    (lambda c: c.update(defaults=3), "defaults is 3, not name: value lines"),
+    (lambda c: c.update(profile=["demo"]), r"profile=\['demo'\] is not a name"),
+    (lambda c: c["defaults"].update(plateau_patience=0), "plateau_patience=0 must be above 0"),
+])  # fmt: skip
+def test_a_file_that_lacks_something_is_told_in_one_line(home, edit, told):
+    path = home / "params.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["runs"]["bad"] = content["runs"]["car-edsr-x2"]
+    edit(content)
+    path.write_text(yaml.safe_dump(content))
+    profile = None if isinstance(content["profile"], list) else "smoke"
+    with pytest.raises(ValueError, match=told) as refusal:
+        runs.get("bad", profile)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_upscaler_that_is_none_is_refused(home):
+    with pytest.raises(ValueError, match="upscaler='resampler' is unknown"):
+        runs.get("bicubic-edsr-x2", "smoke", {"upscaler": "resampler"})

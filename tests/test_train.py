@@ -466,3 +466,27 @@ def test_two_processes_train_a_folder_one_after_the_other(home, tmp_path, capsys
     second.join(timeout=60)
     assert done == [tmp_path / "run" / "weights.safetensors"]
     assert "another process trains here: waiting for it" in capsys.readouterr().err
+
+
+def test_training_needs_no_git(home, monkeypatch):
+    monkeypatch.setattr(train.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("git")))
+    assert train._commit() == "unknown"
+
+
+def test_a_curve_that_a_kill_prevented_is_drawn_by_the_next_call(home, tmp_path):
+    go(short(), tmp_path / "run")
+    logs = []
+    go(short(), tmp_path / "run", on_validation=logs.append)
+    assert [row["step"] for row in logs[0]] == [2, 4]
+
+
+def test_what_is_no_regular_file_is_never_replaced(tmp_path):
+    from carlib import results
+
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="it is no regular file"):
+        results.write_text(tmp_path / "pipe", "x")
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    results.write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "new"

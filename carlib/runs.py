@@ -33,12 +33,14 @@ class Run:
     kernel_size: int | None = None
     offsets: bool = True
     bound: float = 0.25
+    local: int = 0
     seed: int = 0
     warm_start: str | None = None
     steps: int = 0
     batch: int = 16
     patch: dict = field(default_factory=lambda: {2: 96, 4: 192})  # scale -> HR pixels
     lr: float = 1e-4
+    resampler_lr: float | None = None  # None: lr
     schedule: str = "constant"  # "constant", "one-cycle", "plateau"
     plateau_patience: int = 10  # validations without gain before the rate is halved
     adam_eps: float = 1e-6  # the paper's
@@ -54,7 +56,7 @@ class Run:
         """Role -> arguments of `carlib.models.create`."""
         made = {"upscaler": {"name": self.upscaler, "scale": self.scale, "size": self.size.get(self.upscaler, "mini")}}
         if self.downscaler == "car":
-            options = ("kernel_size", "weighting", "taps", "border", "offsets", "bound")
+            options = ("kernel_size", "weighting", "taps", "border", "offsets", "bound", "local")
             made["resampler"] = {
                 "name": "resampler",
                 "scale": self.scale,
@@ -159,6 +161,8 @@ def make(**values) -> Run:
     for name in ("batch", "validate_every", "scale", "lr", "adam_eps", "bound", "plateau_patience"):
         if not getattr(run, name) > 0:
             raise ValueError(f"{name}={getattr(run, name)!r} must be above 0")
+    if run.resampler_lr is not None and not 0 < run.resampler_lr < float("inf"):
+        raise ValueError(f"resampler_lr={run.resampler_lr!r} must be above 0, or empty")
     for name in ("steps", "lambda_offset", "gamma_tv", "alpha", "clip", "seed"):
         if not 0 <= getattr(run, name) < float("inf"):
             raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
@@ -169,7 +173,7 @@ def make(**values) -> Run:
     _among("loss", run.loss, ("l1", "l2"))
     _among("offset_reading", run.offset_reading, ("weighted", "printed", "regulated"))
     _among("tv_reading", run.tv_reading, ("batch", "mean"))
-    _among("weighting", run.weighting, ("clamp", "softmax", "signed"))
+    _among("weighting", run.weighting, ("clamp", "softmax", "signed", "guided"))
     _among("taps", run.taps, ("symmetric", "paper"))
     _among("border", run.border, ("replicate", "release"))
     _among("schedule", run.schedule, ("constant", "one-cycle", "plateau"))

@@ -65,8 +65,7 @@ def train(
     fabric = _fabric(run, device)
     torch.manual_seed(run.seed)
     rescaler = Rescaler(build_networks(run), run.alpha).to(memory_format=torch.channels_last)
-    trainable = [p for p in rescaler.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trainable, lr=run.lr, betas=(0.9, 0.999), eps=run.adam_eps)
+    optimizer = torch.optim.Adam(_groups(run, rescaler.networks), betas=(0.9, 0.999), eps=run.adam_eps)
     rescaler, optimizer = fabric.setup(rescaler, optimizer)
     recipe = checkpoint.recipe(run, start_of(run))
     state = None if restart else _resume(recipe, folder, rescaler, optimizer, renew)
@@ -161,6 +160,17 @@ def build_networks(run: runs.Run) -> nn.ModuleDict:
     if run.warm_start:
         weights.load(networks["upscaler"], start_of(run))
     return networks
+
+
+def _groups(run, networks):
+    """Adam's parameter groups, each with the "share" of the learning rate that it gets."""
+    shares = {"upscaler": 1.0, "resampler": 1.0 if run.resampler_lr is None else run.resampler_lr / run.lr}
+    groups = []
+    for role, network in networks.items():
+        trainable = [p for p in network.parameters() if p.requires_grad]
+        if trainable:
+            groups.append({"params": trainable, "lr": run.lr * shares[role], "share": shares[role]})
+    return groups
 
 
 def start_of(run: runs.Run) -> Path | None:
@@ -264,7 +274,7 @@ def _train_block(run, fabric, rescaler, optimizer, patches, steps, log, bar):
     sums, psnrs = {}, [row["psnr"] for row in log]
     for step in steps:
         for group in optimizer.param_groups:
-            group["lr"] = rate = learning_rate(run, step, psnrs)
+            group["lr"] = (rate := learning_rate(run, step, psnrs)) * group["share"]
         hr, lr = (None if t is None else fabric.to_device(t) for t in patches.batch(step))
         sr, _, predicted = rescaler(hr, lr)
         total, terms = _objective(run, sr, hr, predicted)

@@ -68,7 +68,7 @@ def test_keys_are_those_of_edsr_pytorch(scale, tail):
     assert keys == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
 
 
-@pytest.mark.parametrize("weighting", ["clamp", "softmax", "signed"])
+@pytest.mark.parametrize("weighting", ["clamp", "softmax", "signed", "guided"])
 @pytest.mark.parametrize(("scale", "taps"), [(1, 3), (2, 7), (2, 6), (4, 5), (8, 3)])
 def test_kernels_sum_to_1_and_offsets_stay_within_one_lr_pixel(weighting, scale, taps):
     net = tiny(scale, weighting=weighting, kernel_size=taps)
@@ -77,7 +77,7 @@ def test_kernels_sum_to_1_and_offsets_stay_within_one_lr_pixel(weighting, scale,
     assert kernel.shape == offset_v.shape == offset_h.shape == (2, taps**2, 16 // scale, 24 // scale)
     torch.testing.assert_close(kernel.sum(1), torch.ones_like(kernel[:, 0]), rtol=0, atol=1e-5)
     assert kernel.std(dim=(2, 3)).max() > 1e-3  # they follow the image
-    if weighting != "signed":
+    if weighting in ("clamp", "softmax"):
         assert kernel.min() >= 0
     for offset in (offset_v, offset_h):
         assert 0.1 * scale < offset.abs().max() < scale
@@ -97,11 +97,37 @@ def test_signed_weights_stay_within_their_bound():
     assert 0.1 < residual.abs().max() <= 0.2  # bound * tanh less its mean
 
 
+@pytest.mark.parametrize("weighting", ["softmax", "signed", "guided"])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_what_depends_on_the_image_arrives_at_the_heads(weighting, scale):
+    torch.manual_seed(0)
+    net = models.create("resampler", scale, "mini", weighting=weighting)
+    seen = {}
+    net.kernels_weight.register_forward_hook(lambda module, inputs, output: seen.update(trunk=inputs[0]))
+    hr = images(1, 3, 64, 96)
+    with torch.inference_mode():
+        net(hr)
+    over_pixels = seen["trunk"].std((2, 3)).mean() / seen["trunk"].abs().mean()
+    assert over_pixels > 0.2  # with PyTorch's own initialisation .01 to .03
+
+
+def test_local_features_tell_one_lr_pixel_from_the_next():
+    # Two images that differ within one block of 8x8 only: without local features a trunk at 1/8 must tell them apart.
+    torch.manual_seed(0)
+    net = ResamplerNet(2, width=8, blocks=0, weighting="guided", local=1, offsets=False)
+    torch.nn.init.normal_(net.kernels_weight[4].weight)
+    for parameter in net.kernels_trunk.parameters():
+        torch.nn.init.zeros_(parameter)
+    kernel = net(images(1, 3, 16, 16))[0]
+    assert (kernel[:, :, 1:-1, 1:-1] - kernel[:, :, 4:5, 4:5]).abs().amax((0, 1)).max() > 1e-3
+
+
 # x4: a tap is a mean of 2x2 pixels, which can only come close to bicubic's 16x16 weights (hence 0.005).
+@pytest.mark.parametrize(("weighting", "local"), [("signed", 0), ("guided", 0), ("guided", 1)])
 @pytest.mark.parametrize(("scale", "tolerance"), [(2, 2e-6), (4, 0.005)])
-def test_signed_starts_as_matlabs_bicubic(scale, tolerance):
+def test_signed_and_guided_start_as_matlabs_bicubic(scale, tolerance, weighting, local):
     hr = np.random.default_rng(1).random((16 * scale, 20 * scale, 3))
-    net = ResamplerNet(scale, weighting="signed", width=4, blocks=0)
+    net = ResamplerNet(scale, weighting=weighting, local=local, width=4, blocks=0)
     with torch.inference_mode():
         lr, (_, offset_v, offset_h) = net.downscale(torch.from_numpy(hr).permute(2, 0, 1)[None].float())
     assert not offset_v.any() and not offset_h.any()
@@ -119,7 +145,7 @@ def test_softmax_starts_as_a_gaussian_at_rest():
     assert not offset_v.any()
 
 
-@pytest.mark.parametrize("weighting", ["clamp", "softmax", "signed"])
+@pytest.mark.parametrize("weighting", ["clamp", "softmax", "signed", "guided"])
 def test_a_constant_image_keeps_its_colour(weighting):
     hr = torch.full((1, 3, 24, 16), 0.3)
     lr, _ = tiny(4, weighting=weighting).downscale(hr)

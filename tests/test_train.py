@@ -100,6 +100,16 @@ def test_a_batch_depends_on_seed_and_step_alone(home, name):
     assert not torch.equal(forward[0][0], train.Patches(smoke(name, seed=1)).batch(0)[0])
 
 
+@pytest.mark.parametrize(("given", "rates"), [(None, {0.1}), (0.3, {0.1, 0.3})])
+def test_the_resampler_may_have_a_rate_of_its_own(home, tmp_path, given, rates):
+    run = short("car-edsr-x2", schedule="constant", lr=0.1, resampler_lr=given, steps=1)
+    networks = train.build_networks(run)
+    groups = train._groups(run, networks)
+    assert {group["lr"] for group in groups} == {run.lr * group["share"] for group in groups} == rates
+    optimised = sum(parameter.numel() for group in groups for parameter in group["params"])
+    assert optimised == sum(p.numel() for p in networks.parameters() if p.requires_grad)
+
+
 def test_a_batch_of_bicubic_lr_belongs_to_its_hr(home):
     run = smoke("bicubic-edsr-x2", batch=8)
     hr, lr = train.Patches(run).batch(5)

@@ -10,11 +10,15 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from carlib.models.guided import guided_residual
 from carlib.models.layers import MeanShift, at_least_float32
 from carlib.ops.imresize import contributions
 from carlib.ops.resample import reflect_indices, resample
 
-WEIGHTINGS = ("clamp", "softmax", "signed")
+# Of "guided": a standard deviation of .003. With .03 colours hardly move (JPEG has smoothed them), with .001 training
+# is unstable (data/trials.csv).
+GUIDED_EPS = 1e-5
+WEIGHTINGS = ("clamp", "softmax", "signed", "guided")
 
 
 class ResamplerNet(nn.Module):
@@ -28,12 +32,17 @@ class ResamplerNet(nn.Module):
                      "softmax": softmax(raw + log prior), prior a Gaussian of sigma 0.35*scale; positive everywhere.
                      "signed":  bicubic's weights + a zero-mean residual, bound * tanh(raw / bound) less its mean; may
                                 be negative, as bicubic's own are. Starts as bicubic.
+                     "guided":  bicubic's weights + the residual that moves the LR pixel's colour by bound * tanh(raw /
+                                bound), three raw outputs instead of K*K (models/guided.py). Starts as bicubic.
         width:       features of trunks and heads; 256 as released. The encoder has 1/4, 1/2 and 1/2 of it.
         blocks:      residual blocks at quarter resolution; 5.
         taps:        geometry of even kernels, see `carlib.resample`.
         border:      beyond the reflected pad, see `carlib.resample`; "release" for exact parity with the release.
         offsets:     False fixes all offsets to 0 (Table 3, "w/o offset") and omits their branch.
-        bound:       largest residual of "signed", in units of a weight.
+        bound:       largest residual of "signed", in units of a weight; largest step of "guided", in units of hr.
+        local:       residual blocks on the image itself at the LR grid (pixel unshuffle by `scale`), whose features
+                     join those of the trunks: these come from 1/8 of the resolution, too coarse for what changes from
+                     one LR pixel to the next. 0: none, as published.
     """
 
     def __init__(
@@ -47,6 +56,7 @@ class ResamplerNet(nn.Module):
         border="replicate",
         offsets=True,
         bound=0.25,
+        local=0,
     ):
         super().__init__()
         if scale not in (1, 2, 4, 8):
@@ -61,6 +71,8 @@ class ResamplerNet(nn.Module):
             raise ValueError(f"bound={bound!r} is not a number above 0")
         if width < 4 or width % 4:
             raise ValueError(f"width={width!r} is not a positive multiple of 4")
+        if isinstance(local, bool) or not isinstance(local, int) or local < 0:
+            raise ValueError(f"local={local!r} is not a whole number >= 0")
         self.scale, self.weighting, self.taps, self.border, self.bound = scale, weighting, taps, border, bound
         self.kernel_size = 3 * scale + 1 if kernel_size is None else kernel_size
         if isinstance(kernel_size, bool) or not isinstance(self.kernel_size, int) or self.kernel_size < 1:
@@ -75,12 +87,15 @@ class ResamplerNet(nn.Module):
         self.res_4 = nn.Sequential(*(ResidualBlock(half) for _ in range(blocks)))
         self.ds_8 = _halving(half, width)
         self.kernels_trunk = _trunk(width, 8 // scale)
-        self.kernels_weight = _head(width, count)
+        self.kernels_weight = _head(width, 3 if weighting == "guided" else count)
         if offsets:
             self.offsets_trunk = _trunk(width, 8 // scale)
             self.offsets_h_generation = nn.Sequential(*_head(width, count), nn.Tanh())
             self.offsets_v_generation = nn.Sequential(*_head(width, count), nn.Tanh())
+        self.local = _local(scale, width, local) if local else None
         self.register_buffer("prior", self._prior(), persistent=False)
+        if weighting == "guided":
+            self.register_buffer("window", self._gaussian(0.8 * scale), persistent=False)
         if weighting != "clamp":
             self._start_at_rest()
 
@@ -98,15 +113,16 @@ class ResamplerNet(nn.Module):
         if height % self.scale or width % self.scale:
             raise ValueError(f"hr is {height}x{width}, not a multiple of scale={self.scale}: crop or pad it first")
         h, w = height // self.scale, width // self.scale
-        features = self.ds_1(self.sub_mean(_to_multiple_of_8(hr)))
-        features = self.ds_4(self.ds_2(features))
+        image = self.sub_mean(_to_multiple_of_8(hr))
+        features = self.ds_4(self.ds_2(self.ds_1(image)))
         features = self.ds_8(features + self.res_4(features))
+        local = 0 if self.local is None else self.local(image)
 
-        raw = at_least_float32(self.kernels_weight(self.kernels_trunk(features))[:, :, :h, :w])
-        kernel = self._weights(raw)
+        raw = at_least_float32(self.kernels_weight(self.kernels_trunk(features) + local)[:, :, :h, :w])
+        kernel = self._weights(raw, hr)
         if not self.with_offsets:
             return kernel, torch.zeros_like(kernel), torch.zeros_like(kernel)
-        features = self.offsets_trunk(features)
+        features = self.offsets_trunk(features) + local
         offset_v = at_least_float32(self.offsets_v_generation(features)[:, :, :h, :w]) * self.scale
         offset_h = at_least_float32(self.offsets_h_generation(features)[:, :, :h, :w]) * self.scale
         return kernel, offset_v, offset_h
@@ -117,30 +133,50 @@ class ResamplerNet(nn.Module):
         options = {"scale": self.scale, "impl": impl, "taps": self.taps, "border": self.border}
         return resample(at_least_float32(hr), *predicted, **options), predicted
 
-    def _weights(self, raw):
+    def _weights(self, raw, hr):
         if self.weighting == "clamp":
             positive = raw.clamp(1e-6, 1)
             return positive / positive.sum(1, keepdim=True).clamp_min(1e-6)
         prior = self.prior.view(1, -1, 1, 1)
         if self.weighting == "softmax":
             return (raw + prior.log()).softmax(1)
-        residual = self.bound * torch.tanh(raw / self.bound)
-        return prior + residual - residual.mean(1, keepdim=True)
+        bounded = self.bound * torch.tanh(raw / self.bound)
+        if self.weighting == "signed":
+            return prior + bounded - bounded.mean(1, keepdim=True)
+        hr, options = at_least_float32(hr), {"scale": self.scale, "centre": self._centre, "eps": GUIDED_EPS}
+        return prior + guided_residual(bounded, hr, self.window, **options)
+
+    @property
+    def _centre(self):
+        """Place of the kernel's centre, in taps from the first."""
+        return (self.kernel_size - 1) / 2 if self.taps == "symmetric" else self.kernel_size / 2
 
     def _prior(self):
-        """(K*K,) weights that an untrained network starts from: bicubic's ("signed") or a Gaussian's; they sum to 1."""
-        size = self.kernel_size
-        shift = (size - 1) / 2 if self.taps == "symmetric" else size / 2
-        distance = torch.arange(size, dtype=torch.float64) - shift
-        if self.weighting == "signed":
-            line = _bicubic_line(self.scale, distance)
-        else:
-            line = torch.exp(-0.5 * (distance / (0.35 * self.scale)) ** 2)
-        line = line / line.sum()
-        return torch.outer(line, line).flatten().float()
+        """(K*K,) weights to start from, which sum to 1: bicubic's ("signed", "guided") or a Gaussian's."""
+        if self.weighting in ("signed", "guided"):
+            return _outer(_bicubic_line(self.scale, self._distances()))
+        return self._gaussian(0.35 * self.scale)
+
+    def _gaussian(self, sigma):
+        """(K*K,) Gaussian weights, sigma in HR pixels."""
+        return _outer(torch.exp(-0.5 * (self._distances() / sigma) ** 2))
+
+    def _distances(self):
+        return torch.arange(self.kernel_size, dtype=torch.float64) - self._centre
 
     def _start_at_rest(self):
-        """Zero the last layer of each head: the first kernels are the prior's, the first offsets 0."""
+        """The first kernels are the prior's, the first offsets 0, and what depends on the image arrives at the heads.
+
+        PyTorch's own initialisation shrinks it at every layer to a hundredth of the constants beside it; training then
+        finds a kernel that is the same for all pixels (REPLICATION.md 5). Kaiming's keeps its size.
+        """
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d) and not isinstance(layer, MeanShift):
+                nn.init.kaiming_normal_(layer.weight, a=0.2)
+                nn.init.zeros_(layer.bias)
+        for layer in self.modules():
+            if isinstance(layer, ResidualBlock):
+                layer.transform[4].weight.data *= 0.1
         heads = [self.kernels_weight[4]]
         if self.with_offsets:
             heads += [self.offsets_h_generation[4], self.offsets_v_generation[4]]
@@ -176,8 +212,20 @@ def _trunk(width, enlarge):
     return nn.Sequential(*before, nn.Sequential(OrderedDict(upsample=upsample)), *_conv3(width, width), nn.ReLU())
 
 
+def _local(scale, width, blocks):
+    """The image at the LR grid, s*s pixels a position, and residual blocks."""
+    first = (nn.PixelUnshuffle(scale), *_conv3(3 * scale**2, width), nn.LeakyReLU(0.2))
+    return nn.Sequential(*first, *(ResidualBlock(width) for _ in range(blocks)))
+
+
 def _head(width, count):
     return nn.Sequential(*_conv3(width, width), nn.ReLU(), *_conv3(width, count))
+
+
+def _outer(line):
+    """(K*K,) separable weights that sum to 1."""
+    line = line / line.sum()
+    return torch.outer(line, line).flatten().float()
 
 
 def _to_multiple_of_8(hr):

@@ -1,0 +1,71 @@
+"""Guided weights: how a kernel must change to move the colour of its LR pixel by a wanted step.
+
+A kernel is shared by R, G and B: a residual r that sums to 0 moves the LR pixel by sum_k r_k a_k, a_k the colour under
+tap k. Of all residuals that make the step c, the smallest one (sum_k r_k^2 / g_k) is
+
+    r_k = g_k (a_k - mean)^T (Cov + eps I)^-1 c        mean, Cov: of the colours a_k, weighted by g
+
+that is, the weights of He, Sun and Tang's guided filter (ECCV 2010, for colour images) with c in place of the centre's
+colour. eps damps steps along colours in which the taps hardly differ; where all taps are alike there is no step.
+"""
+
+import math
+
+import torch
+from torch.nn import functional
+
+from carlib.ops.resample import reflect_indices
+
+
+def guided_residual(step, hr, window, *, scale, centre, eps):
+    """(N, K*K, h, w) residual weights, which sum to 0 at every LR pixel.
+
+    Args:
+        step:   (N, 3, h, w), wanted change of each LR pixel's colour, in units of hr.
+        hr:     (N, 3, H, W) in [0, 1], H = h*scale, W = w*scale.
+        window: (K*K,) the weights g; they sum to 1.
+        centre: place of the kernel's centre in taps, see ops/resample.py.
+        eps:    in units of a variance of hr.
+    """
+    colours = tap_colours(hr, scale, round(len(window) ** 0.5), centre)
+    weights = window.view(1, 1, -1, 1, 1)
+    # From the middle tap on, so that a constant image has exact zeros to divide by eps.
+    colours = colours - colours[:, :, len(window) // 2, None]
+    colours = colours - (colours * weights).sum(2, keepdim=True)
+    weighted = colours * weights
+    multiplier = _solve(_covariance(weighted, colours), step.double(), eps).to(hr.dtype)
+    return sum(weighted[:, channel] * multiplier[:, channel, None] for channel in range(3))
+
+
+def tap_colours(hr, scale, size, centre):
+    """(N, 3, K*K, h, w): the colours under the taps at rest (offsets 0), as the operator samples them."""
+    pad = size // 2
+    rows, columns = (reflect_indices(-pad, n - 1 + pad, n, hr.device) for n in hr.shape[-2:])
+    padded = hr.index_select(2, rows).index_select(3, columns)
+    first = (scale - 1) / 2 - centre + pad  # of the first LR pixel's first tap
+    if first != math.floor(first):  # between pixels: bilinear sampling takes the mean of 2x2
+        padded = functional.avg_pool2d(padded, 2, stride=1)
+    h, w = (n // scale for n in hr.shape[-2:])
+    starts = range(math.floor(first), math.floor(first) + size)
+    spans = [[slice(start, start + (n - 1) * scale + 1, scale) for start in starts] for n in (h, w)]
+    return torch.stack([padded[:, :, row, column] for row in spans[0] for column in spans[1]], 2)
+
+
+def _covariance(weighted, colours):
+    """The six different entries of the 3x3 covariance, float64 (N, h, w): its smallest eigenvalue is what counts."""
+    pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    return [(weighted[:, i] * colours[:, j]).sum(1).double() for i, j in pairs]
+
+
+def _solve(covariance, step, eps):
+    """(covariance + eps I)^-1 step, (N, 3, h, w), by the adjugate: far faster than a batch of LU decompositions."""
+    rr, rg, rb, gg, gb, bb = covariance
+    rr, gg, bb = rr + eps, gg + eps, bb + eps
+    adjugate = [
+        [gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg],
+        [rb * gb - rg * bb, rr * bb - rb * rb, rg * rb - rr * gb],
+        [rg * gb - rb * gg, rg * rb - rr * gb, rr * gg - rg * rg],
+    ]
+    determinant = rr * adjugate[0][0] + rg * adjugate[0][1] + rb * adjugate[0][2]
+    rows = [sum(entry * step[:, channel] for channel, entry in enumerate(row)) for row in adjugate]
+    return torch.stack(rows, 1) / determinant[:, None]

@@ -121,7 +121,7 @@ def evaluate(
 
 @app.command()
 def bench(
-    case: Annotated[str, typer.Argument(help="operator, convolution, start or all.")] = "all",
+    case: Annotated[str, typer.Argument(help="operator, convolution, downscale, start or all.")] = "all",
     out: Annotated[Path | None, typer.Option(help="CSV; a picture appears beside it.")] = None,
     repeats: Annotated[int, typer.Option(help="Timed repetitions; the median counts.")] = 7,
 ):

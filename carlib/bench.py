@@ -1,4 +1,4 @@
-"""Ours against rivals: the resampling operator, the precision of the convolutions, the time to start.
+"""Ours against rivals: the resampling operator, the precision of the convolutions, downscaling, the time to start.
 
 Every case times its candidates in turns within one process, so that a busy or slowing machine slows them alike: trust
 the ratios, not the seconds. Rows of a case begin with ours; a name that begins with "carlib" is ours.
@@ -8,18 +8,16 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from functools import partial
-from math import isqrt, nan
+from math import isqrt
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from carlib import results
+from carlib import results, timing
 from carlib.ops.resample import resample
 
 COLUMNS = ["case", "name", "seconds", "ratio", "memory", "note", "machine"]
@@ -35,13 +33,14 @@ def run(case="all", *, repeats=7, out=None):
     """Time ours against rivals in the same run.
 
     Args:
-        case:    "operator", "convolution", "start" or "all".
+        case:    "operator", "convolution", "downscale", "start" or "all".
         repeats: timed rounds, >= 1; the median counts. One more round goes first, untimed.
         out:     CSV to write, or None; a picture of the same name appears beside it, as .png.
     Returns:
-        DataFrame with COLUMNS. seconds: median of one call. ratio: seconds over those of ours, the case's first row
-        (2.0: ours is twice as fast). memory: peak growth of a fresh process over the bytes of all results, NaN where
-        it is not measured. note: what else was found. machine: processor, cores, threads, version of torch.
+        DataFrame with COLUMNS. seconds: median of one call; "downscale": the fastest, per HR megapixel. ratio: seconds
+        over those of ours, the case's first row (2.0: ours is twice as fast). memory: peak growth of a fresh process
+        over the bytes of all results ("downscale": of the HR image), NaN where it is not measured. note: what else was
+        found. machine: processor, cores, threads, version of torch.
     Raises:
         ValueError: an unknown case, no repeats, an `out` that cannot be written; the operator and its rival disagree.
     """
@@ -106,10 +105,10 @@ def _operator(repeats, patches=_PATCHES):
         threads = torch.get_num_threads()
         difference = _largest_difference(calls, job)
         torch.set_num_threads(threads)  # numba's first launch changes OpenMP's number, which is torch's as well
-        seconds = _in_turns(calls, repeats, job)
+        seconds = timing.in_turns(calls, repeats, job)
         memory = {name: _memory_in_a_child(name, problem) for name in tqdm(calls, desc=f"{job}: memory")}
         notes = {name: f"forward and backward; lr within {difference:.1g} of each other" for name in calls}
-        rows += _rows(job, seconds, notes, memory)
+        rows += timing.rows(job, seconds, notes, memory)
     return rows
 
 
@@ -142,11 +141,7 @@ def _largest_difference(calls, job) -> float:
 
 
 def _memory_in_a_child(name, problem) -> float:
-    """`_extra_memory` in a fresh process, in which freed memory is returned at once and so cannot be used unseen."""
-    code = f"from carlib import bench; print(bench._extra_memory({name!r}, {problem!r}))"
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # bytes; what is larger is mapped and unmapped
-    done = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return float(done.stdout)
+    return timing.number_from_a_child(f"from carlib import bench; print(bench._extra_memory({name!r}, {problem!r}))")
 
 
 def _extra_memory(name, problem) -> float:
@@ -155,25 +150,8 @@ def _extra_memory(name, problem) -> float:
     function = _RESAMPLERS[name]
     _forward_backward(function, _inputs(**problem | {"n": 1, "side": 8 * scale}), scale)  # compiles, starts threads
     inputs = _inputs(**problem)
-    growth, found = _peak_growth(partial(_forward_backward, function, inputs, scale))
+    growth, found = timing.peak_growth(partial(_forward_backward, function, inputs, scale))
     return growth / sum(t.numel() * t.element_size() for t in found)
-
-
-def _peak_growth(call):
-    """(bytes by which the resident memory grew at its peak during `call`, what it returned); NaN off Linux."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
-        before = _resident("VmRSS")
-    except OSError:
-        return nan, call()
-    found = call()
-    return _resident("VmHWM") - before, found
-
-
-def _resident(field) -> int:
-    """Bytes of a field of /proc/self/status."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[field].split()[0]) * 1024
 
 
 def _convolution(repeats, features=_FEATURES):
@@ -190,11 +168,11 @@ def _convolution(repeats, features=_FEATURES):
             f"carlib, {str(dtype).removeprefix('torch.')} channels_last": _stack(dtype, torch.channels_last, **problem),
             "float32 contiguous": _stack(torch.float32, torch.contiguous_format, **problem),
         }
-        seconds = _in_turns(calls, repeats, job)
+        seconds = timing.in_turns(calls, repeats, job)
         # forward, gradient of the features, gradient of the weights: each a product of the same size
         operations = 3 * _CONVOLUTIONS * 2 * 9 * channels**2 * n * side**2
         notes = {name: f"{operations / s / 1e9:.0f} GFLOP/s{remark}" for name, s in seconds.items()}
-        rows += _rows(job, seconds, notes)
+        rows += timing.rows(job, seconds, notes)
     return rows
 
 
@@ -223,38 +201,16 @@ def _start(repeats):
         name: partial(subprocess.run, [sys.executable, *rest], stdout=subprocess.DEVNULL, check=True)
         for name, rest in arguments.items()
     }
-    return _rows("start of a process", _in_turns(calls, repeats, "start"))
+    return timing.rows("start of a process", timing.in_turns(calls, repeats, "start"))
 
 
-_CASES = {"operator": _operator, "convolution": _convolution, "start": _start}
+def _downscale(repeats):
+    from carlib import bench_downscale
+
+    return bench_downscale.rows(repeats)
 
 
-def _in_turns(calls, repeats, job):
-    """name -> median seconds of each call, after one round that is not timed."""
-    seconds = {name: [] for name in calls}
-    for number in tqdm(range(repeats + 1), desc=job, unit="round"):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            if number > 0:
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: median(times) for name, times in seconds.items()}
-
-
-def _rows(job, seconds, notes=None, memory=None):
-    """One row a candidate, ours first."""
-    ours = next(iter(seconds.values()))
-    return [
-        {
-            "case": job,
-            "name": name,
-            "seconds": value,
-            "ratio": value / ours,
-            "memory": (memory or {}).get(name, nan),
-            "note": (notes or {}).get(name, ""),
-        }
-        for name, value in seconds.items()
-    ]
+_CASES = {"operator": _operator, "convolution": _convolution, "downscale": _downscale, "start": _start}
 
 
 def _draw(rows, path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from carlib import bench, resample
+from carlib import bench, bench_downscale, resample, rescale, timing
 
 TINY = {"n": 2, "side": 16, "scale": 2, "size": 3}
 
@@ -58,7 +58,7 @@ def test_convolution_compares_what_training_uses_here_with_plain_float32(monkeyp
 
 
 def test_peak_growth_sees_memory_that_is_freed_again():
-    growth, size = bench._peak_growth(lambda: len(b"x" * (64 << 20)))
+    growth, size = timing.peak_growth(lambda: len(b"x" * (64 << 20)))
     assert size == 64 << 20
     assert math.isnan(growth) or 0.99 < growth / size < 1.1
 
@@ -66,6 +66,21 @@ def test_peak_growth_sees_memory_that_is_freed_again():
 def test_extra_memory_knows_every_resampler():
     for name in bench._RESAMPLERS:
         ratio = bench._extra_memory(name, TINY)
+        assert ratio >= 0 or math.isnan(ratio)
+
+
+def test_downscale_has_a_row_for_each_method_and_rival(monkeypatch):
+    monkeypatch.setattr(bench_downscale, "_memory_in_a_child", lambda name, shape: 1.5)
+    rows = bench_downscale.rows(1, shape=(16, 24, 3))
+    names = [row["name"] for row in rows]
+    assert {f"carlib, {name}" for name in rescale.CLASSICAL} | {"Pillow, bicubic"} <= set(names)
+    assert len(names) == len(set(names)) and all(row["memory"] == 1.5 and row["seconds"] > 0 for row in rows)
+    assert [row["name"] for row in rows if row["ratio"] == 1][:2] == ["carlib, bicubic", "carlib, dpid"]
+
+
+def test_extra_memory_knows_every_downscaler():
+    for name in bench_downscale._calls(bench_downscale._image((16, 16, 3))):
+        ratio = bench_downscale._extra_memory(name, (64, 64, 3))
         assert ratio >= 0 or math.isnan(ratio)
 
 
@@ -81,7 +96,7 @@ def test_run_writes_its_table_and_a_picture_beside_it(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"case": "speed"}, "case='speed' is unknown: use one of operator, convolution, start, all"),
+        ({"case": "speed"}, "case='speed' is unknown: use one of operator, convolution, downscale, start, all"),
         ({"repeats": 0}, "repeats=0"),
         ({"out": "bench.png"}, "bench.csv"),
     ],

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from carlib import cli, data, imresize, models, results, runs, weights
+from carlib import cli, data, imresize, models, rescale, results, runs, weights
 
 COMMANDS = (
     "downscale", "upscale", "train", "evaluate", "bench", "notebook", "report", "data", "data list", "data verify",
@@ -107,6 +107,34 @@ def test_bicubic_round_trip_on_a_file(carlib, image, tmp_path, scale):
     code, _, err = carlib("upscale", tmp_path / "lr.png", tmp_path / "sr.png", "--scale", scale, "--method", "bicubic")
     assert (code, err) == (0, "")
     np.testing.assert_array_equal(data.read_image(tmp_path / "sr.png"), imresize(lr, scale))
+
+
+@pytest.mark.parametrize(("options", "arguments"), [
+    (["--method", "perceptual", "--scale", 2], {"scale": 2, "method": "perceptual"}),
+    (["--method", "perceptual", "--variant", "as-published"], {"scale": 4, "method": "perceptual",
+                                                               "variant": "as-published"}),
+    (["--method", "dpid", "--lambda", 0.5, "--size", "7x5"], {"method": "dpid", "lambda_": 0.5, "size": (5, 7)}),
+    (["--method", "dpid", "--rounding", "truncate"], {"scale": 4, "method": "dpid", "rounding": "truncate"}),
+    (["--method", "bicubic", "--size", "9x16"], {"method": "bicubic", "size": (16, 9)}),
+    (["--method", "l0", "--lambda", "2e-3"], {"scale": 4, "method": "l0", "lambda_": 2e-3}),
+])  # fmt: skip
+def test_classical_downscalers_take_their_options(carlib, image, tmp_path, options, arguments):
+    code, out, err = carlib("downscale", image, tmp_path / "lr.png", *options)
+    lr = data.read_image(tmp_path / "lr.png")
+    assert (code, err) == (0, "") and f"lr.png: {lr.shape[1]}x{lr.shape[0]}, from 24x16 by {arguments['method']}" in out
+    np.testing.assert_array_equal(lr, rescale.downscale(data.read_image(image), **arguments))
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    (["--method", "dpid", "--size", "7x5", "--scale", 2], "give either scale or size"),
+    (["--method", "l0", "--size", "7x5"], "'l0' takes no size"),
+    (["--method", "dpid", "--size", "25x16"], "size=16x25 is larger than the image of 16x24 (height x width)"),
+    (["--method", "dpid", "--size", "7"], "--size '7' is not WIDTHxHEIGHT"),
+    (["--method", "bicubic", "--lambda", 1], "'bicubic' has no lambda"),
+    (["--method", "perceptual", "--scale", 32], "the image is 24x16 (width x height), not a multiple of scale=32"),
+])  # fmt: skip
+def test_options_that_do_not_fit_are_refused(carlib, image, tmp_path, options, told):
+    assert_refused(carlib("downscale", image, tmp_path / "lr.png", *options), told, tmp_path / "lr.png")
 
 
 def test_car_round_trip_of_an_odd_size(carlib, pair, tmp_path):

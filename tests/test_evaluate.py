@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from carlib import data, evaluate, experiments, imresize, metrics, models, results, runs, weights
+from carlib import data, evaluate, experiments, imresize, metrics, models, rescale, results, runs, weights
 from carlib.evaluate import Chain
 
 
@@ -89,6 +89,15 @@ def test_a_trained_chain_gives_8_bit_lr_and_sr_of_the_size(sets, tmp_path, name)
             np.testing.assert_array_equal(lr, imresize(hr, 1 / run.scale))
     rows = evaluate.evaluate(chain, "set5", protocols=["standard", "car-release"])
     assert len(rows) == 8 and all(np.isfinite(row["value"]) for row in rows)
+
+
+@pytest.mark.parametrize("name", rescale.CLASSICAL)
+def test_a_chain_takes_every_classical_downscaler(home, name):
+    run = runs.get("bicubic-bicubic-x2", "smoke", {"downscaler": name})
+    hr = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    lr, sr = Chain(run)(hr)
+    np.testing.assert_array_equal(lr, rescale.classical(name)(hr, 2))
+    np.testing.assert_array_equal(sr, imresize(lr, 2))
 
 
 def assert_refused(told, call, *arguments, **options):

@@ -275,12 +275,12 @@ def test_a_padded_image_too_large_to_be_counted_is_refused(pad, told):
 
 
 def test_the_compiled_operator_needs_no_folder_to_write_to(monkeypatch):
-    from carlib.ops import resample_numba
+    from carlib.ops import compiled
 
     def refusing(cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(resample_numba, "njit", refusing)
-    assert resample_numba._compiled(parallel=True)(math.sqrt) is math.sqrt
+    monkeypatch.setattr(compiled, "njit", refusing)
+    assert compiled.compiled(parallel=True)(math.sqrt) is math.sqrt

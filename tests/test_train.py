@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from carlib import data, models, runs, train, weights
+from carlib import data, models, rescale, runs, train, weights
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +119,21 @@ def test_a_batch_of_bicubic_lr_belongs_to_its_hr(home):
     apart = [(lr[i] - box[i]).abs().mean() for i in range(8)]
     flipped = [(lr[i] - box[i].flip(axis)).abs().mean() for i in range(8) for axis in (1, 2)]
     assert np.mean(apart) < 0.3 * np.mean(flipped)
+
+
+@pytest.mark.parametrize("name", rescale.CLASSICAL)
+def test_training_and_validation_use_the_lr_of_the_runs_downscaler(home, name):
+    run = smoke("bicubic-edsr-x2", downscaler=name)
+    downscale, patches = rescale.classical(name), train.Patches(run)
+    np.testing.assert_array_equal(patches.lr[0], downscale(patches.hr[0], 2))
+    for hr, lr in train.validation_images(run):
+        np.testing.assert_array_equal(lr, downscale(hr, 2))
+
+
+def test_an_upscaler_trains_on_the_lr_of_another_downscaler(home, tmp_path):
+    path = go(short("bicubic-edsr-x2", downscaler="dpid-0.5"), tmp_path / "run")
+    assert weights.load_run(path)[1]["parameters"]["downscaler"] == "dpid-0.5"
+    assert_refused(tmp_path / "run", "downscaler 'dpid-0.5' -> 'dpid'", short("bicubic-edsr-x2", downscaler="dpid"))
 
 
 def test_crops_lie_in_the_images_and_are_flipped(home):

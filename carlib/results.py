@@ -86,11 +86,11 @@ def write_bytes(path, content) -> Path:
     return Path(path)
 
 
-def save_rows(rows, path) -> Path:
-    """Write long-form metric rows (an iterable of dicts with ROW_COLUMNS) as CSV."""
+def save_rows(rows, path, columns=ROW_COLUMNS) -> Path:
+    """Write long-form rows (an iterable of dicts with `columns`, default those of metrics) as CSV."""
     import pandas as pd
 
-    frame = pd.DataFrame(list(rows), columns=ROW_COLUMNS)
+    frame = pd.DataFrame(list(rows), columns=columns)
     return write_text(path, frame.to_csv(index=False, float_format="%.6f"))
 
 

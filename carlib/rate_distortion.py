@@ -39,16 +39,17 @@ def table(profile, rows):
     """`savings` of the rows, written as tables/rate_distortion."""
     found = savings(rows)
     results.save_table(
-        found.round({"bd_rate": 1, "low": 2, "high": 2, "saves_up_to": 2}),
+        found.round({"bd_rate": 1, "low": 2, "high": 2, "saved_share": 0, "saved_up_to": 2}),
         results.folder(profile, "tables", "rate_distortion"),
         title=f"Bits saved by storing an LR image and restoring it, profile {profile}",
         caption=f'The paper claims: "{CLAIM}". bd_rate: Bjontegaard\'s delta rate, the mean difference in rate at '
         f"equal PSNR in percent of what it is compared with; below 0 saves. Between the mean curves of {_seen(rows)}, "
         "piecewise cubic (PCHIP) in log rate over PSNR, over the interval from low to high dB that both reach and "
-        "nowhere else: it is silent on the fidelity beyond, which a restored image never has. A lossless LR image is "
-        "one point, beside the HR image as JPEG at that PSNR. saves_up_to: the highest PSNR of the interval at which "
-        "fewer bits are taken. verdict: reproduced where bd_rate is below 0, partly where bits are saved at some PSNR "
-        "only, not where at none, not tested where the curves do not overlap.",
+        "nowhere else: it is silent on the fidelity beyond, which a restored image never has, and it moves with the "
+        "lowest quality that is measured. saved_share: percent of that interval at which fewer bits are taken; "
+        "saved_up_to: the highest such PSNR. A lossless LR image is one point, beside the HR image as JPEG at that "
+        "PSNR. verdict: reproduced where bits are saved at every PSNR of the interval, partly where at some, not where "
+        "at none, not tested where the curves do not overlap.",
         command=experiments.papermill_command("05b_rate_distortion", profile),
     )
     return found
@@ -177,7 +178,7 @@ def savings(rows):
     also: bicubic ones of the same scale and codec.
     Returns:
         DataFrame: scale, downscaler, codec, mode, against, bd_rate (percent), low, high (dB, the common interval),
-        saves_up_to (dB, NaN: nowhere), verdict, n (images).
+        saved_share (percent of that interval), saved_up_to (dB, NaN: nowhere), verdict, n (images).
     """
     import pandas as pd
 
@@ -187,17 +188,11 @@ def savings(rows):
         downscaler, scale, codec, mode = own
         anchor, test = (every[key][["bpp", "psnr"]].to_numpy() for key in (rival, own))
         percent, low, high = bd_rate(anchor, test)
-        up_to = saves_up_to(anchor, test)
-        found = {
-            "bd_rate": percent,
-            "low": low,
-            "high": high,
-            "saves_up_to": up_to,
-            "verdict": _verdict(percent, up_to),
-        }
+        share, up_to = saved(anchor, test)
+        found = {"bd_rate": percent, "low": low, "high": high, "saved_share": share, "saved_up_to": up_to}
         against = f"{rival[2]} of {'HR' if rival[0] == 'none' else 'bicubic LR'}"
         named = {"scale": scale, "downscaler": downscaler, "codec": codec, "mode": mode, "against": against}
-        lines.append({**named, **found, "verdict": _verdict(percent, up_to), "n": n})
+        lines.append({**named, **found, "verdict": _verdict(share), "n": n})
     return pd.DataFrame(lines)
 
 
@@ -212,10 +207,10 @@ def _comparisons():
         yield ("car", scale, codec, "lossy"), ("bicubic", scale, codec, "lossy")
 
 
-def _verdict(percent, up_to):
-    if percent != percent:
+def _verdict(share):
+    if share != share:
         return "not tested"
-    return "reproduced" if percent < 0 else "partly" if up_to == up_to else "not"
+    return "reproduced" if share == 100 else "partly" if share > 0 else "not"
 
 
 def claims(table):
@@ -224,8 +219,8 @@ def claims(table):
     Args:
         table: of `savings`.
     Returns:
-        DataFrame: claim, scale, bd_rate (lowest to highest, percent), verdict: that of every line if they agree (those
-        that could not be tested left out), else "partly".
+        DataFrame: claim, scale, bd_rate and saved_share (lowest to highest), verdict: that of every line if they agree
+        (those that could not be tested left out), else "partly".
     """
     import pandas as pd
 
@@ -237,11 +232,16 @@ def claims(table):
         "a lossy CAR LR image saves bits over a bicubic one in the same codec": ~of_hr,
     }.items():
         for scale, part in table[chosen & (table.downscaler == "car")].groupby("scale"):
-            rates, found = part.bd_rate.dropna(), set(part.verdict) - {"not tested"}
-            shown = f"{rates.min():+.1f} to {rates.max():+.1f} %" if len(rates) else "-"
+            found = set(part.verdict) - {"not tested"}
             verdict = "not tested" if not found else found.pop() if len(found) == 1 else "partly"
-            lines.append({"claim": text, "scale": f"x{scale}", "bd_rate": shown, "verdict": verdict})
+            shown = {"bd_rate": _range(part.bd_rate, "+.1f"), "saved_share": _range(part.saved_share, ".0f")}
+            lines.append({"claim": text, "scale": f"x{scale}", **shown, "verdict": verdict})
     return pd.DataFrame(lines)
+
+
+def _range(values, form) -> str:
+    values = values.dropna()
+    return f"{values.min():{form}} to {values.max():{form}} %" if len(values) else "-"
 
 
 def bd_rate(anchor, test):
@@ -268,17 +268,19 @@ def bd_rate(anchor, test):
     return float(100 * (10**ratio - 1)), low, high
 
 
-def saves_up_to(anchor, test) -> float:
-    """The highest PSNR (to 1/500 of the common interval) at which `test` takes fewer bits than `anchor`; NaN: at none.
+def saved(anchor, test):
+    """Where `test` takes fewer bits than `anchor`, looked at in 501 places of the common PSNR interval.
 
     Arguments and errors as `bd_rate`.
+    Returns:
+        share of the interval in percent, and the highest such PSNR in dB (NaN: nowhere); both NaN without an interval.
     """
     low, high, ours, theirs = _common(test, anchor)
     if low != low:
-        return float("nan")
+        return float("nan"), float("nan")
     grid = np.linspace(low, high, 501)
-    fewer = grid[ours(grid) < theirs(grid)]
-    return float(fewer[-1]) if len(fewer) else float("nan")
+    fewer = ours(grid) < theirs(grid)
+    return float(100 * fewer.mean()), float(grid[fewer][-1]) if fewer.any() else float("nan")
 
 
 def _common(*both):

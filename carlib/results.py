@@ -1,6 +1,6 @@
 """The only room that knows the layout of results/: one folder a profile, every artefact written atomically.
 
-results/<profile>/metrics/*.csv      long-form rows, see ROW_COLUMNS
+results/<profile>/metrics/*.csv      long-form rows: ROW_COLUMNS, or those that the module which measured them names
 results/<profile>/tables/*.csv|md    the paper's tables, ours beside the printed value
 results/<profile>/figures/*.png      pictures; tables and pictures have a .json sidecar (title, alt, caption, command)
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)

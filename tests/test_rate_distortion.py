@@ -29,7 +29,8 @@ def test_a_rate_times_a_factor_is_that_many_percent(factor):
 def test_a_curve_against_itself_is_zero_and_order_does_not_matter():
     shuffled = ANCHOR[[3, 0, 4, 1, 2]]
     assert rate_distortion.bd_rate(ANCHOR, shuffled)[0] == pytest.approx(0)
-    assert math.isnan(rate_distortion.saves_up_to(ANCHOR, shuffled))
+    share, highest = rate_distortion.saved(ANCHOR, shuffled)
+    assert share == 0 and math.isnan(highest)
 
 
 def test_a_shift_in_psnr_is_taken_over_the_common_interval():
@@ -54,22 +55,24 @@ def test_the_mean_is_that_of_a_brute_force_grid():
     logs = [pchip_interpolate(curve[:, 1], np.log10(curve[:, 0]), grid) for curve in (other, ANCHOR)]
     assert (low, high) == (28, 36)
     assert percent == pytest.approx(100 * (10 ** np.mean(logs[0] - logs[1]) - 1), abs=0.01)
-    fewer = grid[logs[0] < logs[1]]
-    assert rate_distortion.saves_up_to(ANCHOR, other) == pytest.approx(fewer[-1], abs=8 / 500)
+    fewer = logs[0] < logs[1]
+    share, highest = rate_distortion.saved(ANCHOR, other)
+    assert share == pytest.approx(100 * fewer.mean(), abs=0.2) and 0 < share < 100
+    assert highest == pytest.approx(grid[fewer][-1], abs=8 / 500)
 
 
 def test_curves_that_do_not_overlap_have_no_delta():
     for shift in (-9, 9):
         assert all(map(math.isnan, rate_distortion.bd_rate(ANCHOR, moved(psnr=shift))))
-        assert math.isnan(rate_distortion.saves_up_to(ANCHOR, moved(psnr=shift)))
+        assert all(map(math.isnan, rate_distortion.saved(ANCHOR, moved(psnr=shift))))
     assert rate_distortion.bd_rate(ANCHOR, moved(psnr=8, rate=4)) == pytest.approx((-75, 36, 36))  # they touch
 
 
 def test_one_point_is_compared_at_its_own_psnr():
     """On the anchor's straight line 32 dB cost 0.1 * 2^2."""
     assert rate_distortion.bd_rate(ANCHOR, [[0.6, 32.0]]) == pytest.approx((50, 32, 32))
-    assert math.isnan(rate_distortion.saves_up_to(ANCHOR, [[0.6, 32.0]]))
-    assert rate_distortion.saves_up_to(ANCHOR, [[0.3, 32.0]]) == 32
+    assert rate_distortion.saved(ANCHOR, [[0.6, 32.0]])[0] == 0
+    assert rate_distortion.saved(ANCHOR, [[0.3, 32.0]]) == (100, 32)
     assert math.isnan(rate_distortion.bd_rate(ANCHOR, [[0.6, 40.0]])[0])
 
 
@@ -90,7 +93,7 @@ def test_what_is_no_curve_is_refused(curve, told):
     with pytest.raises(ValueError, match=told):
         rate_distortion.bd_rate(ANCHOR, curve)
     with pytest.raises(ValueError, match=told):
-        rate_distortion.saves_up_to(curve, ANCHOR)
+        rate_distortion.saved(curve, ANCHOR)
 
 
 # ---- rows to savings, claims and the picture ----------------------------------------------------------
@@ -133,7 +136,8 @@ def test_a_curve_is_the_mean_over_images_by_quality():
 def test_every_way_of_storing_is_compared_with_what_it_has_to_beat():
     table = rate_distortion.savings(rows(car=0.8, bicubic=1.0, lossless=1.5))
     assert list(table.columns) == [
-        "scale", "downscaler", "codec", "mode", "against", "bd_rate", "low", "high", "saves_up_to", "verdict", "n",
+        "scale", "downscaler", "codec", "mode", "against", "bd_rate", "low", "high", "saved_share", "saved_up_to",
+        "verdict", "n",
     ]  # fmt: skip
     assert len(table) == 2 * 2 * (3 + 2) + 2 * 3 and set(table.n) == {2}
     lossy = table[table["mode"] == "lossy"]
@@ -141,7 +145,7 @@ def test_every_way_of_storing_is_compared_with_what_it_has_to_beat():
     car = lossy[lossy.downscaler == "car"]
     assert set(car.against.str.partition(" of ")[2]) == {"HR", "bicubic LR"}
     np.testing.assert_allclose(car.bd_rate, -20)
-    assert set(car.verdict) == {"reproduced"} and set(car.saves_up_to) == {36.0}
+    assert set(car.verdict) == {"reproduced"} and set(car.saved_share) == {100} and set(car.saved_up_to) == {36.0}
     bicubic = lossy[lossy.downscaler == "bicubic"]
     np.testing.assert_allclose(bicubic.bd_rate, 0, atol=1e-9)
     lossless = table[table["mode"] == "lossless"]
@@ -156,14 +160,16 @@ def test_bits_saved_at_low_fidelity_only_are_partly():
             row["bpp"] *= 0.9 if row["quality"] == 5 else 3
     table = rate_distortion.savings(made)
     car = table[(table.downscaler == "car") & (table["mode"] == "lossy")]
-    assert set(car.verdict) == {"partly"} and (car.bd_rate > 0).all() and car.saves_up_to.between(28, 29.5).all()
+    assert set(car.verdict) == {"partly"} and (car.bd_rate > 0).all() and car.saved_up_to.between(28, 29.5).all()
+    np.testing.assert_allclose(car.saved_share, 100 * (car.saved_up_to - 28) / 8, atol=0.3)
 
 
 def test_claims_are_the_verdicts_of_their_lines():
     found = rate_distortion.claims(rate_distortion.savings(rows(car=0.8, bicubic=0.9, lossless=1.5)))
-    assert list(found.columns) == ["claim", "scale", "bd_rate", "verdict"] and len(found) == 3 * 2
+    assert list(found.columns) == ["claim", "scale", "bd_rate", "saved_share", "verdict"] and len(found) == 3 * 2
     assert found.verdict.tolist() == ["reproduced"] * 2 + ["not"] * 2 + ["reproduced"] * 2
     assert found.bd_rate.tolist()[:4] == ["-20.0 to -20.0 %"] * 2 + ["+50.0 to +50.0 %"] * 2
+    assert found.saved_share.tolist()[:4] == ["100 to 100 %"] * 2 + ["0 to 0 %"] * 2
     mixed = rows(car=0.8)
     for row in mixed:
         if row["downscaler"] == "car" and row["codec"] == "webp":

@@ -49,7 +49,8 @@ def table(profile, rows):
         "lowest quality that is measured. saved_share: percent of that interval at which fewer bits are taken; "
         "saved_up_to: the highest such PSNR. A lossless LR image is one point, beside the HR image as JPEG at that "
         "PSNR. verdict: reproduced where bits are saved at every PSNR of the interval, partly where at some, not where "
-        "at none, not tested where the curves do not overlap.",
+        "at none, not tested where the curves do not overlap. The networks were trained on LR images that nothing had "
+        "coded.",
         command=experiments.papermill_command("05b_rate_distortion", profile),
     )
     return found
@@ -71,7 +72,7 @@ def figure(profile, rows):
         "and bicubic LR images of both scales coded and restored",
         caption=f"Means of {_seen(rows)}. A column is one codec, of HR and LR images alike; AVIF codes HR images only. "
         "Stars: LR images stored lossless, by the codec that takes the fewest bits. Whole files are counted, headers "
-        f'too. The paper claims: "{CLAIM}". By Bjontegaard\'s delta rate: {said}.',
+        f'too. The paper claims: "{CLAIM}". Verdicts, with the delta rate: {said}.',
         command=experiments.papermill_command("05b_rate_distortion", profile),
     )
     return drawn

@@ -1,6 +1,7 @@
-"""Checks for a notebook's parameters, which papermill injects without looking at them."""
+"""Checks for a notebook's parameters, which papermill injects without looking at them; figures shown as pictures."""
 
 import ast
+import io
 
 from carlib import runs
 
@@ -15,6 +16,8 @@ class ParameterError(ValueError):
 def parameters(namespace, **expected):
     """Check the parameters of a notebook against their types, and refuse injected names it does not have.
 
+    From then on the notebook shows a matplotlib Figure as a picture.
+
     Args:
         namespace: the notebook's globals().
         expected:  name=type for every name of the parameters cell; a type may be a union such as int | None.
@@ -24,6 +27,10 @@ def parameters(namespace, **expected):
         ParameterError: an unknown name was injected, one is missing, a type is wrong ("1e-4" arrives as text), or
             `profile` is not a profile.
     """
+    if "get_ipython" in namespace:
+        # By itself IPython draws figures of pyplot only, which carlib does without.
+        formatter = namespace["get_ipython"]().display_formatter.formatters["image/png"]
+        formatter.for_type_by_name("matplotlib.figure", "Figure", _png)
     unknown = [name for name in _injected(namespace) if name not in expected]
     if unknown:
         raise ParameterError(f"unknown parameter {', '.join(unknown)}: this notebook takes {', '.join(expected)}")
@@ -47,3 +54,9 @@ def _injected(namespace):
         return []
     targets = [node.targets for node in ast.parse(cells[-1]).body if isinstance(node, ast.Assign)]
     return [target.id for group in targets for target in group if isinstance(target, ast.Name)]
+
+
+def _png(figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()

@@ -1,6 +1,6 @@
 """The only room that knows the layout of results/: one folder a profile, every artefact written atomically.
 
-results/<profile>/metrics/*.csv      long-form rows, see ROW_COLUMNS
+results/<profile>/metrics/*.csv      long-form rows: ROW_COLUMNS, or those that the module which measured them names
 results/<profile>/tables/*.csv|md    the paper's tables, ours beside the printed value
 results/<profile>/figures/*.png      pictures; tables and pictures have a .json sidecar (title, alt, caption, command)
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
@@ -86,11 +86,11 @@ def write_bytes(path, content) -> Path:
     return Path(path)
 
 
-def save_rows(rows, path) -> Path:
-    """Write long-form metric rows (an iterable of dicts with ROW_COLUMNS) as CSV."""
+def save_rows(rows, path, columns=ROW_COLUMNS) -> Path:
+    """Write long-form rows (an iterable of dicts with `columns`, default those of metrics) as CSV."""
     import pandas as pd
 
-    frame = pd.DataFrame(list(rows), columns=ROW_COLUMNS)
+    frame = pd.DataFrame(list(rows), columns=columns)
     return write_text(path, frame.to_csv(index=False, float_format="%.6f"))
 
 

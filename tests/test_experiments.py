@@ -13,7 +13,20 @@ import torch
 import yaml
 from torch import nn
 
-from carlib import checkpoint, evaluate, experiments, figures, illustrate, models, results, runs, train, weights
+from carlib import (
+    checkpoint,
+    evaluate,
+    experiments,
+    figures,
+    illustrate,
+    lossless,
+    models,
+    rate_distortion,
+    results,
+    runs,
+    train,
+    weights,
+)  # fmt: skip
 from carlib.notebook import ParameterError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -252,8 +265,12 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     parameters = notebook_defaults("06_kernels_offsets")
     arguments = [parameters[name] for name in ("image", "scale", "box")]
     maps, lengths = illustrate.figure4("smoke", *arguments), illustrate.offset_lengths("smoke", *arguments)
+    sizes = lossless.table5("smoke", progress=False)
+    rates = rate_distortion.study("smoke", device="cpu", progress=False)
+    rate_distortion.table("smoke", rates)
+    rate_distortion.figure("smoke", rates)
     page = experiments.build_report("smoke")
-    for stage in ("table1", "fig4", "report"):
+    for stage in ("table1", "table5", "rate_distortion", "fig4", "report"):
         assert [path for path in outs(stage) if not (smoke / path).is_file()] == []
 
     assert list(table.columns) == [
@@ -277,10 +294,14 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     for part in ("bicubic: weights", "CAR: weights", "CAR: offsets", "CAR, no offset loss: offsets"):
         assert part in titles
 
+    assert len(sizes) == 2 * 8 * 3 and set(sizes["n"]) == {2} and set(sizes["verdict"]) == {"not tested"}
+
     html = page.read_text(encoding="utf-8")
-    assert "Table 1" in html and "Fig. 3" in html and "Fig. 4" in html and html.count("data:image/png") == 2
+    assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
+    assert html.count("data:image/png") == 3 and "Bits against fidelity" in html
     assert "profile smoke" in html and "car-edsr-x4-free" not in html
-    for sidecar in ("tables/table1", "figures/fig3_x4", "figures/fig4"):
+    made = ("tables/table1", "tables/table5", "tables/table5_totals", "tables/rate_distortion")
+    for sidecar in (*made, "figures/fig3_x4", "figures/fig4", "figures/rate_distortion"):
         fields = json.loads((smoke / f"results/smoke/{sidecar}.json").read_text())
         assert "profile smoke" in fields["title"] and "-p profile smoke" in fields["command"]
         name = re.search(r"notebooks/(\w+)\.ipynb", fields["command"])[1]
@@ -386,7 +407,7 @@ def test_a_notebook_with_wrong_parameters_is_refused_in_one_line(kernel, tmp_pat
 
 def test_an_unknown_notebook_or_profile_is_refused(smoke, tmp_path):
     pytest.importorskip("papermill", reason="papermill comes with the extra notebooks")
-    told = "no notebook '07_none': there are 01_downscaling_for_sr, 06_kernels_offsets"
+    told = "no notebook '07_none': there are 01_downscaling_for_sr, 05_lossless_size, 05b_rate_distortion, 06_kernels"
     assert_refused(told, experiments.run_notebook, "07_none")
     told = "profile 'smok' is unknown: did you mean 'smoke'"
     assert_refused(told, experiments.run_notebook, "06_kernels_offsets", ["profile=smok"])

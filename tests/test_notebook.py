@@ -59,6 +59,18 @@ def test_a_refusal_is_shown_as_one_line():
     assert lines == ["ParameterError: parameter scale is not set: run the parameters cell first"]
 
 
+def test_a_figure_is_shown_as_a_picture():
+    """Made without pyplot, it would be a line of text."""
+    from matplotlib.figure import Figure
+
+    shell = pytest.importorskip("IPython.core.interactiveshell", reason="IPython comes with the extra notebooks")
+    instance = shell.InteractiveShell()
+    before, _ = instance.display_formatter.format(Figure())
+    instance.run_cell("scale = 2; from carlib import notebook; notebook.parameters(globals(), scale=int)")
+    after, _ = instance.display_formatter.format(Figure())
+    assert "image/png" not in before and after["image/png"].startswith(b"\x89PNG")
+
+
 def cells(path):
     return json.loads(path.read_text(encoding="utf-8"))["cells"]
 

@@ -1,0 +1,168 @@
+"""Image codecs as bytes in memory: how many bits an image takes, lossless and lossy.
+
+A size here is that of the whole file, headers included. For JPEG-LS that is CharLS's file, interleaved by sample (the
+one mode imagecodecs writes), whose first bytes are an optional SPIFF header: SPIFF_BYTES of every file's size. Small
+images feel it: 44 bytes are 0.09 bits a pixel at 64 x 64.
+
+JPEG-LS codes R, G and B as they are: its baseline (ITU-T T.87) has no colour transform. transform="hp1" codes their
+differences, as the HP1 transform of HP's encoder and of CharLS does: R - G + 128, G, B - G + 128, modulo 256. The file
+does not name the transform: tell `decode`. JPEG 2000 takes its own reversible transform, RCT; WebP and JPEG XL choose.
+"""
+
+import functools
+
+import numpy as np
+
+LOSSLESS = ("jpegls", "jpeg2000", "png", "webp", "jpegxl")
+LOSSY = ("jpeg", "webp", "avif", "jpegxl", "jpeg2000")
+TRANSFORMS = ("none", "hp1")
+SPIFF_BYTES = 44
+_NO_GREY = ("webp", "avif")  # stored with three equal channels
+
+
+def encode(image, codec, *, quality=None, transform="none") -> bytes:
+    """Encode an 8-bit image.
+
+    Args:
+        image:     uint8 (H, W) or (H, W, 3) RGB.
+        codec:     lossless: one of LOSSLESS; lossy: one of LOSSY.
+        quality:   None is lossless; else above 0, at most 100, on the codec's own scale: libjpeg's, libwebp's and
+                   libavif's quality, libjxl's quality (turned into its distance), for "jpeg2000" the PSNR in dB to aim
+                   at. Chroma is halved both ways (4:2:0) by "jpeg", "webp" and "avif".
+        transform: "none" or "hp1", of "jpegls" and colour only.
+    Returns:
+        the file's bytes; the same on every call.
+    Raises:
+        ValueError: the image, a name or the quality does not fit.
+    """
+    _check_image(image)
+    _check_codec(codec, quality)
+    _check_transform(codec, transform, image.ndim == 2)
+    image = np.ascontiguousarray(_hp1(image) if transform == "hp1" else image)
+    if image.ndim == 2 and codec in _NO_GREY:
+        image = np.repeat(image[..., None], 3, axis=2)
+    try:
+        return bytes(_lossless(image, codec) if quality is None else _lossy(image, codec, float(quality)))
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise ValueError(f"{codec} cannot encode an image of shape {image.shape}: {error}") from error
+
+
+def decode(data, codec, *, transform="none", grey=False):
+    """What `encode` wrote, as pixels.
+
+    Args:
+        data:      the file's bytes.  codec: the one that wrote it.  transform: the one it was written with.
+        grey:      the image was grey: "webp" and "avif", which know colour only, give it back as (H, W).
+    Returns:
+        uint8 (H, W) or (H, W, 3).
+    Raises:
+        ValueError: the codec is unknown, or cannot read these bytes.
+    """
+    if codec not in (*LOSSLESS, *LOSSY):
+        raise ValueError(f"codec {codec!r} is unknown: use one of {', '.join(dict.fromkeys((*LOSSLESS, *LOSSY)))}")
+    try:
+        image = getattr(_imagecodecs(), f"{_NAMES.get(codec, codec)}_decode")(data)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(f"{codec} cannot decode these {len(data)} bytes: {error}") from error
+    _check_transform(codec, transform, image.ndim == 2)
+    if grey and codec in _NO_GREY:
+        image = np.ascontiguousarray(image[..., 1])
+    return _hp1_undone(image) if transform == "hp1" else image
+
+
+def bits_per_pixel(image, codec="jpegls", **options) -> float:
+    """8 times the bytes of the encoded file over the pixels of the image (a colour pixel is one pixel).
+
+    Args:
+        image, codec, options: as `encode`; lossless unless quality is given.
+    Raises:
+        ValueError: as `encode`.
+    """
+    data = encode(image, codec, **options)
+    return 8 * len(data) / (image.shape[0] * image.shape[1])
+
+
+_NAMES = {"jpeg2000": "jpeg2k", "jpeg": "jpeg8"}  # ours -> imagecodecs'
+
+
+def _lossless(image, codec):
+    library = _imagecodecs()
+    if codec == "jpegls":
+        # Its own guess of the buffer is too small for noise, which JPEG-LS makes larger than it was.
+        return library.jpegls_encode(image, out=2 * image.size + 4096)
+    if codec == "jpeg2000":
+        return library.jpeg2k_encode(image, level=0, reversible=True, mct=image.ndim == 3, codecformat="jp2")
+    if codec == "png":
+        return library.png_encode(image, level=9)
+    if codec == "webp":
+        return library.webp_encode(image, lossless=True, method=6, numthreads=1)
+    return library.jpegxl_encode(image, lossless=True, effort=7, numthreads=1)
+
+
+def _lossy(image, codec, quality):
+    library = _imagecodecs()
+    if codec == "jpeg":
+        return library.jpeg8_encode(image, level=round(quality), subsampling="420", optimize=True)
+    if codec == "webp":  # imagecodecs is lossless unless told otherwise, whatever the level
+        return library.webp_encode(image, level=quality, lossless=False, method=6, numthreads=1)
+    if codec == "avif":
+        return library.avif_encode(image, level=round(quality), speed=6, pixelformat="420", numthreads=1)
+    if codec == "jpegxl":
+        return library.jpegxl_encode(image, distance=_distance(quality), lossless=False, effort=7, numthreads=1)
+    return library.jpeg2k_encode(image, level=quality, reversible=False, mct=image.ndim == 3, codecformat="jp2")
+
+
+def _distance(quality) -> float:
+    """libjxl's rule from quality to Butteraugli distance (lib/extras, JxlEncoderDistanceFromQuality); 0.1 at 100."""
+    if quality >= 30:
+        return 0.1 + (100 - quality) * 0.09
+    return 53 / 3000 * quality**2 - 23 / 20 * quality + 25
+
+
+def _hp1(image):
+    """Modulo 256, which uint8 arithmetic is."""
+    red, green, blue = np.moveaxis(image, 2, 0)
+    return np.stack([red - green + np.uint8(128), green, blue - green + np.uint8(128)], axis=2)
+
+
+def _hp1_undone(image):
+    red, green, blue = np.moveaxis(image, 2, 0)
+    return np.stack([red + green - np.uint8(128), green, blue + green - np.uint8(128)], axis=2)
+
+
+@functools.cache
+def _imagecodecs():
+    import imagecodecs
+
+    return imagecodecs
+
+
+def _check_image(image):
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"the image is a {type(image).__name__}, not a NumPy array")
+    if image.dtype != np.uint8:
+        raise ValueError(f"the image is {image.dtype}, not uint8: round it to 0..255 first")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
+        raise ValueError(f"the image has shape {image.shape}, expected (H, W) or (H, W, 3)")
+
+
+def _check_codec(codec, quality):
+    kind, known = ("lossless", LOSSLESS) if quality is None else ("lossy", LOSSY)
+    if codec not in known:
+        hint = ", or give quality" if quality is None and codec in LOSSY else ""
+        raise ValueError(f"codec {codec!r} has no {kind} mode here: use one of {', '.join(known)}{hint}")
+    if quality is None:
+        return
+    if isinstance(quality, bool) or not isinstance(quality, int | float | np.number) or not 0 < quality <= 100:
+        raise ValueError(f"quality={quality!r} is not a number above 0, at most 100")
+
+
+def _check_transform(codec, transform, grey):
+    if transform not in TRANSFORMS:
+        raise ValueError(f"transform={transform!r} is unknown: use one of {', '.join(TRANSFORMS)}")
+    if transform == "none":
+        return
+    if codec != "jpegls":
+        raise ValueError(f"transform={transform!r} is for jpegls alone, not for {codec}: leave it out")
+    if grey:
+        raise ValueError(f"transform={transform!r} takes a colour image, this one is grey: leave it out")

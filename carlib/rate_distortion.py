@@ -1,0 +1,315 @@
+"""Does it save bits to store a small image and restore it? Bits against fidelity, beside coding the HR image itself.
+
+The paper's introduction claims so (CLAIM) and measures nothing: its Table 5 counts the bits of lossless LR images.
+Here an LR image (CAR's or bicubic) is stored, lossless and at several qualities, decoded, restored by the EDSR trained
+for it, and compared with the HR image; and the HR image itself is stored by the same lossy codecs.
+
+Rate: bits of the whole file over HR pixels. Fidelity: PSNR and SSIM by the protocol "standard". One HR image, cropped
+to a multiple of 8, and one shaved border (the largest scale's) serve every path: else they could not be compared.
+"""
+
+import itertools
+
+import numpy as np
+
+from carlib import codecs, experiments, results, runs
+
+CLAIM = (
+    "the pre-downscaling and post-upscaling operation also helps to save storage and bandwidth for image or video "
+    "compression and communication"
+)
+CODECS = ("jpeg", "webp", "jpegxl")  # of LR and of HR images; HR images are coded by AVIF too
+LOSSLESS = ("jpegls", "jpegxl")  # of LR images
+DOWNSCALERS, SCALES = ("car", "bicubic"), (2, 4)
+ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "codec", "quality", "set", "image", "bpp", "psnr", "ssim"]
+_SHAVE = max(SCALES)
+
+
+def study(profile, *, device="auto", progress=True) -> list[dict]:
+    """Measure the profile's images, and write the rows as metrics/rate_distortion.csv.
+
+    Returns, raises: as `measure`.
+    """
+    rows = measure(profile, device=device, progress=progress)
+    results.save_rows(rows, results.folder(profile, "metrics", "rate_distortion.csv"), ROW_COLUMNS)
+    return rows
+
+
+def table(profile, rows):
+    """`savings` of the rows, written as tables/rate_distortion."""
+    found = savings(rows)
+    results.save_table(
+        found.round({"bd_rate": 1, "low": 2, "high": 2, "saved_share": 0, "saved_up_to": 2}),
+        results.folder(profile, "tables", "rate_distortion"),
+        title=f"Bits saved by storing an LR image and restoring it, profile {profile}",
+        caption=f'The paper claims: "{CLAIM}". bd_rate: Bjontegaard\'s delta rate, the mean difference in rate at '
+        f"equal PSNR in percent of what it is compared with; below 0 saves. Between the mean curves of {_seen(rows)}, "
+        "piecewise cubic (PCHIP) in log rate over PSNR, over the interval from low to high dB that both reach and "
+        "nowhere else: it is silent on the fidelity beyond, which a restored image never has, and it moves with the "
+        "lowest quality that is measured. saved_share: percent of that interval at which fewer bits are taken; "
+        "saved_up_to: the highest such PSNR. A lossless LR image is one point, beside the HR image as JPEG at that "
+        "PSNR. verdict: reproduced where bits are saved at every PSNR of the interval, partly where at some, not where "
+        "at none, not tested where the curves do not overlap. The networks were trained on LR images that nothing had "
+        "coded.",
+        command=experiments.papermill_command("05b_rate_distortion", profile),
+    )
+    return found
+
+
+def figure(profile, rows):
+    """The curves of the rows as a matplotlib Figure, written as figures/rate_distortion."""
+    from carlib import figures
+
+    drawn = figures.rate_curves(curves(rows), CODECS)
+    said = "; ".join(
+        f"{line.claim}: {line.verdict} at {line.scale} ({line.bd_rate})" for line in claims(savings(rows)).itertuples()
+    )
+    results.save_figure(
+        drawn,
+        results.folder(profile, "figures", "rate_distortion"),
+        title=f"Bits against fidelity: LR images restored, and HR images coded, profile {profile}",
+        alt="Curves of PSNR and SSIM over bits per HR pixel for JPEG, WebP and JPEG XL: the HR image coded, and CAR's "
+        "and bicubic LR images of both scales coded and restored",
+        caption=f"Means of {_seen(rows)}. A column is one codec, of HR and LR images alike; AVIF codes HR images only. "
+        "Stars: LR images stored lossless, by the codec that takes the fewest bits. Whole files are counted, headers "
+        f'too. The paper claims: "{CLAIM}". Verdicts, with the delta rate: {said}.',
+        command=experiments.papermill_command("05b_rate_distortion", profile),
+    )
+    return drawn
+
+
+def measure(profile, *, device="auto", progress=True) -> list[dict]:
+    """Rows (ROW_COLUMNS) of every image, codec and quality of the profile; quality 0 stands for lossless.
+
+    Raises:
+        ValueError: weights are missing, none of the profile's sets is here, or params.yaml says nothing of the study.
+    """
+    from tqdm import tqdm
+
+    from carlib import data, evaluate
+
+    chosen = _settings(profile)
+    chains = []
+    for scale in SCALES:
+        for downscaler in DOWNSCALERS:
+            run = runs.get(f"{downscaler}-edsr-x{scale}", profile)
+            chains.append(evaluate.Chain(run, experiments.ready(run.name, profile), device=device))
+    rows = []
+    for set_name in chosen["sets"]:
+        images = list(data.load(set_name, limit=chosen["images"]))
+        for name, image in tqdm(images, desc=f"rate and distortion on {set_name}", unit="image", disable=not progress):
+            hr = data.crop_to_multiple(data.centre_crop(image, chosen["crop"]), 8)
+            found = _direct(hr, chosen["qualities"])
+            for chain in chains:
+                found += _restored(hr, chain, chosen["qualities"])
+            rows += [{**row, "profile": profile, "set": set_name, "image": name} for row in found]
+    return rows
+
+
+def _settings(profile) -> dict:
+    chosen, common = runs.profile(profile), runs.read_params().get("rate_distortion")
+    if not common or not chosen.get("rate_distortion"):
+        raise ValueError(f"params.yaml has no rate_distortion section, of its own and under profile {chosen['name']}")
+    own = chosen["rate_distortion"]
+    sets = experiments.present_sets(own["sets"])
+    if not sets:
+        raise ValueError(f"none of the image sets {', '.join(own['sets'])} is here: see `carlib data list`")
+    return {**own, **common, "sets": sets}
+
+
+def _direct(hr, qualities):
+    rows = []
+    for codec in (*CODECS, "avif"):
+        for quality in qualities:
+            coded = codecs.encode(hr, codec, quality=quality)
+            sr = codecs.decode(coded, codec, grey=hr.ndim == 2)
+            rows.append(_row(hr, sr, coded, run="", downscaler="none", scale=1, codec=codec, quality=quality))
+    return rows
+
+
+def _restored(hr, chain, qualities):
+    from carlib import rescale
+
+    lr, sr = chain(hr)
+    named = {"run": chain.run.name, "downscaler": chain.run.downscaler, "scale": chain.run.scale}
+    rows = [_row(hr, sr, codecs.encode(lr, codec), **named, codec=codec, quality=0) for codec in LOSSLESS]
+    for codec in CODECS:
+        for quality in qualities:
+            coded = codecs.encode(lr, codec, quality=quality)
+            sr = rescale.restore(chain.networks["upscaler"], codecs.decode(coded, codec, grey=lr.ndim == 2))
+            rows.append(_row(hr, sr, coded, **named, codec=codec, quality=quality))
+    return rows
+
+
+def _row(hr, sr, coded, **named):
+    from carlib import metrics
+
+    bpp = 8 * len(coded) / (hr.shape[0] * hr.shape[1])
+    return {**named, "bpp": bpp, "psnr": metrics.psnr(hr, sr, _SHAVE), "ssim": metrics.ssim(hr, sr, _SHAVE)}
+
+
+def _seen(rows) -> str:
+    counts = {}
+    for set_name, _ in dict.fromkeys((row["set"], row["image"]) for row in rows):
+        counts[set_name] = counts.get(set_name, 0) + 1
+    return f"n = {sum(counts.values())} images ({', '.join(f'{count} of {name}' for name, count in counts.items())})"
+
+
+# ---- rows in, curves, savings and the verdict out ----
+
+
+def curves(rows) -> dict:
+    """(downscaler, scale, codec, mode) -> DataFrame quality, bpp, psnr, ssim: means over images, by rising quality.
+
+    Downscaler "none", scale 1 is the HR image itself; mode is "lossy" or "lossless" (one point).
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    frame["mode"] = np.where(frame.quality > 0, "lossy", "lossless")
+    keys = ["downscaler", "scale", "codec", "mode"]
+    means = frame.groupby([*keys, "quality"])[["bpp", "psnr", "ssim"]].mean().reset_index()
+    return {key: group.drop(columns=keys).reset_index(drop=True) for key, group in means.groupby(keys)}
+
+
+def savings(rows):
+    """Every way of storing LR images beside what it has to beat.
+
+    Lossy ones: the HR image coded by the same codec. Lossless ones: the HR image as JPEG, the weakest. CAR's lossy ones
+    also: bicubic ones of the same scale and codec.
+    Returns:
+        DataFrame: scale, downscaler, codec, mode, against, bd_rate (percent), low, high (dB, the common interval),
+        saved_share (percent of that interval), saved_up_to (dB, NaN: nowhere), verdict, n (images).
+    """
+    import pandas as pd
+
+    every, lines = curves(rows), []
+    n = len({(row["set"], row["image"]) for row in rows})
+    for own, rival in _comparisons():
+        downscaler, scale, codec, mode = own
+        anchor, test = (every[key][["bpp", "psnr"]].to_numpy() for key in (rival, own))
+        percent, low, high = bd_rate(anchor, test)
+        share, up_to = saved(anchor, test)
+        found = {"bd_rate": percent, "low": low, "high": high, "saved_share": share, "saved_up_to": up_to}
+        against = f"{rival[2]} of {'HR' if rival[0] == 'none' else 'bicubic LR'}"
+        named = {"scale": scale, "downscaler": downscaler, "codec": codec, "mode": mode, "against": against}
+        lines.append({**named, **found, "verdict": _verdict(share), "n": n})
+    return pd.DataFrame(lines)
+
+
+def _comparisons():
+    """What is compared with what, as keys of `curves`."""
+    for scale, downscaler in itertools.product(SCALES, DOWNSCALERS):
+        for codec in CODECS:
+            yield (downscaler, scale, codec, "lossy"), ("none", 1, codec, "lossy")
+        for codec in LOSSLESS:
+            yield (downscaler, scale, codec, "lossless"), ("none", 1, "jpeg", "lossy")
+    for scale, codec in itertools.product(SCALES, CODECS):
+        yield ("car", scale, codec, "lossy"), ("bicubic", scale, codec, "lossy")
+
+
+def _verdict(share):
+    if share != share:
+        return "not tested"
+    return "reproduced" if share == 100 else "partly" if share > 0 else "not"
+
+
+def claims(table):
+    """The introduction's claim, and CAR against bicubic LR: a line per scale, with the range of bd_rate and a verdict.
+
+    Args:
+        table: of `savings`.
+    Returns:
+        DataFrame: claim, scale, bd_rate and saved_share (lowest to highest), verdict: that of every line if they agree
+        (those that could not be tested left out), else "partly".
+    """
+    import pandas as pd
+
+    lines = []
+    of_hr = table.against.str.endswith("of HR")
+    for text, chosen in {
+        "a lossy CAR LR image saves bits over the HR image in the same codec": of_hr & (table["mode"] == "lossy"),
+        "a lossless CAR LR image saves bits over the HR image as JPEG": of_hr & (table["mode"] == "lossless"),
+        "a lossy CAR LR image saves bits over a bicubic one in the same codec": ~of_hr,
+    }.items():
+        for scale, part in table[chosen & (table.downscaler == "car")].groupby("scale"):
+            found = set(part.verdict) - {"not tested"}
+            verdict = "not tested" if not found else found.pop() if len(found) == 1 else "partly"
+            shown = {"bd_rate": _range(part.bd_rate, "+.1f"), "saved_share": _range(part.saved_share, ".0f")}
+            lines.append({"claim": text, "scale": f"x{scale}", **shown, "verdict": verdict})
+    return pd.DataFrame(lines)
+
+
+def _range(values, form) -> str:
+    values = values.dropna()
+    return f"{values.min():{form}} to {values.max():{form}} %" if len(values) else "-"
+
+
+def bd_rate(anchor, test):
+    """Bjontegaard's delta rate: how much more `test` takes than `anchor` at equal PSNR, on average (VCEG-M33, 2001).
+
+    log10 of the rate is interpolated over PSNR piece by piece (PCHIP), not by the first proposal's single cubic, which
+    swings between nine points. Points that another beats in both rate and PSNR are left out, as are infinite ones. A
+    curve of one point is compared at its own PSNR.
+
+    Args:
+        anchor, test: (n, 2) rate > 0 and PSNR in dB, in any order.
+    Returns:
+        percent (below 0: saves), and low and high of the PSNR interval that both cover; all NaN where there is none.
+    Raises:
+        ValueError: a curve has another shape, no finite point, or a rate that is not positive.
+    """
+    low, high, ours, theirs = _common(test, anchor)
+    if low != low:
+        return (float("nan"),) * 3
+    if low == high:
+        ratio = ours(low) - theirs(low)
+    else:
+        ratio = (ours.integrate(low, high) - theirs.integrate(low, high)) / (high - low)
+    return float(100 * (10**ratio - 1)), low, high
+
+
+def saved(anchor, test):
+    """Where `test` takes fewer bits than `anchor`, looked at in 501 places of the common PSNR interval.
+
+    Arguments and errors as `bd_rate`.
+    Returns:
+        share of the interval in percent, and the highest such PSNR in dB (NaN: nowhere); both NaN without an interval.
+    """
+    low, high, ours, theirs = _common(test, anchor)
+    if low != low:
+        return float("nan"), float("nan")
+    grid = np.linspace(low, high, 501)
+    fewer = ours(grid) < theirs(grid)
+    return float(100 * fewer.mean()), float(grid[fewer][-1]) if fewer.any() else float("nan")
+
+
+def _common(*both):
+    """low and high of the PSNR that both curves cover (NaN: nothing), and log10 of their rates as functions of PSNR."""
+    fronts = [_front(points) for points in both]
+    low, high = max(front[0, 1] for front in fronts), min(front[-1, 1] for front in fronts)
+    if not low <= high:
+        return float("nan"), float("nan"), None, None
+    return float(low), float(high), *(_interpolated(front) for front in fronts)
+
+
+def _front(points):
+    """The points that no other beats in both rate and PSNR, by rising PSNR."""
+    points = np.asarray(points, float)
+    if points.ndim != 2 or points.shape[1] != 2 or not (points[:, 0] > 0).all():
+        raise ValueError(f"a curve of shape {points.shape} is not (n, 2): rates above 0, and PSNR")
+    points = points[np.isfinite(points).all(axis=1)]
+    if len(points) == 0:
+        raise ValueError("a curve has no finite point")
+    points = points[np.lexsort((-points[:, 1], points[:, 0]))]
+    best_cheaper = np.maximum.accumulate(np.concatenate([[-np.inf], points[:-1, 1]]))
+    return points[points[:, 1] > best_cheaper]
+
+
+def _interpolated(front):
+    from scipy.interpolate import PchipInterpolator
+
+    rate, psnr = np.log10(front[:, 0]), front[:, 1]
+    if len(front) == 1:
+        return lambda places: np.full(np.shape(places), rate[0])
+    return PchipInterpolator(psnr, rate)

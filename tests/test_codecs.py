@@ -1,0 +1,196 @@
+"""Codecs: what goes in lossless comes out, sizes are those of the files, other encoders agree."""
+
+import numpy as np
+import pytest
+
+import carlib
+from carlib import codecs, data
+
+SHAPES = [(1, 1), (1, 1, 3), (1, 17), (1, 17, 3), (17, 1, 3), (13, 7), (13, 7, 3), (40, 64, 3), (64, 40)]
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """96 x 97 pixels: no side a multiple of 2 and the other."""
+    return np.ascontiguousarray(dict(data.load("demo"))["kodim23"][100:196, 200:297])
+
+
+def image(kind, shape):
+    if kind == "constant":
+        return np.full(shape, 77, np.uint8)
+    if kind == "noise":
+        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return (np.indices(shape).sum(0) % 256).astype(np.uint8)
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2))
+
+
+@pytest.mark.parametrize("kind", ["constant", "noise", "ramp"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("codec", codecs.LOSSLESS)
+def test_lossless_gives_the_image_back(codec, shape, kind):
+    hr = image(kind, shape)
+    before = hr.copy()
+    coded = codecs.encode(hr, codec)
+    decoded = codecs.decode(coded, codec, grey=hr.ndim == 2)
+    assert type(coded) is bytes and decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, hr)
+    np.testing.assert_array_equal(hr, before)
+    if hr.ndim == 3:
+        transform = {"transform": "hp1"} if codec == "jpegls" else {}
+        np.testing.assert_array_equal(codecs.decode(codecs.encode(hr, codec, **transform), codec, **transform), hr)
+
+
+def test_noise_is_larger_than_it_was_and_still_coded():
+    """The encoder's own guess of the buffer is too small for it."""
+    noise = image("noise", (300, 200, 3))
+    assert codecs.bits_per_pixel(noise, "jpegls") > 24
+    np.testing.assert_array_equal(codecs.decode(codecs.encode(noise, "jpegls"), "jpegls"), noise)
+
+
+def test_views_are_coded_as_they_look(photo):
+    for view in (photo[::-1, ::2], photo.transpose(1, 0, 2), photo[..., ::-1], photo[..., 0]):
+        for codec in codecs.LOSSLESS:
+            decoded = codecs.decode(codecs.encode(view, codec), codec, grey=view.ndim == 2)
+            np.testing.assert_array_equal(decoded, view)
+
+
+# ---- sizes --------------------------------------------------------------------------------------------
+
+
+def test_bits_per_pixel_counts_the_file_and_colour_pixels_once(photo):
+    for codec in codecs.LOSSLESS:
+        assert codecs.bits_per_pixel(photo, codec) == 8 * len(codecs.encode(photo, codec)) / (96 * 97)
+    assert codecs.bits_per_pixel(photo) == codecs.bits_per_pixel(photo, "jpegls")
+    lossy = codecs.bits_per_pixel(photo, "jpeg", quality=50)
+    assert lossy == 8 * len(codecs.encode(photo, "jpeg", quality=50)) / (96 * 97) < 4
+    assert carlib.codecs is codecs
+
+
+def test_the_spiff_header_is_counted_and_is_44_bytes(photo):
+    """Without it the file is a plain code stream, which decodes to the same pixels."""
+    coded = codecs.encode(photo, "jpegls")
+    assert coded[6:11] == b"SPIFF"
+    bare = coded[:2] + coded[2 + codecs.SPIFF_BYTES :]
+    assert bare[2:4] == b"\xff\xf7"  # SOF55, the first marker of JPEG-LS
+    np.testing.assert_array_equal(codecs.decode(bare, "jpegls"), photo)
+
+
+def test_another_encoder_makes_the_same_code_stream(photo):
+    """CharLS through pyjpegls, which writes no SPIFF header: interleaved by sample (2) it is ours to the byte."""
+    other = pytest.importorskip("jpeg_ls", reason="pyjpegls is not installed")
+    for hr in (photo, photo[..., 1]):
+        hr = np.ascontiguousarray(hr)
+        stream = bytes(other.encode_array(hr, interleave_mode=2))
+        np.testing.assert_array_equal(codecs.decode(stream, "jpegls"), hr)
+        coded = codecs.encode(hr, "jpegls")
+        assert len(coded) - len(stream) == codecs.SPIFF_BYTES
+        assert coded[2 + codecs.SPIFF_BYTES :] == stream[2:]
+
+
+def test_the_wavelet_file_has_a_reversible_colour_transform(photo):
+    """COD of ISO/IEC 15444-1: its ninth byte says whether components are transformed, its last 1 is the 5/3 filter."""
+    coded = codecs.encode(photo, "jpeg2000")
+    start = coded.index(b"\xff\x52")
+    assert coded[start + 8] == 1 and coded[start + 13] == 1
+    grey = codecs.encode(photo[..., 0], "jpeg2000")
+    assert grey[grey.index(b"\xff\x52") + 8] == 0
+
+
+def test_hp1_by_hand():
+    """CharLS's HP1: R - G + 128, G, B - G + 128, modulo 256."""
+    pixels = np.array([[[10, 200, 250], [255, 0, 0], [7, 7, 7]]], np.uint8)
+    expected = [[(10 - 200 + 128) % 256, 200, 178], [(255 + 128) % 256, 0, 128], [128, 7, 128]]
+    assert codecs._hp1(pixels)[0].tolist() == expected
+    np.testing.assert_array_equal(codecs._hp1_undone(codecs._hp1(pixels)), pixels)
+
+
+def test_hp1_makes_a_photograph_smaller_and_noise_no_smaller(photo):
+    bits = codecs.bits_per_pixel
+    assert bits(photo, transform="hp1") < 0.9 * bits(photo)
+    noise = image("noise", (64, 64, 3))
+    assert bits(noise, transform="hp1") == pytest.approx(bits(noise), rel=0.02)
+    forgotten = codecs.decode(codecs.encode(photo, "jpegls", transform="hp1"), "jpegls")
+    np.testing.assert_array_equal(forgotten, codecs._hp1(photo))  # the file does not know
+
+
+# ---- lossy --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("codec", codecs.LOSSY)
+def test_more_quality_is_more_bits_and_more_fidelity(photo, codec, grey):
+    hr = photo[..., 0] if grey else photo
+    sizes, fidelities = [], []
+    for quality in (25, 35, 60) if codec == "jpeg2000" else (10, 50, 90):
+        coded = codecs.encode(hr, codec, quality=quality)
+        assert coded == codecs.encode(hr, codec, quality=quality)
+        decoded = codecs.decode(coded, codec, grey=grey)
+        assert decoded.shape == hr.shape and decoded.dtype == np.uint8
+        sizes.append(len(coded))
+        fidelities.append(psnr(hr, decoded))
+    assert sizes == sorted(set(sizes)) and fidelities == sorted(set(fidelities))
+    assert sizes[-1] < len(codecs.encode(hr, "png")) and fidelities[-1] > 30
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 17, 3), (13, 7, 3), (13, 7)], ids=str)
+@pytest.mark.parametrize("codec", codecs.LOSSY)
+def test_lossy_takes_every_size(codec, shape):
+    hr = image("constant", shape)
+    decoded = codecs.decode(codecs.encode(hr, codec, quality=90), codec, grey=hr.ndim == 2)
+    assert decoded.shape == shape and abs(decoded.astype(int) - 77).max() <= 3
+
+
+def test_quality_of_jpeg_xl_is_libjxls():
+    """Values of JxlEncoderDistanceFromQuality, from its formula: visually lossless (distance 1) at 90."""
+    assert [codecs._distance(q) for q in (100, 90, 30)] == pytest.approx([0.1, 1.0, 6.4])
+    assert codecs._distance(29.999) == pytest.approx(6.4, abs=0.01)  # the two pieces meet
+    assert codecs._distance(0.001) < 25.1
+
+
+# ---- refusals -----------------------------------------------------------------------------------------
+
+
+def assert_refused(told, call, *arguments, **options):
+    with pytest.raises(ValueError, match=told) as refusal:
+        call(*arguments, **options)
+    assert "\n" not in str(refusal.value)
+
+
+COLOUR = np.zeros((4, 5, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("arguments", "options", "told"), [
+    ((COLOUR, "jpg"), {}, "codec 'jpg' has no lossless mode here: use one of jpegls, jpeg2000, png, webp, jpegxl$"),
+    ((COLOUR, "jpeg"), {}, "codec 'jpeg' has no lossless mode here: .*, or give quality"),
+    ((COLOUR, "png"), {"quality": 50}, "codec 'png' has no lossy mode here: use one of jpeg, webp, avif"),
+    ((COLOUR, "jpeg"), {"quality": 0}, "quality=0 is not a number above 0, at most 100"),
+    ((COLOUR, "jpeg"), {"quality": 101}, "quality=101"),
+    ((COLOUR, "jpeg"), {"quality": "90"}, "quality='90'"),
+    ((COLOUR, "jpeg"), {"quality": True}, "quality=True"),
+    ((COLOUR, "webp"), {"quality": float("nan")}, "quality=nan"),
+    ((COLOUR, "jpegls"), {"transform": "hp2"}, "transform='hp2' is unknown: use one of none, hp1"),
+    ((COLOUR, "png"), {"transform": "hp1"}, "transform='hp1' is for jpegls alone, not for png"),
+    ((COLOUR[..., 0], "jpegls"), {"transform": "hp1"}, "takes a colour image, this one is grey"),
+    ((COLOUR.astype(float), "png"), {}, "the image is float64, not uint8: round it"),
+    ((COLOUR.tolist(), "png"), {}, "the image is a list, not a NumPy array"),
+    ((np.zeros((4, 5, 4), np.uint8), "png"), {}, r"shape \(4, 5, 4\), expected \(H, W\) or \(H, W, 3\)"),
+    ((np.zeros((0, 5, 3), np.uint8), "png"), {}, r"shape \(0, 5, 3\)"),
+    ((np.zeros((1, 16384, 3), np.uint8), "webp"), {}, "webp cannot encode an image of shape"),  # libwebp's limit
+])  # fmt: skip
+def test_what_does_not_fit_is_refused_in_one_line(arguments, options, told):
+    assert_refused(told, codecs.encode, *arguments, **options)
+    assert_refused(told, codecs.bits_per_pixel, *arguments, **options)
+
+
+@pytest.mark.parametrize("codec", dict.fromkeys((*codecs.LOSSLESS, *codecs.LOSSY)))
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"no image at all" * 9])
+def test_bytes_that_are_no_image_are_refused(codec, content):
+    assert_refused(f"{codec} cannot decode these {len(content)} bytes", codecs.decode, content, codec)
+
+
+def test_decode_needs_to_know_the_codec(photo):
+    assert_refused("codec 'jpg' is unknown: use one of jpegls, jpeg2000, png", codecs.decode, b"", "jpg")
+    assert_refused("transform='x' is unknown", codecs.decode, codecs.encode(photo, "png"), "png", transform="x")

@@ -1,0 +1,256 @@
+"""Rate and distortion: Bjontegaard's delta on curves whose answer is known, what is compared, and a tiny study."""
+
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from carlib import codecs, data, evaluate, experiments, figures, metrics, rate_distortion, results, runs
+
+NAN = float("nan")
+PSNR = np.array([28.0, 29.5, 31.0, 33.0, 36.0])
+ANCHOR = np.stack([0.1 * 2 ** ((PSNR - 28) / 2), PSNR], axis=1)  # log rate is linear in PSNR
+
+
+def moved(rate=1.0, psnr=0.0):
+    return ANCHOR * [rate, 1] + [0, psnr]
+
+
+# ---- Bjontegaard's delta ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.0, 1.25, 3.0])
+def test_a_rate_times_a_factor_is_that_many_percent(factor):
+    assert rate_distortion.bd_rate(ANCHOR, moved(rate=factor)) == pytest.approx((100 * (factor - 1), 28, 36))
+
+
+def test_a_curve_against_itself_is_zero_and_order_does_not_matter():
+    shuffled = ANCHOR[[3, 0, 4, 1, 2]]
+    assert rate_distortion.bd_rate(ANCHOR, shuffled)[0] == pytest.approx(0)
+    share, highest = rate_distortion.saved(ANCHOR, shuffled)
+    assert share == 0 and math.isnan(highest)
+
+
+def test_a_shift_in_psnr_is_taken_over_the_common_interval():
+    """2 dB more at the same rate is half the rate at the same PSNR: the slope is a factor of 2 every 2 dB."""
+    assert rate_distortion.bd_rate(ANCHOR, moved(psnr=2)) == pytest.approx((-50, 30, 36))
+    assert rate_distortion.bd_rate(moved(psnr=2), ANCHOR) == pytest.approx((100, 30, 36))
+
+
+def test_swapping_inverts_the_ratio():
+    rng = np.random.default_rng(0)
+    other = np.stack([np.sort(rng.uniform(0.1, 2, 6)), np.sort(rng.uniform(27, 35, 6))], axis=1)
+    there, back = rate_distortion.bd_rate(ANCHOR, other)[0], rate_distortion.bd_rate(other, ANCHOR)[0]
+    assert (1 + there / 100) * (1 + back / 100) == pytest.approx(1)
+
+
+def test_the_mean_is_that_of_a_brute_force_grid():
+    other = np.array([[0.08, 27], [0.2, 30], [0.3, 31], [0.9, 34.5], [4, 37]])
+    percent, low, high = rate_distortion.bd_rate(ANCHOR, other)
+    from scipy.interpolate import pchip_interpolate
+
+    grid = np.linspace(low, high, 20001)
+    logs = [pchip_interpolate(curve[:, 1], np.log10(curve[:, 0]), grid) for curve in (other, ANCHOR)]
+    assert (low, high) == (28, 36)
+    assert percent == pytest.approx(100 * (10 ** np.mean(logs[0] - logs[1]) - 1), abs=0.01)
+    fewer = logs[0] < logs[1]
+    share, highest = rate_distortion.saved(ANCHOR, other)
+    assert share == pytest.approx(100 * fewer.mean(), abs=0.2) and 0 < share < 100
+    assert highest == pytest.approx(grid[fewer][-1], abs=8 / 500)
+
+
+def test_curves_that_do_not_overlap_have_no_delta():
+    for shift in (-9, 9):
+        assert all(map(math.isnan, rate_distortion.bd_rate(ANCHOR, moved(psnr=shift))))
+        assert all(map(math.isnan, rate_distortion.saved(ANCHOR, moved(psnr=shift))))
+    assert rate_distortion.bd_rate(ANCHOR, moved(psnr=8, rate=4)) == pytest.approx((-75, 36, 36))  # they touch
+
+
+def test_one_point_is_compared_at_its_own_psnr():
+    """On the anchor's straight line 32 dB cost 0.1 * 2^2."""
+    assert rate_distortion.bd_rate(ANCHOR, [[0.6, 32.0]]) == pytest.approx((50, 32, 32))
+    assert rate_distortion.saved(ANCHOR, [[0.6, 32.0]])[0] == 0
+    assert rate_distortion.saved(ANCHOR, [[0.3, 32.0]]) == (100, 32)
+    assert math.isnan(rate_distortion.bd_rate(ANCHOR, [[0.6, 40.0]])[0])
+
+
+def test_points_that_another_beats_and_infinite_ones_do_not_count():
+    """A restored image saturates: more bits, and sometimes a little less PSNR."""
+    worse = [[1.8, 35.9], [0.2, 28.5], [0.2, 29.0], [2.0, np.inf]]
+    assert rate_distortion.bd_rate(ANCHOR, np.concatenate([worse, ANCHOR])) == pytest.approx((0, 28, 36), abs=1e-9)
+
+
+@pytest.mark.parametrize(("curve", "told"), [
+    (np.ones((3, 3)), r"a curve of shape \(3, 3\) is not \(n, 2\)"),
+    ([1.0, 2.0], "is not"),
+    ([[0.0, 30.0], [1.0, 31.0]], "rates above 0"),
+    ([[1.0, np.nan]], "a curve has no finite point"),
+    (np.ones((0, 2)), "a curve has no finite point"),
+])  # fmt: skip
+def test_what_is_no_curve_is_refused(curve, told):
+    with pytest.raises(ValueError, match=told):
+        rate_distortion.bd_rate(ANCHOR, curve)
+    with pytest.raises(ValueError, match=told):
+        rate_distortion.saved(curve, ANCHOR)
+
+
+# ---- rows to savings, claims and the picture ----------------------------------------------------------
+
+
+def rows(car=1.0, bicubic=1.0, lossless=1.0, *, psnr=0.0, images=2):
+    """Rows in which every codec of the HR image is ANCHOR, and LR images take it times a factor."""
+    made = []
+
+    def add(downscaler, scale, codec, quality, bpp, psnr):
+        for image in range(images):
+            spread = 0.2 * (image - (images - 1) / 2)  # the mean is what was asked for
+            named = {"profile": "demo", "run": "", "set": "demo", "image": str(image)}
+            named |= {"downscaler": downscaler, "scale": scale, "codec": codec, "quality": quality}
+            made.append({**named, "bpp": bpp * (1 + spread), "psnr": psnr + spread, "ssim": 0.9})
+
+    for quality, (bpp, fidelity) in zip((5, 20, 50, 80, 95), ANCHOR, strict=True):
+        for codec in (*rate_distortion.CODECS, "avif"):
+            add("none", 1, codec, quality, bpp, fidelity)
+        for downscaler, factor in (("car", car), ("bicubic", bicubic)):
+            for scale in rate_distortion.SCALES:
+                for codec in rate_distortion.CODECS:
+                    add(downscaler, scale, codec, quality, factor * bpp, fidelity + psnr)
+    for downscaler in rate_distortion.DOWNSCALERS:
+        for scale in rate_distortion.SCALES:
+            for codec in rate_distortion.LOSSLESS:
+                add(downscaler, scale, codec, 0, lossless * 0.4, 32 + psnr)
+    return made
+
+
+def test_a_curve_is_the_mean_over_images_by_quality():
+    found = rate_distortion.curves(rows())
+    assert len(found) == 4 + 2 * 2 * (3 + 2)
+    curve = found["none", 1, "jpeg", "lossy"]
+    assert list(curve.columns) == ["quality", "bpp", "psnr", "ssim"] and curve.quality.is_monotonic_increasing
+    np.testing.assert_allclose(curve[["bpp", "psnr"]], ANCHOR)
+    assert found["car", 4, "jpegls", "lossless"].quality.tolist() == [0]
+
+
+def test_every_way_of_storing_is_compared_with_what_it_has_to_beat():
+    table = rate_distortion.savings(rows(car=0.8, bicubic=1.0, lossless=1.5))
+    assert list(table.columns) == [
+        "scale", "downscaler", "codec", "mode", "against", "bd_rate", "low", "high", "saved_share", "saved_up_to",
+        "verdict", "n",
+    ]  # fmt: skip
+    assert len(table) == 2 * 2 * (3 + 2) + 2 * 3 and set(table.n) == {2}
+    lossy = table[table["mode"] == "lossy"]
+    assert (lossy.against.str.partition(" ")[0] == lossy.codec).all()
+    car = lossy[lossy.downscaler == "car"]
+    assert set(car.against.str.partition(" of ")[2]) == {"HR", "bicubic LR"}
+    np.testing.assert_allclose(car.bd_rate, -20)
+    assert set(car.verdict) == {"reproduced"} and set(car.saved_share) == {100} and set(car.saved_up_to) == {36.0}
+    bicubic = lossy[lossy.downscaler == "bicubic"]
+    np.testing.assert_allclose(bicubic.bd_rate, 0, atol=1e-9)
+    lossless = table[table["mode"] == "lossless"]
+    assert set(lossless.against) == {"jpeg of HR"} and set(lossless.verdict) == {"not"}
+    np.testing.assert_allclose(lossless[["bd_rate", "low", "high"]], [[50, 32, 32]] * 8)
+
+
+def test_bits_saved_at_low_fidelity_only_are_partly():
+    made = rows()
+    for row in made:  # cheaper at the lowest quality, three times the bits from there on
+        if row["downscaler"] == "car" and row["quality"]:
+            row["bpp"] *= 0.9 if row["quality"] == 5 else 3
+    table = rate_distortion.savings(made)
+    car = table[(table.downscaler == "car") & (table["mode"] == "lossy")]
+    assert set(car.verdict) == {"partly"} and (car.bd_rate > 0).all() and car.saved_up_to.between(28, 29.5).all()
+    np.testing.assert_allclose(car.saved_share, 100 * (car.saved_up_to - 28) / 8, atol=0.3)
+
+
+def test_claims_are_the_verdicts_of_their_lines():
+    found = rate_distortion.claims(rate_distortion.savings(rows(car=0.8, bicubic=0.9, lossless=1.5)))
+    assert list(found.columns) == ["claim", "scale", "bd_rate", "saved_share", "verdict"] and len(found) == 3 * 2
+    assert found.verdict.tolist() == ["reproduced"] * 2 + ["not"] * 2 + ["reproduced"] * 2
+    assert found.bd_rate.tolist()[:4] == ["-20.0 to -20.0 %"] * 2 + ["+50.0 to +50.0 %"] * 2
+    assert found.saved_share.tolist()[:4] == ["100 to 100 %"] * 2 + ["0 to 0 %"] * 2
+    mixed = rows(car=0.8)
+    for row in mixed:
+        if row["downscaler"] == "car" and row["codec"] == "webp":
+            row["bpp"] *= 2
+    found = rate_distortion.claims(rate_distortion.savings(mixed))
+    assert found.verdict.tolist()[:2] == ["partly"] * 2 and found.bd_rate[0] == "-20.0 to +60.0 %"
+    found = rate_distortion.claims(rate_distortion.savings(rows(psnr=20.0)))
+    assert found.verdict.tolist()[:4] == ["not tested"] * 4 and set(found.bd_rate[:4]) == {"-"}
+
+
+def test_the_picture_has_a_row_per_metric_and_a_column_per_codec():
+    figure = figures.rate_curves(rate_distortion.curves(rows(car=0.8)), rate_distortion.CODECS)
+    figure.savefig(io.BytesIO(), dpi=40)
+    assert len(figure.axes) == 2 * 3
+    assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["JPEG", "WebP", "JPEG XL"]
+    for axes in figure.axes:
+        assert axes.get_xscale() == "log" and len(axes.get_lines()) == 2 + 4 + 4  # HR, AVIF; LR; lossless
+    drawn = {tuple(np.round(line.get_xdata(), 6)) for line in figure.axes[0].get_lines()}
+    assert tuple(np.round(0.8 * ANCHOR[:, 0], 6)) in drawn
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(labels) == 2 + 4 + 1 and "CAR LR ×4, coded and restored" in labels
+    with pytest.raises(ValueError, match="no curve of the HR image coded by png"):
+        figures.rate_curves(rate_distortion.curves(rows()), ("png",))
+
+
+# ---- a tiny study -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shrunk(home):
+    """Profile demo, whose weights are shipped, on one image of 64 pixels at two qualities."""
+    text = (home / "params.yaml").read_text()
+    whole = text[text.index("rate_distortion:\n  qualities:") : text.index("\nprofiles:")]
+    text = text.replace(whole, "rate_distortion:\n  qualities:\n  - 10\n  - 90\n")
+    head, demo = text.split("  demo:\n", 1)
+    settings = demo[demo.index("    rate_distortion:") : demo.index("  mini:")]
+    tiny = "    rate_distortion:\n      sets:\n      - demo\n      - urban100\n      images: 1\n      crop: 67\n"
+    (home / "params.yaml").write_text(head + "  demo:\n" + demo.replace(settings, tiny, 1))
+    return home
+
+
+def test_a_study_leaves_rows_table_and_figure(shrunk):
+    found = rate_distortion.study("demo", device="cpu", progress=False)
+    table = rate_distortion.table("demo", found)
+    assert len(found) == 4 * 2 + 2 * 2 * (3 * 2 + 2)
+    written = results.read_rows(shrunk / "results/demo/metrics/rate_distortion.csv")
+    assert list(written.columns) == rate_distortion.ROW_COLUMNS and len(written) == len(found)
+    assert np.isfinite(written[["bpp", "psnr", "ssim"]]).all(axis=None)
+    figure = rate_distortion.figure("demo", found)
+    assert len(figure.axes) == 6
+    for name in ("tables/rate_distortion.csv", "tables/rate_distortion.md", "figures/rate_distortion.png"):
+        assert (shrunk / "results/demo" / name).is_file()
+    text = (shrunk / "results/demo/tables/rate_distortion.json").read_text()
+    assert rate_distortion.CLAIM in text and "n = 1 images (1 of demo)" in text and "-p profile demo" in text
+    assert len(pd.read_csv(shrunk / "results/demo/tables/rate_distortion.csv")) == len(table) == 26
+
+    # One row by hand: the LR image of the run, coded, decoded, restored; rate over HR pixels, one border for all.
+    name, image = next(data.load("demo"))
+    hr = data.crop_to_multiple(data.centre_crop(image, 67), 8)
+    assert hr.shape[:2] == (64, 64)
+    run = runs.get("car-edsr-x2", "demo")
+    chain = evaluate.Chain(run, experiments.ready(run.name, "demo"))
+    lr, sr = chain(hr)
+    chosen = written[(written.run == run.name) & (written.image == name)].set_index(["codec", "quality"])
+    row = chosen.loc[("jpegls", 0)]
+    assert row.bpp == pytest.approx(codecs.bits_per_pixel(lr, "jpegls") / 4, abs=1e-6)
+    assert row.psnr == pytest.approx(metrics.psnr(hr, sr, 4), abs=1e-4)
+    assert chosen.loc[("webp", 90)].bpp == pytest.approx(codecs.bits_per_pixel(lr, "webp", quality=90) / 4, abs=1e-6)
+    direct = written[(written.downscaler == "none") & (written.codec == "avif") & (written.quality == 90)].iloc[0]
+    decoded = codecs.decode(codecs.encode(hr, "avif", quality=90), "avif")
+    assert direct.bpp == pytest.approx(codecs.bits_per_pixel(hr, "avif", quality=90), abs=1e-5)
+    assert direct.ssim == pytest.approx(metrics.ssim(hr, decoded, 4), abs=1e-5)
+
+
+def test_settings_that_are_missing_are_named(home):
+    text = (home / "params.yaml").read_text()
+    (home / "params.yaml").write_text(text.replace("rate_distortion:", "rate_distortions:"))
+    with pytest.raises(ValueError, match=r"params\.yaml has no rate_distortion section"):
+        rate_distortion.measure("demo", progress=False)
+
+
+def test_a_study_without_any_of_its_sets_says_so(home):
+    with pytest.raises(ValueError, match=r"none of the image sets set5, set14, .* is here: see `carlib data list`"):
+        rate_distortion.measure("paper", progress=False)

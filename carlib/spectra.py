@@ -29,12 +29,12 @@ class Aliasing:
     """Parts of an LR image's energy, which is its variance in (grey levels)^2, so the mean does not count.
 
     share:    aliasing / energy of the LR image, 0..1.
-    gain:     rest of the energy / energy of the alias-free downscale; below 1 blurred, above 1 sharpened.
+    kept:     rest of the energy / energy of the alias-free downscale; below 1 blurred, above 1 sharpened.
     residual: (h - 2 REACH, w - 2 REACH) float64, the aliasing as an image, in grey levels.
     """
 
     share: float
-    gain: float
+    kept: float
     residual: np.ndarray
 
 
@@ -45,8 +45,8 @@ def aliasing(hr, lr, scale):
     spends 49 numbers on all pixels. The border of REACH pixels is left out. What remains is,
     - for a linear filter followed by decimation, the energy of the folded frequencies, but for what 49 taps cannot
       follow of H near Nyquist, and for those parts of the folded image that look like the alias-free one;
-    - for an adaptive downscaler (DPID, L0, CAR) everything that it does not do to all pixels alike. Frequencies that it
-      folds are in it, and so is what it changes from place to place: an upper limit of aliasing.
+    - for an adaptive downscaler (DPID, L0, CAR) everything that it does not do to all pixels alike: the frequencies
+      that it folds, and what it changes from place to place.
     8-bit rounding adds about 1/12 (grey level)^2 to the residual.
 
     Args:
@@ -69,8 +69,8 @@ def aliasing(hr, lr, scale):
     residual = seen - _best_filter(_centred(wanted), seen)
     left = np.mean(residual**2)
     share = left / energy if energy > _NOISE else 0.0
-    gain = (energy - left) / ideal_energy if ideal_energy > _NOISE else np.nan
-    return Aliasing(float(share), float(gain), residual)
+    kept = (energy - left) / ideal_energy if ideal_energy > _NOISE else np.nan
+    return Aliasing(float(share), float(kept), residual)
 
 
 def alias_free(hr, scale):

@@ -13,7 +13,19 @@ import torch
 import yaml
 from torch import nn
 
-from carlib import checkpoint, evaluate, experiments, figures, illustrate, models, results, runs, train, weights
+from carlib import (
+    checkpoint,
+    evaluate,
+    experiments,
+    figure6,
+    figures,
+    illustrate,
+    models,
+    results,
+    runs,
+    train,
+    weights,
+)
 from carlib.notebook import ParameterError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -252,8 +264,10 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     parameters = notebook_defaults("06_kernels_offsets")
     arguments = [parameters[name] for name in ("image", "scale", "box")]
     maps, lengths = illustrate.figure4("smoke", *arguments), illustrate.offset_lengths("smoke", *arguments)
+    measured = figure6.measure("smoke", notebook_defaults("07_spectra")["image"])
+    figure6.draw(measured), figure6.crops(measured), figure6.verdicts(figure6.table(measured))
     page = experiments.build_report("smoke")
-    for stage in ("table1", "fig4", "report"):
+    for stage in ("table1", "fig4", "fig6", "report"):
         assert [path for path in outs(stage) if not (smoke / path).is_file()] == []
 
     assert list(table.columns) == [
@@ -278,9 +292,9 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
         assert part in titles
 
     html = page.read_text(encoding="utf-8")
-    assert "Table 1" in html and "Fig. 3" in html and "Fig. 4" in html and html.count("data:image/png") == 2
+    assert "Table 1" in html and "Fig. 3" in html and "Fig. 4" in html and html.count("data:image/png") == 4
     assert "profile smoke" in html and "car-edsr-x4-free" not in html
-    for sidecar in ("tables/table1", "figures/fig3_x4", "figures/fig4"):
+    for sidecar in ("tables/table1", "figures/fig3_x4", "figures/fig4", "figures/fig6", "tables/fig6"):
         fields = json.loads((smoke / f"results/smoke/{sidecar}.json").read_text())
         assert "profile smoke" in fields["title"] and "-p profile smoke" in fields["command"]
         name = re.search(r"notebooks/(\w+)\.ipynb", fields["command"])[1]

@@ -7,6 +7,7 @@ Figures are built with matplotlib's object-oriented API in one fixed style, what
 from carlib.figures.bars import bench
 from carlib.figures.comparisons import crops
 from carlib.figures.curves import training_curve
+from carlib.figures.spectra import spectra
 from carlib.figures.tap_maps import kernels_offsets
 from carlib.figures.tap_places import effective_kernel
 from carlib.figures.wheel import colour_wheel, offset_colours
@@ -18,5 +19,6 @@ __all__ = [
     "effective_kernel",
     "kernels_offsets",
     "offset_colours",
+    "spectra",
     "training_curve",
 ]

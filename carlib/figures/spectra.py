@@ -35,28 +35,29 @@ _COLOURS = (BLUE, "#009E73", "#56B4E9", "#E69F00", "#CC79A7", RED)  # Okabe & It
 def spectra(panels):
     """Centred spectra as pictures on one colour scale, and their radial averages (the paper's Fig. 6).
 
-    The colour scale goes from the 1st to the 99.9th percentile of all pictures.
+    The colour scale goes from the 1st to the 99.9th percentile of the LR images' levels.
 
     Args:
         panels: list of dicts, the reference images first
             name:      str, printed above the picture.
             note:      str, printed below it.
             levels:    (H, W) dB, frequency 0 at [H//2, W//2].
-            reach:     the picture ends at +-reach cycles per LR pixel; beyond 0.5 the Nyquist square is marked.
+            reach:     the picture ends at +-reach cycles per LR pixel; 0.5 for an LR image, in others the Nyquist
+                       square is marked.
             average:   (frequency, dB), radial average.
             aliasing:  (frequency, dB) of the aliasing alone; None for a reference image, which is drawn in black.
     Returns:
         Figure: an axes per picture, the colour bar, the radial averages, and those of the aliasing.
     Raises:
-        ValueError: no panels.
+        ValueError: no panels, or none of an LR image.
     """
-    if not panels:
+    if all(panel["reach"] > NYQUIST for panel in panels):
         raise ValueError("spectra: no rows to draw")
     side = (WIDTH - _BAR - (_COLUMNS - 1) * GAP) / _COLUMNS
     line = 0.24 + side + LINE + 2 * GAP  # title, picture, note
     count = -(-len(panels) // _COLUMNS)
     figure = new_figure(WIDTH, count * line + 0.3 + _LINES + 0.42)
-    shown = np.concatenate([panel["levels"].ravel() for panel in panels])
+    shown = np.concatenate([panel["levels"].ravel() for panel in panels if panel["reach"] <= NYQUIST])
     colours = Normalize(*np.percentile(shown, [1, 99.9]))
     for number, panel in enumerate(panels):
         x, y = (number % _COLUMNS) * (side + GAP), (number // _COLUMNS) * line + 0.24
@@ -105,7 +106,7 @@ def _line_plots(figure, panels, y):
         style = {"color": next(colours), "linewidth": 2.2 if last else 1.3, "zorder": 3 if last else 2}
         left.plot(*panel["average"], label=panel["name"], **style)
         right.plot(*panel["aliasing"], **style)
-    for axes, title in ((left, "radial average of the spectra"), (right, "of the aliasing alone")):
+    for axes, title in ((left, "radial average of the spectra"), (right, "radial average of the aliasing alone")):
         axes.axvline(NYQUIST, color=GREY, linewidth=1, dashes=(3, 2), zorder=1)
         axes.annotate("Nyquist ", (NYQUIST, 0.99), xycoords=("data", "axes fraction"), rotation=90, ha="right",
                       va="top", fontsize=CAPTION, color=GREY)  # fmt: skip

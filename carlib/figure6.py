@@ -33,7 +33,10 @@ _MEASURE = (
 class Measured:
     """An image downscaled by every method.
 
-    images: label -> lr, uint8.  aliasing: label -> spectra.Aliasing.  folded: label -> `spectra.folded`.
+    images:   label -> lr, uint8.
+    aliasing: label -> spectra.Aliasing.
+    folded:   label -> `spectra.folded`.
+    floor:    label -> share of aliasing found where there is none, in the LR image of the band-limited HR image.
     """
 
     profile: str
@@ -43,6 +46,7 @@ class Measured:
     images: dict
     aliasing: dict
     folded: dict
+    floor: dict
 
 
 def choose(image=None) -> str:
@@ -65,12 +69,14 @@ def measure(profile, image=None, scale=4) -> Measured:
     """
     image = choose(image)
     hr = illustrate.check_image(image, scale, figure=6)
-    limited, images, aliasing, folded = spectra.band_limited(hr, scale), {}, {}, {}
+    limited, images, aliasing, folded, floor = spectra.band_limited(hr, scale), {}, {}, {}, {}
     for label, downscale in _downscalers(profile, scale).items():
         images[label] = downscale(hr)
         aliasing[label] = spectra.aliasing(hr, images[label], scale)
-        folded[label] = spectra.folded(images[label], downscale(limited))
-    return Measured(profile, image, scale, hr, images, aliasing, folded)
+        lr_of_limited = downscale(limited)
+        folded[label] = spectra.folded(images[label], lr_of_limited)
+        floor[label] = spectra.aliasing(hr, lr_of_limited, scale).share
+    return Measured(profile, image, scale, hr, images, aliasing, folded, floor)
 
 
 def _downscalers(profile, scale) -> dict:
@@ -150,7 +156,7 @@ def table(measured):
     """The numbers of Fig. 6, one line per downscaler, in percent; written as tables/fig6.
 
     Returns:
-        DataFrame: downscaler, aliasing, folded, kept, image, scale, profile.
+        DataFrame: downscaler, aliasing, folded, floor, kept, image, scale, profile.
     """
     import pandas as pd
 
@@ -159,6 +165,7 @@ def table(measured):
             "downscaler": label,
             "aliasing": 100 * found.share,
             "folded": 100 * measured.folded[label],
+            "floor": 100 * measured.floor[label],
             "kept": 100 * found.kept,
             "image": measured.image,
             "scale": measured.scale,
@@ -173,8 +180,8 @@ def table(measured):
         title=f"Fig. 6 in numbers: aliasing of {measured.image}, x{measured.scale}, profile {measured.profile}",
         caption=f"In percent, luma, without the mean. aliasing: share of the LR image's energy. {_MEASURE} folded: "
         "what the LR image loses when the HR image is first freed of what lies beyond Nyquist, of the LR image's "
-        "energy; for bicubic exact. kept: energy of the rest, of the alias-free image's; below 100 the method blurs, "
-        "above it sharpens.",
+        "energy; for bicubic exact. floor: aliasing measured after that, where there is none. kept: energy of the "
+        "rest, of the alias-free image's; below 100 the method blurs, above it sharpens.",
         command=_command(measured.profile, measured.image, measured.scale),
     )
     return frame

@@ -25,6 +25,8 @@ def test_every_method_makes_an_lr_image_and_the_numbers_are_those_of_spectra(mea
     assert measured.aliasing["bicubic"].share == spectra.aliasing(measured.hr, lr, 4).share
     limited = rescale.downscale(spectra.band_limited(measured.hr, 4), 4, "bicubic")
     assert measured.folded["bicubic"] == spectra.folded(lr, limited)
+    assert measured.floor["bicubic"] == spectra.aliasing(measured.hr, limited, 4).share
+    assert measured.floor["bicubic"] < 0.05 * measured.aliasing["bicubic"].share
     assert measured.folded["bicubic"] == pytest.approx(measured.aliasing["bicubic"].share, rel=0.2)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 _MOST_PIXELS = 1 << 31  # of a result: 46341 x 46341
 _LARGEST = 1 << 27  # entries of the table of weights of one axis: 1 GB; a sane request needs about 10 a pixel
-_BLOCK = 1 << 19  # input values turned into float64 at a time: 4 MB, fits a cache and bounds the memory of large images
+_BLOCK = 1 << 17  # input values turned into float64 at a time: 1 MB, stays in the cache of a core
 
 
 def _cubic(x):
@@ -120,7 +120,8 @@ def _resize_axis(image, weights, indices, axis):
         block = source[:, start : start + step].astype(np.float64, order="C")
         sums = (matrix @ block.reshape(len(block), -1)).reshape(n_out, *block.shape[1:])
         if image.dtype == np.uint8:
-            sums = np.floor(np.clip(sums, 0, 255, out=sums) + 0.5)  # half away from zero: negative sums are 0 by now
+            np.clip(sums, 0, 255, out=sums)
+            sums += 0.5  # half away from zero: negative sums are 0 by now, and storing as uint8 cuts the fraction off
         target[:, start : start + step] = sums
     return out
 

@@ -13,9 +13,10 @@ import numba
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import intrinsic
 
+from carlib.ops.compiled import compiled
 from carlib.ops.resample import reflect_indices
 
 LANES = 4
@@ -178,19 +179,7 @@ def _add_projection(typing, corners, j, upstream, image, at, below):
     return types.void(corners, types.int64, upstream, image, types.int64, types.int64), codegen
 
 
-def _compiled(**options):
-    """numba.njit that keeps what it compiled, or where no folder can be written to compiles again in each process."""
-
-    def decorate(function):
-        try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:  # "no locator available"
-            return njit(**options)(function)
-
-    return decorate
-
-
-@_compiled(parallel=True)
+@compiled(parallel=True)
 def _copy_padded(hr, rows, columns, padded):
     groups, height = padded.shape[1], padded.shape[2]
     for job in prange(hr.shape[0] * groups * height):
@@ -206,14 +195,14 @@ def _copy_padded(hr, rows, columns, padded):
                 target[:, lane] = 0
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _clamp(position, zero, last):
     """`position` within 0..last; what is not a number becomes 0, so that an index made of it is always valid."""
     position = position if position >= zero else zero
     return position if position <= last else last
 
 
-@_compiled(inline="always", fastmath=_FAST)
+@compiled(inline="always", fastmath=_FAST)
 def _locate(base, step, shift, zero, last, release_border):
     """Padded index before position base + step + shift (padded pixels), the fraction beyond it, and whether it moves.
 
@@ -226,7 +215,7 @@ def _locate(base, step, shift, zero, last, release_border):
     return index, beyond + position * zero, release_border or clamped == position  # not finite: not a number
 
 
-@_compiled(parallel=True, fastmath=_FAST)
+@compiled(parallel=True, fastmath=_FAST)
 def _forward(padded, kernel, offset_v, offset_h, scale, size, pad, centre, release_border, lr):
     """Eq. 2: one row of LR pixels a job."""
     channels, h, w = lr.shape[1:]
@@ -260,7 +249,7 @@ def _forward(padded, kernel, offset_v, offset_h, scale, size, pad, centre, relea
                 lr[n, c, i, j] = sums[c // LANES, j, c % LANES]
 
 
-@_compiled(parallel=True, fastmath=_FAST)
+@compiled(parallel=True, fastmath=_FAST)
 def _backward_taps(
     padded, kernel, offset_v, offset_h, scale, size, pad, centre, release_border, grad_lr, grad_kernel, grad_v, grad_h
 ):
@@ -305,7 +294,7 @@ def _backward_taps(
                 to_h[j] = taps[j] * (step_upper + fraction_v * (step_lower - step_upper)) if moves_h else zero
 
 
-@_compiled(parallel=True, fastmath=_FAST)
+@compiled(parallel=True, fastmath=_FAST)
 def _backward_image(
     kernel, offset_v, offset_h, scale, size, pad, centre, release_border, grad_lr, rows, columns, grad_hr
 ):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from carlib import data, models, results, runs
+from carlib import data, models, rescale, results, runs
 
 _WHOLE = ("networks", "code", "data", "warm_start")  # parts of a recipe that are compared as a whole
 _PARTS = {"recipe", "step", "log", "networks", "optimizer", "rng"}
@@ -33,29 +33,32 @@ def recipe(run: runs.Run, start: Path | None) -> dict:
 
 
 def code_digest(run: runs.Run) -> str:
-    """SHA-256 of the code that decides a run's result: training loop, losses, crops, its networks, their operators.
+    """SHA-256 of the code that decides a run's result: training loop, losses, crops, downscaler, networks, operators.
 
     Comments, docstrings and layout do not count, nor does the version of Python.
     """
     package = Path(__file__).parent
     waiting = [package / name for name in ("train.py", "losses.py", "metrics.py", "data/images.py")]
     waiting += [package / models.file_of(spec["name"]) for spec in run.networks().values()]
+    digest = hashlib.sha256()
+    if run.downscaler != "car":
+        waiting.append(package / rescale.file_of(run.downscaler))
+        digest.update(f"{rescale.CLASSICAL[run.downscaler]}\n".encode())
     trees = {}
     while waiting:
         path = waiting.pop()
         if path not in trees:
             trees[path] = ast.parse(path.read_text(encoding="utf-8"))
             waiting += [package / name for name in _imports(trees[path])]
-    digest = hashlib.sha256()
     for path in sorted(trees):
         digest.update(f"{path.relative_to(package)}\n{_dump(_without_docstrings(trees[path]))}\n".encode())
     return digest.hexdigest()
 
 
 def _imports(tree):
-    """Files of the operators and network parts that a module imports, relative to the package."""
+    """Files of the operators, network and downscaler parts that a module imports, relative to the package."""
     names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
-    wanted = ("carlib.ops.", "carlib.models.")
+    wanted = ("carlib.ops.", "carlib.models.", "carlib.downscalers.")
     return [f"{name.removeprefix('carlib.').replace('.', '/')}.py" for name in names if name.startswith(wanted)]
 
 

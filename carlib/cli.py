@@ -29,8 +29,19 @@ Profile = Annotated[str | None, typer.Option(help="smoke, demo, mini or paper; d
 def downscale(
     source: Annotated[Path, typer.Argument(help="A PNG, JPEG, TIFF, WebP or BMP image.")],
     target: Annotated[Path, typer.Argument(help="The LR image; use a lossless format such as PNG.")],
-    scale: Annotated[int, typer.Option(help="Downscaling factor.")] = 4,
-    method: Annotated[str, typer.Option(help="car, bicubic, lanczos or box.")] = "car",
+    scale: Annotated[int | None, typer.Option(help="Downscaling factor; 4 if neither it nor --size is given.")] = None,
+    method: Annotated[str, typer.Option(help="car, bicubic, lanczos, box, perceptual, dpid or l0.")] = "car",
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Size of the LR image, not --scale: bicubic, lanczos, box, dpid.")
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="perceptual: paper or as-published; l0: reconstruction or surrogate. Default: the first."),
+    ] = None,
+    lambda_: Annotated[
+        float | None, typer.Option("--lambda", help="dpid: 0 to 100, default 1; l0: price of an edge, default 2e-4.")
+    ] = None,
+    rounding: Annotated[str | None, typer.Option(help="dpid: nearest (default) or truncate.")] = None,
     pad: Annotated[bool, typer.Option("--pad", help="Pad an image whose sides are no multiples of the scale.")] = False,
     weights: Annotated[Path | None, typer.Option(help="Weights of a trained run; default: the shipped ones.")] = None,
     alpha: Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")] = "refuse",
@@ -40,9 +51,14 @@ def downscale(
     from carlib import data, rescale
 
     image = data.read_image(source, alpha=alpha, depth=depth)
-    lr = rescale.downscale(image, scale, method, pad=pad, weights=weights)
+    scale = 4 if scale is None and size is None else scale
+    lr = rescale.downscale(
+        image, scale, method, size=_parse_size(size), pad=pad, weights=weights, variant=variant, lambda_=lambda_,
+        rounding=rounding,
+    )  # fmt: skip
     data.write_image(target, lr)
-    typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method} x{scale}")
+    factor = "" if scale is None else f" x{scale}"
+    typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")
 
 
 @app.command()

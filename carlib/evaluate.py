@@ -11,7 +11,7 @@ class Chain:
 
     Args:
         run:    a `carlib.runs.Run`.
-        path:   its weights file; None for bicubic down and up, which has none.
+        path:   its weights file; None where nothing is learned.
         device: "cpu", "cuda", ...; "auto" takes a GPU where there is one.
     Raises:
         ValueError: the file is missing, or another run's or profile's (demo takes mini's).
@@ -33,7 +33,7 @@ class Chain:
         if self.run.downscaler == "car":
             lr = rescale.car_downscale(self.networks["resampler"], hr)
         else:
-            lr = imresize(hr, 1 / self.run.scale)
+            lr = rescale.classical(self.run.downscaler)(hr, self.run.scale)
         if self.run.upscaler == "bicubic":
             return lr, imresize(lr, self.run.scale)
         return lr, rescale.restore(self.networks["upscaler"], lr)

@@ -4,7 +4,7 @@
 (sunwj/CAR issue 23: CAR's upscaler on bicubic LR is 10 dB worse). The shipped pairs are data/weights/car-edsr-x2|x4.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
 
@@ -14,38 +14,115 @@ from carlib import results
 from carlib.ops.imresize import imresize
 
 _FILTERS = {"bicubic": "cubic", "lanczos": "lanczos3", "box": "box"}
-DOWNSCALERS = (*_FILTERS, "car")
+DOWNSCALERS = (*_FILTERS, "perceptual", "dpid", "l0", "car")
 UPSCALERS = ("bicubic", "lanczos", "edsr", "car")
+_OPTIONS = {
+    "perceptual": ("variant",),
+    "dpid": ("lambda", "rounding"),
+    "l0": ("variant", "lambda"),
+    "car": ("weights",),
+}
+_SIZED = (*_FILTERS, "dpid")
+
+# The classical downscalers by the names that runs and tables use: what each means to `downscale`.
+CLASSICAL = {
+    "bicubic": {"method": "bicubic"},
+    "lanczos": {"method": "lanczos"},
+    "box": {"method": "box"},
+    "perceptual": {"method": "perceptual"},
+    "perceptual-as-published": {"method": "perceptual", "variant": "as-published"},
+    "dpid": {"method": "dpid"},
+    "dpid-0.5": {"method": "dpid", "lambda_": 0.5},
+    "l0": {"method": "l0"},
+    "l0-surrogate": {"method": "l0", "variant": "surrogate"},
+}
 
 
-def downscale(image, scale, method="car", *, pad=False, weights=None):
-    """Downscale an 8-bit image by a whole factor.
+def classical(name):
+    """A classical downscaler as a function: uint8 (H, W[, 3]), scale -> uint8 (H/scale, W/scale[, 3]).
+
+    Raises:
+        ValueError: `name` is none of CLASSICAL.
+    """
+    if name not in CLASSICAL:
+        raise ValueError(f"downscaler {name!r} is unknown: use one of {', '.join(CLASSICAL)}")
+    return partial(downscale, **CLASSICAL[name])
+
+
+def file_of(name) -> str:
+    """The file of the package that holds a classical downscaler."""
+    method = CLASSICAL[name]["method"]
+    return "ops/imresize.py" if method in _FILTERS else f"downscalers/{method}.py"
+
+
+def downscale(
+    image, scale=None, method="car", *, size=None, pad=False, weights=None, variant=None, lambda_=None, rounding=None
+):
+    """Downscale an 8-bit image by a whole factor, or to any smaller size.
 
     Args:
-        image:   uint8 (H, W) or (H, W, 3) RGB.
-        scale:   whole number >= 2; "car" has the scales of its weights (shipped: 2 and 4).
-        method:  "car", "bicubic" (MATLAB's imresize), "lanczos" (lobes 3) or "box".
-        pad:     continue an image whose sides are not multiples of `scale` by reflection, instead of refusing it; the
-                 LR image is then ceil(H/scale) x ceil(W/scale) and `upscale(..., size=(H, W))` gives the size back.
-        weights: "car": a weights file of a trained run, default the shipped CAR + EDSR of this scale.
+        image:    uint8 (H, W) or (H, W, 3) RGB.
+        scale:    whole number >= 2; "car" has the scales of its weights (shipped: 2 and 4).
+        method:   "car", "bicubic" (MATLAB's imresize), "lanczos" (lobes 3), "box", "perceptual", "dpid" or "l0"
+                  (carlib.downscalers).
+        size:     (h, w) in place of `scale`: "bicubic", "lanczos", "box" and "dpid" take any up to (H, W).
+        pad:      continue an image whose sides are not multiples of `scale` by reflection, instead of refusing it; the
+                  LR image is then ceil(H/scale) x ceil(W/scale) and `upscale(..., size=(H, W))` gives the size back.
+        weights:  "car": a weights file of a trained run, default the shipped CAR + EDSR of this scale.
+        variant:  "perceptual": "paper" (default) or "as-published"; "l0": "reconstruction" (default) or "surrogate".
+        lambda_:  "dpid": 0 to 100, default 1.0, the CAR paper 0.5; "l0": price of an edge, default 2e-4.
+        rounding: "dpid": "nearest" (default) or "truncate".
     Returns:
-        uint8 (H/scale, W/scale[, 3]).
+        uint8 (H/scale, W/scale[, 3]) or (h, w[, 3]).
     Raises:
-        ValueError: image, scale or method do not fit; a side is no multiple of `scale` and pad is False.
+        ValueError: image, scale, size or method do not fit; the method has no such option; a side is no multiple of
+            `scale` and pad is False.
     """
     _check_image(image)
-    scale = _check_scale(scale)
     if method not in DOWNSCALERS:
         raise ValueError(f"downscaling method {method!r} is unknown: use one of {', '.join(DOWNSCALERS)}")
-    if weights is not None and method != "car":
-        raise ValueError(f"method {method!r} has no weights: leave weights out, or use method car")
+    options = {"weights": weights, "variant": variant, "lambda": lambda_, "rounding": rounding}
+    options = _given(method, options)
+    if size is not None:
+        size = _check_smaller(image, size, method, scale, pad)
+        return _fit(image, size, method, options)
+    scale = _check_scale(scale)
     image = _to_multiple(image, scale, pad)
-    if method in _FILTERS:
-        return imresize(image, 1 / scale, kernel=_FILTERS[method])
+    if method in _SIZED:
+        return _fit(image, tuple(n // scale for n in image.shape[:2]), method, options)
+    if method == "perceptual":
+        from carlib.downscalers.perceptual import perceptual
+
+        return perceptual(image, scale, **options)
+    if method == "l0":
+        from carlib.downscalers.l0 import l0
+
+        return l0(image, scale, **options)
     networks = _networks(weights or _shipped(f"car-edsr-x{scale}"), scale)
     if "resampler" not in networks:
         raise ValueError(f"{weights} holds no resampler: it belongs to an upscaler trained on bicubic LR")
     return car_downscale(networks["resampler"], image)
+
+
+def _given(method, options) -> dict:
+    """The options that are not None, as arguments; refused where the method has none of that name."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if unknown := [name for name in given if name not in _OPTIONS.get(method, ())]:
+        name = unknown[0]
+        those = " or ".join(other for other, names in _OPTIONS.items() if name in names)
+        raise ValueError(f"method {method!r} has no {name}: leave {name} out, or use method {those}")
+    if given.get("variant") == "surrogate" and "lambda" in given:
+        raise ValueError("variant 'surrogate' of l0 has no lambda: leave lambda out, or use variant reconstruction")
+    return {"lambda_" if name == "lambda" else name: value for name, value in given.items()}
+
+
+def _fit(image, size, method, options):
+    """The methods that take any size."""
+    if method in _FILTERS:
+        return imresize(image, size=size, kernel=_FILTERS[method])
+    from carlib.downscalers.dpid import dpid
+
+    return dpid(image, size, **options)
 
 
 def upscale(image, scale, method="car", size=None, *, weights=None):
@@ -165,6 +242,31 @@ def _check_scale(scale) -> int:
     if isinstance(scale, bool) or not isinstance(scale, Integral) or scale < 2:
         raise ValueError(f"scale={scale!r} is not a whole number >= 2")
     return int(scale)  # NumPy's narrow integers overflow
+
+
+def _check_smaller(image, size, method, scale, pad):
+    """`size` as (h, w), no larger than the image."""
+    if scale is not None:
+        raise ValueError(f"give either scale or size, got scale={scale!r} and size={size!r}")
+    if method not in _SIZED:
+        raise ValueError(f"method {method!r} takes no size: give scale, or use method {', '.join(_SIZED)}")
+    if pad:
+        raise ValueError("pad belongs to scale: leave it out, any size fits without")
+    if not _is_size(size) or min(size) < 1:
+        raise ValueError(f"size={size!r} is not (height, width) in whole pixels >= 1")
+    if any(n > full for n, full in zip(size, image.shape, strict=False)):
+        raise ValueError(
+            f"size={size[0]}x{size[1]} is larger than the image of {image.shape[0]}x{image.shape[1]} "
+            "(height x width): use upscale"
+        )
+    return tuple(int(n) for n in size)
+
+
+def _is_size(size) -> bool:
+    """Whether `size` is two whole numbers."""
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        return False
+    return all(isinstance(n, Integral) and not isinstance(n, bool) for n in size)
 
 
 def _to_multiple(image, scale, pad):

@@ -6,7 +6,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 
-from carlib import results
+from carlib import rescale, results
 
 PROFILES = ("smoke", "demo", "mini", "paper")
 
@@ -17,7 +17,7 @@ class Run:
 
     name: str
     profile: str
-    downscaler: str  # "car" (trained) or "bicubic" (MATLAB's, uint8)
+    downscaler: str  # "car" (trained) or a classical one of rescale.CLASSICAL
     upscaler: str  # "edsr" (trained) or "bicubic" (fixed)
     scale: int
     size: dict  # network name -> "mini" | "base" | "paper"
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def trains(self) -> bool:
-        """Whether anything is learned (bicubic down and up is not)."""
+        """Whether anything is learned (a classical downscaler with bicubic upscaling is not)."""
         return self.downscaler == "car" or self.upscaler != "bicubic"
 
 
@@ -162,7 +162,7 @@ def make(**values) -> Run:
     for name in ("steps", "lambda_offset", "gamma_tv", "alpha", "clip", "seed"):
         if not 0 <= getattr(run, name) < float("inf"):
             raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
-    _among("downscaler", run.downscaler, ("car", "bicubic"))
+    _among("downscaler", run.downscaler, ("car", *rescale.CLASSICAL))
     _among("upscaler", run.upscaler, ("edsr", "bicubic"))
     if run.warm_start == run.name:
         raise ValueError(f"warm_start={run.warm_start!r}: a run cannot start from itself")

@@ -1,4 +1,4 @@
-"""Training: one loop for CAR with any upscaler, and for an upscaler alone on bicubic LR.
+"""Training: one loop for CAR with any upscaler, and for an upscaler alone on the LR of a classical downscaler.
 
 A step is a function of (seed, step) and the weights: crops and flips are drawn from a generator seeded with both. So a
 run that was stopped anywhere continues from its last checkpoint to the same bits, on the same machine and thread count.
@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from carlib import checkpoint, data, losses, metrics, models, results, runs, weights
-from carlib.ops.imresize import imresize
+from carlib import checkpoint, data, losses, metrics, models, rescale, results, runs, weights
 from carlib.ops.quantize import quantize
 
 LOG_COLUMNS = ["step", "loss", "restoration", "offset", "tv", "patch_psnr", "psnr", "lr", "seconds"]
@@ -202,7 +201,7 @@ class Patches:
         self.dropped = found - len(self.hr)
         if not self.hr:
             raise ValueError(f"no image of {', '.join(run.train_sets)} is as large as patch={self.size}")
-        self.lr = None if run.downscaler == "car" else [imresize(image, 1 / run.scale) for image in self.hr]
+        self.lr = None if run.downscaler == "car" else [_downscaled(run, image) for image in self.hr]
 
     def batch(self, step: int):
         """(hr, lr or None), float32 (N, 3, size, size) and (N, 3, size/scale, size/scale) in [0, 1]."""
@@ -227,8 +226,12 @@ def validation_images(run: runs.Run):
     pairs = []
     for _, image in data.load(run.validation_set, limit=run.validation_images):
         hr = data.crop_to_multiple(data.centre_crop(data.to_colour(image), run.validation_crop), run.scale)
-        pairs.append((hr, None if run.downscaler == "car" else imresize(hr, 1 / run.scale)))
+        pairs.append((hr, None if run.downscaler == "car" else _downscaled(run, hr)))
     return pairs
+
+
+def _downscaled(run, hr):
+    return rescale.classical(run.downscaler)(hr, run.scale)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from carlib import checkpoint, data, results, runs, train
+from carlib import checkpoint, data, rescale, results, runs, train
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +88,7 @@ def test_a_changed_number_or_line_is_a_change(package, file, before, after):
     ("ops/imresize.py", {"bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2"}),
     ("metrics.py", {"bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2"}),  # selects the weights that are kept
     ("evaluate.py", set()),
+    ("downscalers/dpid.py", set()),
 ])  # fmt: skip
 def test_code_that_a_run_does_not_use_is_no_change_for_it(home, package, file, touched):
     every = [short(name) for name in ("bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2")]
@@ -95,6 +96,26 @@ def test_code_that_a_run_does_not_use_is_no_change_for_it(home, package, file, t
     path = package / file
     path.write_text(path.read_text(encoding="utf-8") + "\nanother = 1\n", encoding="utf-8")
     assert {run.name for run in every if checkpoint.code_digest(run) != before[run.name]} == touched
+
+
+@pytest.mark.parametrize(("file", "touched"), [
+    ("ops/imresize.py", {"bicubic"}),
+    ("ops/blocks.py", {"dpid", "l0"}),
+    ("downscalers/dpid.py", {"dpid"}),
+    ("downscalers/l0_reconstruction.py", {"l0"}),
+    ("downscalers/perceptual.py", set()),
+])  # fmt: skip
+def test_the_code_of_a_downscaler_counts_for_runs_with_it(home, package, file, touched):
+    every = {name: short(downscaler=name) for name in ("bicubic", "dpid", "l0")}
+    before = {name: checkpoint.code_digest(run) for name, run in every.items()}
+    path = package / file
+    path.write_text(path.read_text(encoding="utf-8") + "\nanother = 1\n", encoding="utf-8")
+    assert {name for name, run in every.items() if checkpoint.code_digest(run) != before[name]} == touched
+
+
+def test_the_digest_is_of_the_downscaler_and_its_options(home):
+    digests = {checkpoint.code_digest(short(downscaler=name)) for name in rescale.CLASSICAL}
+    assert len(digests) == len(rescale.CLASSICAL)
 
 
 def test_the_digest_leaves_out_what_only_some_versions_of_python_have():

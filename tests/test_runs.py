@@ -129,7 +129,7 @@ def test_wrong_types_are_refused(home, name, value, told):
     ("loss", "l3", "loss='l3' is unknown: use one of l1, l2"),
     ("schedule", "cosine", "schedule='cosine' is unknown: use one of constant, one-cycle, plateau"),
     ("precision", "fp16", "precision='fp16' is unknown"),
-    ("downscaler", "lanczos", "downscaler='lanczos' is unknown: use one of car, bicubic"),
+    ("downscaler", "nearest", "downscaler='nearest' is unknown: use one of car, bicubic, lanczos, box, perceptual"),
     ("offset_reading", "x", "offset_reading='x' is unknown: use one of weighted, printed, regulated"),
     ("tv_reading", "sum", "tv_reading='sum' is unknown: use one of batch, mean"),
     ("weighting", "relu", "weighting='relu' is unknown: use one of clamp, softmax, signed"),

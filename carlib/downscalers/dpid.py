@@ -92,7 +92,7 @@ def _add_rows(image, pixel, share, column_first, column_pixel, guidance, power):
             for k in range(column_first[j], column_first[j + 1]):
                 around[c, k] = guidance[c, j]
     weights, sums = np.zeros(entries), np.zeros((channels, entries))
-    apart, weight = np.empty((2, channels, entries)), np.zeros((2, entries))
+    apart, weight = np.zeros((2, channels, entries)), np.zeros((2, entries))
     last = pixel.shape[0] - 1
     for first in range((last + 2) // 2):  # the rows from both ends
         _differ(image[pixel[first]], column_pixel, around, share[first], power, apart[0], weight[0])

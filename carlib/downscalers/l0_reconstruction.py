@@ -1,6 +1,6 @@
 """The reconstruction prior of `l0`: HR pixels as weighted sums of the LR pixels around them, with learned kernels.
 
-(U S)(HR pixel a, b of block i, j) = sum of k[a, b, m, n] S(i + m - 1, j + n - 1) over m, n = 0..2, for each a, b < scale.
+HR pixel a, b < scale of block i, j of U S is the sum of k[a, b, m, n] S(i + m - 1, j + n - 1) over m, n = 0..2.
 Beyond the border S continues as its mirror image. The kernels of places that a flip exchanges are each other's flips.
 """
 

@@ -178,10 +178,10 @@ def table(measured):
         frame,
         results.folder(measured.profile, "tables", "fig6"),
         title=f"Fig. 6 in numbers: aliasing of {measured.image}, x{measured.scale}, profile {measured.profile}",
-        caption=f"In percent, luma, without the mean. aliasing: share of the LR image's energy. {_MEASURE} folded: "
-        "what the LR image loses when the HR image is first freed of what lies beyond Nyquist, of the LR image's "
-        "energy; for bicubic exact. floor: aliasing measured after that, where there is none. kept: energy of the "
-        "rest, of the alias-free image's; below 100 the method blurs, above it sharpens.",
+        caption=f"In percent of the LR image's energy (luma, without the mean). {_MEASURE} folded: what the LR image "
+        "loses when the HR image is first freed of what lies beyond Nyquist; for bicubic exact. floor: aliasing "
+        "measured after that, where there is none. kept: energy of all but the aliasing, in percent of the "
+        "alias-free image's; below 100 the method blurs, above it sharpens.",
         command=_command(measured.profile, measured.image, measured.scale),
     )
     return frame

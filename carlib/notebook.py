@@ -1,6 +1,7 @@
-"""Checks for a notebook's parameters, which papermill injects without looking at them."""
+"""What every notebook begins with: its parameters, which papermill injects without a look, are checked."""
 
 import ast
+import io
 
 from carlib import runs
 
@@ -14,6 +15,8 @@ class ParameterError(ValueError):
 
 def parameters(namespace, **expected):
     """Check the parameters of a notebook against their types, and refuse injected names it does not have.
+
+    From here on figures are shown as pictures, too: Jupyter does so by itself only for those of pyplot.
 
     Args:
         namespace: the notebook's globals().
@@ -37,7 +40,16 @@ def parameters(namespace, **expected):
             runs.profile(values["profile"])
     except ValueError as error:
         raise ParameterError(str(error)) from None
+    if "get_ipython" in namespace:
+        pictures = namespace["get_ipython"]().display_formatter.formatters["image/png"]
+        pictures.for_type_by_name("matplotlib.figure", "Figure", _png)
     return values
+
+
+def _png(figure) -> bytes:
+    with io.BytesIO() as buffer:
+        figure.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
 
 
 def _injected(namespace):

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from carlib import notebook
 
@@ -57,6 +58,14 @@ def test_a_refusal_is_shown_as_one_line():
     instance._showtraceback = lambda kind, value, rendered: lines.extend(rendered)
     instance.run_cell("from carlib import notebook; notebook.parameters({}, scale=int)", store_history=False)
     assert lines == ["ParameterError: parameter scale is not set: run the parameters cell first"]
+
+
+def test_figures_are_shown_as_pictures():
+    shell = pytest.importorskip("IPython.core.interactiveshell", reason="IPython comes with the extra notebooks")
+    instance = shell.InteractiveShell()
+    instance.run_cell("from carlib import notebook; notebook.parameters(globals())", store_history=False)
+    found, _ = instance.display_formatter.format(Figure(figsize=(1, 1)))
+    assert found["image/png"].startswith(b"\x89PNG")
 
 
 def cells(path):

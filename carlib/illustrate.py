@@ -7,16 +7,16 @@ from carlib.notebook import ParameterError
 _RUNS = {
     3: ("bicubic-bicubic-x{}", "bicubic-edsr-x{}", "car-edsr-x{}"),
     4: ("car-edsr-x{}", "car-edsr-x{}-free"),
+    6: ("car-edsr-x{}",),
 }
 
 
-def check_crop(image, scale, box, figure=3):
-    """HR pixels of "set/name", cropped at its top left to a multiple of `scale`, once all arguments have been checked.
+def check_image(image, scale, figure):
+    """HR pixels of "set/name", cropped at its top left to a multiple of `scale`.
 
     Args:
         image:  "set/name", such as "set14/barbara".
-        scale:  one for which params.yaml declares the runs that `figure` (3 or 4) shows.
-        box:    [top, left, height, width] in HR pixels, multiples of `scale`, inside the image.
+        scale:  one for which params.yaml declares the runs that `figure` (3, 4 or 6) shows.
     Returns:
         uint8 (H, W[, 3]).
     Raises:
@@ -38,7 +38,21 @@ def check_crop(image, scale, box, figure=3):
         raise ParameterError(f"image={image!r}: {error}") from None
     if name not in found:
         raise ParameterError(f"no image {name!r} in {set_name}: there are {', '.join(found)}")
-    hr = data.crop_to_multiple(data.read_image(found[name]), scale)
+    return data.crop_to_multiple(data.read_image(found[name]), scale)
+
+
+def check_crop(image, scale, box, figure=3):
+    """HR pixels of an image as `check_image`, once `box` has been checked too.
+
+    Args:
+        image, scale, figure: as `check_image`.
+        box: [top, left, height, width] in HR pixels, multiples of `scale`, inside the image.
+    Returns:
+        uint8 (H, W[, 3]), the whole image.
+    Raises:
+        ParameterError (a ValueError): one of them does not fit.
+    """
+    hr = check_image(image, scale, figure)
     whole = all(isinstance(number, int) and number >= 0 and number % scale == 0 for number in box)
     if len(box) != 4 or not whole or 0 in box[2:]:
         raise ParameterError(f"box={box!r} is not [top, left, height, width] in multiples of scale={scale}")

@@ -44,7 +44,16 @@ def parameters(namespace, **expected):
             runs.profile(values["profile"])
     except ValueError as error:
         raise ParameterError(str(error)) from None
+    if "get_ipython" in namespace:
+        pictures = namespace["get_ipython"]().display_formatter.formatters["image/png"]
+        pictures.for_type_by_name("matplotlib.figure", "Figure", _png)
     return values
+
+
+def _png(figure) -> bytes:
+    with io.BytesIO() as buffer:
+        figure.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
 
 
 def _injected(namespace):

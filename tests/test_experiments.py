@@ -17,6 +17,7 @@ from carlib import (
     checkpoint,
     evaluate,
     experiments,
+    figure6,
     figures,
     illustrate,
     lossless,
@@ -269,8 +270,10 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     rates = rate_distortion.study("smoke", device="cpu", progress=False)
     rate_distortion.table("smoke", rates)
     rate_distortion.figure("smoke", rates)
+    measured = figure6.measure("smoke", notebook_defaults("07_spectra")["image"])
+    figure6.draw(measured), figure6.crops(measured), figure6.verdicts(figure6.table(measured))
     page = experiments.build_report("smoke")
-    for stage in ("table1", "table5", "rate_distortion", "fig4", "report"):
+    for stage in ("table1", "table5", "rate_distortion", "fig4", "fig6", "report"):
         assert [path for path in outs(stage) if not (smoke / path).is_file()] == []
 
     assert list(table.columns) == [
@@ -298,10 +301,10 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     html = page.read_text(encoding="utf-8")
     assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
-    assert html.count("data:image/png") == 3 and "Bits against fidelity" in html
+    assert html.count("data:image/png") == 5 and "Bits against fidelity" in html
     assert "profile smoke" in html and "car-edsr-x4-free" not in html
-    made = ("tables/table1", "tables/table5", "tables/table5_totals", "tables/rate_distortion")
-    for sidecar in (*made, "figures/fig3_x4", "figures/fig4", "figures/rate_distortion"):
+    made = ("tables/table1", "tables/table5", "tables/table5_totals", "tables/rate_distortion", "tables/fig6")
+    for sidecar in (*made, "figures/fig3_x4", "figures/fig4", "figures/fig6", "figures/rate_distortion"):
         fields = json.loads((smoke / f"results/smoke/{sidecar}.json").read_text())
         assert "profile smoke" in fields["title"] and "-p profile smoke" in fields["command"]
         name = re.search(r"notebooks/(\w+)\.ipynb", fields["command"])[1]

@@ -177,6 +177,31 @@ def test_effective_kernel_has_a_panel_for_each_pixel_and_example(rng):
         figures.effective_kernel(examples, [("off", 6, 0)])
 
 
+# ---------------------------------------------------------------------------------------------------------- spectra
+
+
+def panel(rng, reach=0.5, aliasing=True):
+    curve = np.linspace(0, 0.7, 8), rng.normal(size=8)
+    levels = rng.normal(size=(12, 16)) + 10 * reach
+    found = {"name": "x", "note": "1 %", "levels": levels, "reach": reach, "average": curve}
+    return {**found, "aliasing": curve if aliasing else None}
+
+
+def test_spectra_have_a_picture_each_one_colour_scale_and_two_plots(rng):
+    rows = [panel(rng, 2.0, aliasing=False), *(panel(rng) for _ in range(4))]
+    figure = drawn(figures.spectra(rows))
+    assert len(figure.axes) == 5 + 1 + 2
+    pictures = [axes.get_images()[0] for axes in figure.axes[:5]]
+    (limits,) = {picture.get_clim() for picture in pictures}
+    assert limits == tuple(np.percentile([row["levels"] for row in rows[1:]], [1, 99.9]))
+    assert pictures[0].get_extent() == [-2, 2, -2, 2]
+    assert [len(axes.patches) for axes in figure.axes[:5]] == [2, 0, 0, 0, 0]  # the square and its rim
+    averages, aliasing = figure.axes[-2:]
+    assert len(averages.lines) == 5 + 1 and len(aliasing.lines) == 4 + 1  # and the Nyquist mark
+    for axes in (averages, aliasing):
+        assert list(axes.lines[-1].get_xdata()) == [0.5, 0.5]
+
+
 # ------------------------------------------------------------------------------------------------- training, timing
 
 
@@ -206,7 +231,9 @@ def test_bench_sorts_each_case_and_starts_bars_at_zero():
         assert [text.get_text() for text in axes.texts] == ["0.5 s", "2 s   4×"]
 
 
-@pytest.mark.parametrize("draw", [figures.crops, figures.bench, lambda rows: figures.training_curve(log(0))])
+@pytest.mark.parametrize(
+    "draw", [figures.crops, figures.bench, figures.spectra, lambda rows: figures.training_curve(log(0))]
+)
 def test_nothing_to_draw_is_an_error(draw):
     with pytest.raises(ValueError, match="no r"):
         draw([])

@@ -8,6 +8,7 @@ from carlib.figures.bars import bench
 from carlib.figures.comparisons import crops
 from carlib.figures.curves import training_curve
 from carlib.figures.rate_curves import rate_curves
+from carlib.figures.spectra import spectra
 from carlib.figures.tap_maps import kernels_offsets
 from carlib.figures.tap_places import effective_kernel
 from carlib.figures.wheel import colour_wheel, offset_colours
@@ -20,5 +21,6 @@ __all__ = [
     "kernels_offsets",
     "offset_colours",
     "rate_curves",
+    "spectra",
     "training_curve",
 ]

@@ -35,7 +35,7 @@ _CLASSES = {
 }
 # Name for `create` -> class, where the name is not the file's.
 _NAMES = {file: cls for cls, file in _CLASSES.items()} | {"carn-m": "CARN", "cnn-sr": "CNNSR"}
-_DOORS = _CLASSES | {"MeanShift": "layers"}
+_DOORS = _CLASSES | {"MeanShift": "layers", "summary": "costs"}
 UPSCALERS = tuple(name for name in SIZES if name != "resampler")
 
 __all__ = ["SIZES", "UPSCALERS", *_DOORS, "create", "file_of", "specification"]

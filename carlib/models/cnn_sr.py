@@ -28,7 +28,7 @@ class CNNSR(LumaNetwork):
         if depth < 3:
             raise ValueError(f"CNN-SR cannot have depth={depth!r}: it is a whole number >= 3")
         self.up = nn.ConvTranspose2d(colours, channels, 2 * scale, stride=scale, padding=scale // 2)
-        self.model = stack(depth, colours, channels)[2:]  # without the first convolution, whose place `up` takes
+        self.model = nn.Sequential(*stack(depth, colours, channels)[2:])  # `up` is the first layer
 
     def restore(self, lr, enlarged):
         return enlarged + self.model(self.up(lr).relu())

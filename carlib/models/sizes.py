@@ -19,8 +19,8 @@ SIZES = {
         "paper": {"blocks": 8, "layers": 8, "growth": 16, "bottleneck": 256},
     },
     "ddbpn": {
-        "mini": {"stages": 2, "channels": 12, "features": 32},
-        "base": {"stages": 3, "channels": 32, "features": 128},
+        "mini": {"stages": 3, "channels": 12, "features": 32},
+        "base": {"stages": 4, "channels": 40, "features": 128},
         "paper": {"stages": 7, "channels": 64, "features": 256},
     },
     "rdn": {
@@ -79,7 +79,7 @@ SIZES = {
         "base": {"depth": 8, "channels": 64},
         "paper": {"depth": 8, "channels": 64},
     },
-    "carn": {"mini": {"channels": 16}, "base": {"channels": 64}, "paper": {"channels": 64}},
+    "carn": {"mini": {"channels": 20}, "base": {"channels": 64}, "paper": {"channels": 64}},
     "carn-m": {
         "mini": {"channels": 32, "groups": 4, "shared": True},
         "base": {"channels": 64, "groups": 4, "shared": True},
@@ -92,7 +92,7 @@ SIZES = {
     },
     "rrdb": {
         "mini": {"blocks": 1, "channels": 24, "growth": 8},
-        "base": {"blocks": 4, "channels": 48, "growth": 24},
+        "base": {"blocks": 3, "channels": 48, "growth": 24},
         "paper": {"blocks": 23, "channels": 64, "growth": 32},
     },
     "cnn-sr": {

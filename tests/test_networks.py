@@ -327,6 +327,32 @@ def test_the_base_class_restores_nothing():
         LumaNetwork(2)(image(1, 3, 3, 3))
 
 
+def test_the_summary_counts_multiply_adds_by_hand():
+    """EDSR mini at x2, per LR pixel: head, nine convolutions of the body, the tail, and the last one on 4 pixels."""
+    table = models.summary(("mini",), (2,)).set_index("network")
+    assert list(table.index) == list(models.SIZES)
+    per_lr_pixel = 9 * (3 * 32 + 9 * 32 * 32 + 32 * 128 + 4 * 32 * 3)
+    assert table.gigamacs["edsr"] == pytest.approx(per_lr_pixel / 4 / 1e3, rel=1e-6)
+    assert table.parameters["edsr"] == trainable("edsr", 2, "mini") and table.parameters["bicubic"] == 0
+    # VDSR works on HR pixels; beside its own layers 25 taps of bicubic for each colour
+    layers = 9 * (16 + 6 * 16 * 16 + 16)
+    assert table.gigamacs["vdsr"] == pytest.approx((layers + 3 * 25) / 1e3, rel=1e-6)
+
+
+def test_mini_costs_about_what_the_mini_edsr_does():
+    table = models.summary(("mini",), (2,)).set_index("network").drop("bicubic")
+    share = table.gigamacs / table.gigamacs["edsr"]
+    assert share.between(0.35, 1.5).all()
+
+
+def test_a_network_without_the_scale_is_left_out_of_the_summary():
+    assert "ddbpn" not in set(models.summary(("mini",), (3,)).network)
+    with pytest.raises(ValueError, match="size 'huge' of resampler is unknown"):
+        models.summary(("huge",))
+    with pytest.raises(ValueError, match=r"no network has a scale of \(0,\)"):
+        models.summary(("mini",), (0,))
+
+
 def test_networks_are_imported_when_used():
     import subprocess
     import sys

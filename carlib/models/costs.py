@@ -18,11 +18,13 @@ def summary(sizes=("mini", "base", "paper"), scales=(2, 4)):
         DataFrame with COLUMNS. parameters: trainable. gigamacs: 1e9 multiply-adds per HR megapixel of its convolutions
         (the bicubic part of a network included, activations not).
     Raises:
-        ValueError: a size is unknown.
+        ValueError: a size is unknown, or no network has such a scale.
     """
     import pandas as pd
 
     rows = [_row(name, size, scale) for size in sizes for scale in scales for name in models.SIZES]
+    if not any(rows):
+        raise ValueError(f"no network has a scale of {tuple(scales)}: use 2 or 4")
     return pd.DataFrame([row for row in rows if row], columns=COLUMNS)
 
 
@@ -32,6 +34,7 @@ def _row(name, size, scale):
     from torch.utils.flop_counter import FlopCounterMode
 
     side = _SIDE * scale if name == "resampler" else _SIDE
+    models.specification(name, scale, size)  # refuses an unknown size, which the next lines would not tell
     with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
         try:
             network = models.create(name, scale, size).eval()

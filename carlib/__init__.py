@@ -14,7 +14,7 @@ _DOORS = {
     "downscale": "carlib.rescale",
     "upscale": "carlib.rescale",
 }
-_ROOMS = ("data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train", "weights")
+_ROOMS = ("data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train", "weights", "zssr")
 
 __all__ = [*_DOORS, *_ROOMS]
 

@@ -217,7 +217,7 @@ def measure_networks(table, side=192):
 
     Args:
         table: its DataFrame, or some rows of it.
-        side:  of the square HR image in pixels, a multiple of 8 times the scale for the resampler.
+        side:  of the square HR image in pixels, a multiple of the scales.
     Returns:
         the table with two more columns, each per HR megapixel: seconds of one forward pass (after a small one that
         begins threads), gigabytes by which the process grows at its peak (NaN off Linux).

@@ -13,6 +13,7 @@ import time
 import numpy as np
 
 from carlib.ops.imresize import imresize
+from carlib.rescale import to_tensor
 
 _CROP = 128  # pixels of a father
 _FATHERS = (1.0, 0.9, 0.8, 0.7, 0.6)  # sizes of the image that serve as fathers
@@ -38,8 +39,6 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", pr
     Raises:
         ValueError: the image is not uint8, or too small to have a son; steps or seconds are negative.
     """
-    from carlib.rescale import to_tensor  # checks nothing, but imports no torch before it is needed
-
     if not isinstance(lr, np.ndarray) or lr.dtype != np.uint8 or lr.ndim not in (2, 3):
         raise ValueError("lr is no uint8 image (h, w) or (h, w, 3): read it with carlib.data.read_image")
     if isinstance(scale, bool) or scale != int(scale) or scale < 2:

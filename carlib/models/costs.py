@@ -5,7 +5,7 @@ import torch
 from carlib import models
 
 COLUMNS = ["network", "size", "scale", "parameters", "gigamacs"]
-_SIDE = 48  # LR pixels; the count per pixel does not depend on it, attention and resampling grid apart
+_SIDE = 48  # LR pixels; the count per pixel hardly depends on it (RCAN's attention is once an image)
 
 
 def summary(sizes=("mini", "base", "paper"), scales=(2, 4)):

@@ -45,15 +45,17 @@ class LapSRN(LumaNetwork):
         """twtygqyy's conv_input, convt_I1, convt_R1, convt_F1.0.cov_block.{0,2,...,20}, and so for level 2."""
         if "conv_input.weight" not in state:
             return state
-        depth = len(self.levels[0].features) // 2
-        parts = {"I": lambda _: "image", "R": lambda _: "residual"}
-        parts["F"] = lambda layer: "up" if int(layer) == 2 * depth else f"features.{layer}"
+        parts = {"I": "image", "R": "residual", f"F.0.cov_block.{len(self.levels[0].features)}": "up"}
 
         def renamed(key):
             if key == "conv_input.weight":
                 return "first.weight"
-            found = re.fullmatch(r"convt_([IRF])(\d)(?:\.0\.cov_block\.(\d+))?\.weight", key)
-            return f"levels.{int(found[2]) - 1}.{parts[found[1]](found[3])}.weight" if found else key
+            found = re.fullmatch(r"convt_([IRF])(\d)(\.0\.cov_block\.\d+|)\.weight", key)
+            if not found:
+                return key
+            layer = found[1] + found[3]
+            part = parts.get(layer) or layer.replace("F.0.cov_block", "features")
+            return f"levels.{int(found[2]) - 1}.{part}.weight"
 
         return with_zero_biases(self, {renamed(key): value for key, value in state.items()})
 

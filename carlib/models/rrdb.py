@@ -9,14 +9,6 @@ from torch.nn.functional import interpolate, leaky_relu
 from carlib.models.blocks import check_counts, check_rgb, conv, doublings
 from carlib.models.layers import at_least_float32
 
-# Layers of the oldest files, which number one long nn.Sequential, and of the ESRGAN release -> BasicSR's (ours).
-_OLDEST = {
-    "model.0": "conv_first",
-    "model.3": "conv_up1",
-    "model.6": "conv_up2",
-    "model.8": "conv_hr",
-    "model.10": "conv_last",
-}
 _RELEASE = {"trunk_conv": "conv_body", "upconv1": "conv_up1", "upconv2": "conv_up2", "HRconv": "conv_hr"}
 
 
@@ -57,13 +49,18 @@ class RRDB(nn.Module):
 
     def from_public(self, state):
         """The ESRGAN release (RRDB_trunk.i.RDB1.conv1, ...) and its oldest files (model.1.sub.i.RDB1.conv1.0, ...)."""
-        names = _OLDEST | _RELEASE | {f"model.1.sub.{len(self.body)}": "conv_body"}
+        ups = len(self.enlargements)  # the oldest files number one long nn.Sequential, activations included
+        oldest = {"model.0": "conv_first", f"model.1.sub.{len(self.body)}": "conv_body"}
+        oldest |= {f"model.{3 * (i + 1)}": name for i, name in enumerate(self.enlargements)}
+        oldest |= {f"model.{3 * ups + 2}": "conv_hr", f"model.{3 * ups + 4}": "conv_last"}
+        names = _RELEASE | oldest
 
         def renamed(key):
             layer, _, kind = key.rpartition(".")
             inner = re.fullmatch(r"(?:RRDB_trunk|model\.1\.sub)\.(\d+)\.RDB(\d)\.conv(\d)(?:\.0)?", layer)
-            layer = f"body.{inner[1]}.rdb{inner[2]}.conv{inner[3]}" if inner else names.get(layer, layer)
-            return f"{layer}.{kind}"
+            if inner:
+                return f"body.{inner[1]}.rdb{inner[2]}.conv{inner[3]}.{kind}"
+            return f"{names[layer]}.{kind}" if layer in names else key
 
         return {renamed(key): value for key, value in state.items()}
 

@@ -52,6 +52,6 @@ class SRDenseNet(LumaNetwork):
             layer, _, kind = key.rpartition(".")
             if found := re.fullmatch(r"dense(\d+)\.(\d+)\.conv", layer):
                 return f"dense.{(int(found[1]) - 1) * self.layers + int(found[2])}.{kind}"
-            return f"{names.get(layer, layer)}.{kind}"
+            return f"{names[layer]}.{kind}" if layer in names else key
 
         return {renamed(key): value for key, value in state.items()}

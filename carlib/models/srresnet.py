@@ -46,10 +46,10 @@ class SRResNet(nn.Module):
 
     def from_public(self, state):
         """twtygqyy's conv_input, residual.i.{conv1,in1,conv2,in2}, conv_mid, bn_mid, upscale4x.{0,3}, conv_output."""
+        if "upscale4x.0.weight" not in state:
+            return state
         # PyTorch 0.3 also stored running statistics, which its instance normalisation did not use.
-        state = {key: value for key, value in state.items() if ".in" not in key or "running" not in key}
-        if "upscale4x.0.weight" in state:
-            state = {key: value for key, value in state.items() if not key.startswith("bn_mid.running")}
+        state = {key: value for key, value in state.items() if ".running_" not in key}
         names = {".in1.": ".norm1.", ".in2.": ".norm2.", "bn_mid.": "norm_mid.", "upscale4x.": "upscale."}
         for old, new in names.items():
             state = {key.replace(old, new): value for key, value in state.items()}

@@ -10,8 +10,8 @@ class VDSR(LumaNetwork):
     """Y + CNN(Y) of the bicubic enlargement; the same weights serve every scale.
 
     The published weights have biases, twtygqyy's port has none: its checkpoints load with biases of 0, the same
-    function. The authors' .mat holds per layer a kernel (H, W, in, out), which becomes conv1..conv20 by
-    `permute(3, 2, 0, 1)`.
+    function. The authors' .mat holds MatConvNet kernels (H, W, in, out): `permute(3, 2, 0, 1)` of them and the biases
+    make conv1..conv20.
 
     Args:
         depth:    convolutions; 20 as published.

@@ -227,6 +227,27 @@ def test_rrdb(tmp_path, layout):
     weights.load(network, tmp_path / "a.pth")
 
 
+def test_the_oldest_rrdb_files_number_fewer_layers_at_x2(tmp_path):
+    network = models.create("rrdb", 2, blocks=1, channels=4, growth=2)
+    state = numbered(network)
+    numbers = {"conv_first": "0", "conv_body": "1.sub.1", "conv_up1": "3", "conv_hr": "5", "conv_last": "7"}
+    rules = [(rf"{name}\.(.+)", rf"model.{number}.\1") for name, number in numbers.items()]
+    rules += [(r"body\.0\.rdb(\d)\.(conv\d)\.(.+)", r"model.1.sub.0.RDB\1.\2.0.\3")]
+    assert_loads(network, renamed(state, *rules), state, tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    "name", ["vdsr", "lapsrn", "srdensenet", "carn", "rrdb", "srresnet", "rcan", "ddbpn", "memnet"]
+)
+def test_foreign_keys_of_any_kind_are_refused_in_one_line(tmp_path, name):
+    odd = ["weight", "input", "conv1", "convt_F1.weight", "convt_I7.0.cov_block.3.weight", "dense1.0.conv", "model.1.sub.x",
+           "upsample.up9.body.0.weight", "residual.0.in1.running_mean", "sub_mean.bias", "", "."]  # fmt: skip
+    torch.save({key: torch.zeros(3) for key in odd}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"does not fit|is not the mean colour") as refusal:
+        weights.load(models.create(name, 2, "mini"), tmp_path / "a.pth")
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("name", ["rcan", "rdn"])
 def test_a_checkpoint_of_range_255_is_the_same_function(tmp_path, name):
     torch.manual_seed(2)

@@ -13,7 +13,7 @@ class DRRN(LumaNetwork):
     units. The public PyTorch weights (jt827859032, keys input, conv1, conv2, output) have none, and neither has the
     count of 297,216 that the field quotes: so it is an option here. In that port ReLU works in place, which
     rectifies the skip as well; its weights need that (without it 27.73 instead of 34.75 dB on butterfly x2), and so
-    does this network without norm. In a .caffemodel BatchNorm and Scale are two layers: with norm, one BatchNorm2d here.
+    does this network without norm. A .caffemodel's BatchNorm and Scale pairs are one BatchNorm2d here, with norm.
 
     Args:
         units:    residual units in the one recursive block; 25.

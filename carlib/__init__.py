@@ -14,7 +14,10 @@ _DOORS = {
     "downscale": "carlib.rescale",
     "upscale": "carlib.rescale",
 }
-_ROOMS = ("codecs", "data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train", "weights")
+_ROOMS = (
+    *("codecs", "data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train", "weights"),
+    "zssr",
+)
 
 __all__ = [*_DOORS, *_ROOMS]
 

@@ -1,4 +1,4 @@
-"""Ours against rivals: the resampling operator, the precision of the convolutions, downscaling, the time to start.
+"""Ours against rivals: the operator, precision of convolutions, downscaling, the start; and what networks take.
 
 Every case times its candidates in turns within one process, so that a busy or slowing machine slows them alike: trust
 the ratios, not the seconds. Rows of a case begin with ours; a name that begins with "carlib" is ours.
@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from functools import partial
 from math import isqrt
 from pathlib import Path
@@ -188,6 +189,45 @@ def _stack(dtype, layout, channels, n, side):
         return torch.autograd.grad(found, [features, *stack.parameters()], found.detach())
 
     return call
+
+
+def measure_networks(table, side=192):
+    """What the networks of `carlib.models.summary` take on this machine, single precision, one image.
+
+    Args:
+        table: its DataFrame, or some rows of it.
+        side:  of the square HR image in pixels, a multiple of the scales.
+    Returns:
+        the table with two more columns, each per HR megapixel: seconds of one forward pass (after a small one that
+        begins threads), gigabytes by which the process grows at its peak (NaN off Linux).
+    """
+    rows = table[["network", "size", "scale"]].to_dict("records")
+    code = f"from carlib import bench; bench._print_measures({rows!r}, {side})"
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # as for the operator
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as child:
+        lines = tqdm(child.stdout, total=len(rows), desc="forward passes", unit="network")
+        found = [[float(value) for value in line.split()] for line in lines]
+    if child.returncode or len(found) != len(rows):
+        raise ValueError(f"the measurement stopped after {len(found)} of {len(rows)} networks: is the memory enough?")
+    megapixels = side * side / 1e6
+    seconds, growth = zip(*found, strict=True)
+    return table.assign(
+        seconds=[value / megapixels for value in seconds], gigabytes=[value / 1e9 / megapixels for value in growth]
+    )
+
+
+def _print_measures(rows, side):
+    """A line "seconds bytes" for every row, as soon as it is known."""
+    from carlib import models
+
+    for row in rows:
+        network = models.create(row["network"], row["scale"], row["size"]).eval()
+        size = side if row["network"] == "resampler" else side // row["scale"]
+        with torch.inference_mode():
+            network(torch.rand(1, 3, 16, 16))
+            image, began = torch.rand(1, 3, size, size), time.perf_counter()
+            growth, _ = timing.peak_growth(partial(network, image))
+        print(time.perf_counter() - began, growth, flush=True)
 
 
 def _start(repeats):

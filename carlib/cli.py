@@ -132,6 +132,26 @@ def bench(
 
 
 @app.command()
+def models(
+    sizes: Annotated[list[str] | None, typer.Option("--size", help="mini, base, paper; repeat. Default: all.")] = None,
+    scales: Annotated[list[int] | None, typer.Option("--scale", help="Factor; repeat. Default: 2 and 4.")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also run each: seconds and gigabytes per HR megapixel on this machine.")
+    ] = False,
+):
+    """List the networks: parameters, and billions of multiply-adds per HR megapixel."""
+    from carlib import models as networks
+
+    table = networks.summary(sizes or ("mini", "base", "paper"), scales or (2, 4))
+    if measure:
+        from carlib import bench as benchmarks
+
+        table = benchmarks.measure_networks(table)
+    table["parameters"] = table["parameters"].map("{:,}".format)
+    typer.echo(table.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
+
+
+@app.command()
 def notebook(
     name: Annotated[str, typer.Argument(help="Such as 06_kernels_offsets.")],
     param: Annotated[

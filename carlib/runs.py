@@ -6,7 +6,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 
-from carlib import rescale, results
+from carlib import models, rescale, results
 
 PROFILES = ("smoke", "demo", "mini", "paper")
 
@@ -18,9 +18,9 @@ class Run:
     name: str
     profile: str
     downscaler: str  # "car" (trained) or a classical one of rescale.CLASSICAL
-    upscaler: str  # "edsr" (trained) or "bicubic" (fixed)
+    upscaler: str  # of carlib.models.UPSCALERS; all are trained but "bicubic"
     scale: int
-    size: dict  # network name -> "mini" | "base" | "paper"
+    size: str | dict  # "mini" | "base" | "paper" of every network, or network name -> its size
     loss: str = "l1"
     lambda_offset: float = 0.001
     offset_reading: str = "weighted"
@@ -54,16 +54,30 @@ class Run:
 
     def networks(self) -> dict:
         """Role -> arguments of `carlib.models.create`."""
-        made = {"upscaler": {"name": self.upscaler, "scale": self.scale, "size": self.size.get(self.upscaler, "mini")}}
+        made = {"upscaler": {"name": self.upscaler, "scale": self.scale, "size": self.size_of(self.upscaler)}}
         if self.downscaler == "car":
             options = ("kernel_size", "weighting", "taps", "border", "offsets", "bound", "local")
             made["resampler"] = {
                 "name": "resampler",
                 "scale": self.scale,
-                "size": self.size["resampler"],
+                "size": self.size_of("resampler"),
                 **{option: getattr(self, option) for option in options},
             }
         return made
+
+    def size_of(self, network: str) -> str:
+        """The size of a network; one that `size` does not name has the size that all the named ones have.
+
+        Raises:
+            ValueError: the named ones differ, or there are none.
+        """
+        if isinstance(self.size, str):
+            return self.size
+        if network in self.size:
+            return self.size[network]
+        if len(set(self.size.values())) != 1:
+            raise ValueError(f"size={self.size!r} does not tell the size of {network}: name it in the profile's size")
+        return next(iter(self.size.values()))
 
     @property
     def trains(self) -> bool:
@@ -167,7 +181,7 @@ def make(**values) -> Run:
         if not 0 <= getattr(run, name) < float("inf"):
             raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
     _among("downscaler", run.downscaler, ("car", *rescale.CLASSICAL))
-    _among("upscaler", run.upscaler, ("edsr", "bicubic"))
+    _among("upscaler", run.upscaler, models.UPSCALERS)
     if run.warm_start == run.name:
         raise ValueError(f"warm_start={run.warm_start!r}: a run cannot start from itself")
     _among("loss", run.loss, ("l1", "l2"))
@@ -178,6 +192,8 @@ def make(**values) -> Run:
     _among("border", run.border, ("replicate", "release"))
     _among("schedule", run.schedule, ("constant", "one-cycle", "plateau"))
     _among("precision", run.precision, ("auto", "32-true", "bf16-mixed"))
+    for network in run.networks().values():
+        _among(f"size of {network['name']}", network["size"], models.SIZES[network["name"]])
     if run.trains and run.steps:
         patch = run.patch.get(run.scale)
         if isinstance(patch, bool) or not isinstance(patch, int) or patch <= 0 or patch % run.scale:

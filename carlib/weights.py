@@ -2,6 +2,9 @@
 
 Own files are safetensors whose header holds, as JSON under "carlib", what made them: run, profile, commit, data, steps,
 seed, PSNR, and under "networks" how to build each network again. Foreign .pth files are read with weights_only=True.
+The keys of a network are those of its main public layout; where there are others, its `from_public` renames them.
+Files that are no PyTorch checkpoints (.mat, .caffemodel, .h5) are not read: where one is the original, the network's
+docstring says how its arrays become a state dict.
 """
 
 import json
@@ -17,6 +20,8 @@ from carlib.results import write_bytes
 # What torch and Python raise for numbers of which no network can be made (-3 channels, a scale of 1e400, ...).
 _UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 _ROLES = {"resampler": models.ResamplerNet, "upscaler": nn.Module}
+# What gives another result at another range of the image, whatever the biases.
+_BOUND_TO_RANGE = (models.ResamplerNet, nn.BatchNorm2d, nn.InstanceNorm2d, nn.Sigmoid, nn.Tanh)
 
 
 def save(model, path, metadata=None, *, dtype=torch.float16):
@@ -33,7 +38,8 @@ def save(model, path, metadata=None, *, dtype=torch.float16):
     from safetensors.torch import save as serialise
 
     state = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype) for k, v in model.state_dict().items()}
-    state = {k: v.contiguous() for k, v in state.items() if not _is_mean_shift(k)}
+    constants = _constants(model)
+    state = {k: v.contiguous() for k, v in state.items() if k not in constants}
     if broken := next((k for k, v in state.items() if not torch.isfinite(v).all()), None):
         raise ValueError(f"weight {broken} is not finite in {dtype}: nothing was written to {path}")
     # In memory first: on a full disk save_file raises an error of its own, which `atomic` would not recognise.
@@ -41,12 +47,13 @@ def save(model, path, metadata=None, *, dtype=torch.float16):
 
 
 def load(model, path, *, value_range=None):
-    """Load a checkpoint into `model`, strictly; own files and the public layouts of CAR and EDSR-PyTorch.
+    """Load a checkpoint into `model`, strictly; own files and the public layouts that the network's docstring names.
 
-    Understood: a "module." prefix (DataParallel); a dict wrapped in "state_dict", "model" or "params"; mean shifts
-    (constants here, left out); checkpoints at another range, whose biases are divided by it (exact for networks of
-    convolutions and ReLU); own files of a whole run, of which a ResamplerNet takes "resampler" and any other network
-    "upscaler".
+    Understood: a "module." prefix (DataParallel); a dict wrapped in "state_dict", "model", "params_ema" or "params";
+    layouts told apart by their keys (the network's `from_public`); frozen mean shifts (constants here, compared and
+    left out); checkpoints at another range, whose biases are divided by it (exact for networks of convolutions and
+    ReLU; RCAN has a rule of its own); own files of a whole run, of which a ResamplerNet takes "resampler" and any other
+    network "upscaler".
 
     Args:
         value_range: what white was in the training of a foreign file: 1, 255, or 2 for images less the mean over 127.5
@@ -67,16 +74,17 @@ def load(model, path, *, value_range=None):
         state = {k.removeprefix(f"{role}."): v for k, v in state.items() if k.startswith(f"{role}.")}
         if not state:
             raise ValueError(f"{path} holds no {role}: it was trained for something else")
+    state = model.from_public(state) if hasattr(model, "from_public") else state
     if value_range is None:
         value_range = 255 if _at_range_255(state) else 1
     if not isinstance(value_range, int | float) or not 0 < value_range < math.inf:
         raise ValueError(f"value_range={value_range!r} is not a number above 0, such as 1 or 255, or None")
-    if value_range != 1 and role == "resampler":
-        raise ValueError(f"{path} is at range {value_range}, a ResamplerNet is at range 1 and cannot be converted")
-    _check_mean_shifts(state, value_range, path)
-    state = {k: v / value_range if k.endswith(".bias") else v for k, v in state.items()}
-    state = {k: v for k, v in state.items() if not _is_mean_shift(k)}
-    _check_fit(model, state, path)
+    constants = _constants(model)
+    _check_constants(constants, state, value_range, path)
+    if value_range != 1:
+        state = _to_range_1(model, state, value_range, path)
+    state = {k: v for k, v in state.items() if k not in constants}
+    _check_fit(model, state, constants, path)
     model.load_state_dict(state, strict=False)
     return metadata
 
@@ -139,7 +147,7 @@ def _read_torch(path):
     except Exception as error:  # what torch raises for a damaged file is not one family (IndexError, KeyError, ...)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is not a whole PyTorch checkpoint ({reason}): copy or download it again") from error
-    for wrapper in ("state_dict", "model", "params"):
+    for wrapper in ("state_dict", "model", "params_ema", "params"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     plain = isinstance(content, dict) and all(isinstance(k, str) for k in content)
@@ -152,27 +160,38 @@ def _strip(state):
     return {k.removeprefix("module."): v for k, v in state.items()}
 
 
-def _is_mean_shift(key):
-    return key.split(".")[-2:-1] in (["sub_mean"], ["add_mean"])
-
-
 def _at_range_255(state):
-    return any(_is_mean_shift(k) and k.endswith("bias") and v.abs().max() > 2 for k, v in state.items())
+    shifts = (value for key, value in state.items() if key.endswith(("sub_mean.bias", "add_mean.bias")))
+    return any(value.numel() and value.abs().max() > 2 for value in shifts)
 
 
-def _check_mean_shifts(state, value_range, path):
+def _constants(model):
+    """Key -> value of the model's frozen mean shifts."""
+    shifts = {name: module for name, module in model.named_modules() if isinstance(module, models.MeanShift)}
+    return {f"{name}.{key}": value for name, shift in shifts.items() for key, value in shift.state_dict().items()}
+
+
+def _check_constants(constants, state, value_range, path):
     """A mean shift is a constant here; a file in which it was trained, or another one, is another function."""
-    for key in filter(_is_mean_shift, state):
-        sign = 1 if "add_mean" in key else -1
-        constant = models.MeanShift(sign)
-        expected = constant.weight if key.endswith("weight") else constant.bias * value_range
+    for key in constants.keys() & state.keys():
+        expected = constants[key].cpu() * (value_range if key.endswith("bias") else 1)
         found = state[key].float()
         if found.shape != expected.shape or not torch.allclose(found, expected, atol=1e-3 * value_range):
             raise ValueError(f"{path}: {key} is not the mean colour of DIV2K that the network has: it does not fit")
 
 
-def _check_fit(model, state, path):
-    expected = {k: v for k, v in model.state_dict().items() if not _is_mean_shift(k)}
+def _to_range_1(model, state, value_range, path):
+    """The same function of images in 0..1 as `state` is of images in 0..value_range."""
+    if hasattr(model, "to_range_1"):
+        return model.to_range_1(state, value_range)
+    if any(isinstance(module, _BOUND_TO_RANGE) for module in model.modules()):
+        name = type(model).__name__
+        raise ValueError(f"{path} is at range {value_range}, a {name} is at range 1 and cannot be converted")
+    return {k: v / value_range if k.endswith(".bias") else v for k, v in state.items()}
+
+
+def _check_fit(model, state, constants, path):
+    expected = {k: v for k, v in model.state_dict().items() if k not in constants}
     missing, surplus = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     shapes = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
     problems = []

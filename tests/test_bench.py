@@ -105,3 +105,16 @@ def test_bad_input_is_one_clear_line(arguments, message):
     with pytest.raises(ValueError, match=message) as caught:
         bench.run(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_networks_are_measured_per_hr_megapixel():
+    table = pd.DataFrame({"network": ["bicubic", "resampler"], "size": "mini", "scale": 2, "parameters": [0, 1]})
+    found = bench.measure_networks(table, side=32)
+    assert list(found.columns) == [*table.columns, "seconds", "gigabytes"]
+    assert (found.seconds > 0).all() and list(found.network) == ["bicubic", "resampler"]
+
+
+def test_a_measurement_that_stops_is_told():
+    table = pd.DataFrame({"network": ["bicubic", "nothing"], "size": "mini", "scale": 2})
+    with pytest.raises(ValueError, match="stopped after 1 of 2 networks"):
+        bench.measure_networks(table, side=32)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,8 @@ from torch import nn
 from carlib import cli, data, imresize, models, rescale, results, runs, weights
 
 COMMANDS = (
-    "downscale", "upscale", "train", "evaluate", "bench", "notebook", "report", "data", "data list", "data verify",
-    "data fetch",
+    "downscale", "upscale", "train", "evaluate", "bench", "models", "notebook", "report", "data", "data list",
+    "data verify", "data fetch",
 )  # fmt: skip
 
 
@@ -282,3 +283,10 @@ def test_data_verify_finds_a_changed_file(carlib, tmp_path, monkeypatch):
     monkeypatch.setenv("CARLIB_DATA", str(tmp_path / "sets"))
     code, out, err = carlib("data", "verify", "set5")
     assert (code, err) == (1, "") and "baby.png differs" in out
+
+
+def test_models_lists_what_networks_cost(carlib):
+    code, out, _ = carlib("models", "--size", "mini", "--scale", 2)
+    assert code == 0 and len(out.splitlines()) == 1 + len(models.SIZES)
+    assert re.search(r"^ *edsr +mini +2 +121,987 +31\.03$", out, re.MULTILINE)
+    assert_refused(carlib("models", "--size", "huge"), "size 'huge' of resampler is unknown")

@@ -233,7 +233,7 @@ def test_a_residual_branch_is_scaled():
 
 
 @pytest.mark.parametrize(("make", "told"), [
-    (lambda: models.create("rcan", 2), "network 'rcan' is unknown: use one of resampler, edsr, bicubic"),
+    (lambda: models.create("rcam", 2), "network 'rcam' is unknown: use one of resampler, edsr, bicubic"),
     (lambda: models.create("edsr", 2, "huge"), "size 'huge' of edsr is unknown: use one of mini, base, paper"),
     (lambda: models.create("edsr", 2, "mini", chanels=4), "edsr cannot be made with .*chanels"),
     (lambda: models.create("edsr", 6, "mini"), "EDSR has no scale 6"),

@@ -62,7 +62,6 @@ def test_a_refusal_is_shown_as_one_line():
 
 def test_a_figure_is_shown_as_a_picture():
     """Made without pyplot, it would be a line of text."""
-    from matplotlib.figure import Figure
 
     shell = pytest.importorskip("IPython.core.interactiveshell", reason="IPython comes with the extra notebooks")
     instance = shell.InteractiveShell()

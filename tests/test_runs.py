@@ -144,6 +144,35 @@ def test_numbers_out_of_range_are_refused(home, name, value, told):
     assert_refused(told, "car-edsr-x2", "smoke", {name: value})
 
 
+@pytest.mark.parametrize("upscaler", [name for name in models.UPSCALERS if name != "bicubic"])
+def test_any_network_follows_any_downscaler_at_the_profiles_size(home, upscaler):
+    for downscaler in ("car", "bicubic"):
+        run = runs.get("car-edsr-x4", "mini", {"upscaler": upscaler, "downscaler": downscaler})
+        assert run.networks()["upscaler"] == {"name": upscaler, "scale": 4, "size": "mini"}
+    assert runs.get("car-edsr-x4", "paper", {"upscaler": upscaler}).networks()["upscaler"]["size"] == "paper"
+
+
+def test_a_size_may_be_one_for_all_or_name_some(params):
+    def sized(size, upscaler="rcan"):
+        params(lambda content: content["profiles"]["smoke"].update(size=size))
+        networks = runs.get("car-edsr-x2", "smoke", {"upscaler": upscaler}).networks()
+        return networks["resampler"]["size"], networks["upscaler"]["size"]
+
+    assert sized("base") == ("base", "base")
+    assert sized({"resampler": "mini", "edsr": "mini"}) == ("mini", "mini")
+    assert sized({"resampler": "mini", "rcan": "base"}) == ("mini", "base")
+    for size, told in (
+        ({"resampler": "mini", "edsr": "base"}, "does not tell the size of rcan: name it in the profile's size"),
+        ({}, "does not tell the size of rcan"),
+        ("huge", "size of rcan='huge' is unknown: use one of mini, base, paper"),
+        ({"resampler": "mini", "rcan": 3}, "size of rcan=3 is unknown"),
+        (3, "size=3 is int, not str or dict"),
+    ):
+        with pytest.raises(ValueError, match=told) as refusal:
+            sized(size)
+        assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("name", ["name", "profile", "size"])
 def test_what_a_profile_decides_cannot_be_overridden(home, name):
     assert_refused(f"parameter '{name}' cannot be overridden", "car-edsr-x2", "smoke", {name: "x"})

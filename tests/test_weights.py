@@ -280,7 +280,7 @@ def test_a_run_needs_a_description_that_can_be_built(tmp_path):
         ({"networks": {"upscaler": edsr_with(scale=math.inf)}}, "does not say how to build its networks"),
         ({"networks": {"upscaler": {"name": "edsr"}}}, "does not say how to build its networks"),
         ({"networks": {"upscaler": 3}}, "does not say how to build its networks"),
-        ({"networks": {"upscaler": {"name": "rcan", "scale": 2}}}, "'rcan' is unknown"),
+        ({"networks": {"upscaler": {"name": "rcam", "scale": 2}}}, "'rcam' is unknown"),
         ({"networks": SPECIFICATIONS | {"upscaler": SPECIFICATIONS["upscaler"] | {"blocks": 2}}}, "does not fit EDSR"),
     ):
         weights.save(networks(), path, metadata)

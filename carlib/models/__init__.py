@@ -1,23 +1,44 @@
-"""Networks: each a class that takes its own numbers; `create` knows the sizes at which the project trains them."""
+"""Networks: each a class that takes its own numbers; `create` knows the sizes at which the project trains them.
 
-from carlib.models.bicubic import Bicubic
-from carlib.models.edsr import EDSR
-from carlib.models.layers import MeanShift
-from carlib.models.resampler import ResamplerNet
+A network is one file, imported when it is first used. All but the resampler are upscalers, with one contract:
+forward(lr), lr (N, 3, h, w) RGB in [0, 1], gives sr (N, 3, h*scale, w*scale), not clamped, in single precision at
+least, and passes gradients on to lr. So any of them follows any downscaler.
+"""
 
-# "paper": the published configuration. "base": the same architecture for one GPU. "mini": for two CPU cores.
-SIZES = {
-    "resampler": {"mini": {"width": 32, "blocks": 2}, "base": {"width": 128}, "paper": {}},
-    "edsr": {
-        "mini": {"blocks": 4, "channels": 32, "res_scale": 1.0},
-        "base": {"blocks": 16, "channels": 64, "res_scale": 1.0},
-        "paper": {"blocks": 32, "channels": 256, "res_scale": 0.1},
-    },
-    "bicubic": {"mini": {}, "base": {}, "paper": {}},
+from importlib import import_module
+
+from carlib.models.sizes import SIZES
+
+# Class -> the file that defines it.
+_CLASSES = {
+    "ResamplerNet": "resampler",
+    "EDSR": "edsr",
+    "Bicubic": "bicubic",
+    "SRDenseNet": "srdensenet",
+    "DDBPN": "ddbpn",
+    "RDN": "rdn",
+    "RCAN": "rcan",
+    "SRCNN": "srcnn",
+    "VDSR": "vdsr",
+    "SRResNet": "srresnet",
+    "MSRResNet": "msrresnet",
+    "DRRN": "drrn",
+    "MemNet": "memnet",
+    "DnCNN": "dncnn",
+    "LapSRN": "lapsrn",
+    "ZSSR": "zssr",
+    "CARN": "carn",
+    "SRRAM": "srram",
+    "RRDB": "rrdb",
+    "CNNSR": "cnn_sr",
+    "TAU": "tau",
 }
-_CLASSES = {"resampler": ResamplerNet, "edsr": EDSR, "bicubic": Bicubic}
+# Name for `create` -> class, where the name is not the file's.
+_NAMES = {file: cls for cls, file in _CLASSES.items()} | {"carn-m": "CARN", "cnn-sr": "CNNSR"}
+_DOORS = _CLASSES | {"MeanShift": "layers", "summary": "costs"}
+UPSCALERS = tuple(name for name in SIZES if name != "resampler")
 
-__all__ = ["EDSR", "SIZES", "Bicubic", "MeanShift", "ResamplerNet", "create", "file_of", "specification"]
+__all__ = ["SIZES", "UPSCALERS", *_DOORS, "create", "file_of", "specification"]
 
 
 def specification(name, scale, size="paper", **options):
@@ -37,20 +58,31 @@ def create(name, scale, size="paper", **options):
     """A network by name and size, e.g. create("edsr", 4, "mini"); `options` override the size's numbers.
 
     Args:
-        name:  "resampler" (ResamplerNet), "edsr" or "bicubic" (the fixed, differentiable upscaler).
-        scale: 2 or 4 (EDSR and bicubic take other factors too).
+        name:  of SIZES: "resampler" (ResamplerNet), "bicubic" (the fixed, differentiable upscaler), "edsr", "rcan", ...
+        scale: 2 or 4 (most take other factors too).
         size:  "mini", "base" or "paper" (SIZES).
     Raises:
-        ValueError: the name or the size is unknown, or the network has no such option.
+        ValueError: the name or the size is unknown, or the network has no such scale or option.
     """
     arguments = specification(name, scale, size, **options)
     numbers = {key: value for key, value in arguments.items() if key not in ("name", "scale", "size")}
+    make = __getattr__(_NAMES[name])
     try:
-        return _CLASSES[name](scale, **numbers)
+        return make(scale, **numbers)
     except TypeError as error:
         raise ValueError(f"{name} cannot be made with {options}: {error}") from error
 
 
 def file_of(name) -> str:
     """Where the network `name` is defined, relative to the package: "models/edsr.py"."""
-    return f"{_CLASSES[name].__module__.removeprefix('carlib.').replace('.', '/')}.py"
+    return f"models/{_CLASSES[_NAMES[name]]}.py"
+
+
+def __getattr__(name):
+    if name not in _DOORS:
+        raise AttributeError(f"module 'carlib.models' has no attribute {name!r}")
+    return getattr(import_module(f"carlib.models.{_DOORS[name]}"), name)
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

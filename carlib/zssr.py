@@ -1,0 +1,139 @@
+"""ZSSR (Shocher et al., CVPR 2018): super-resolution by a network that has seen nothing but the image itself.
+
+The LR image, or a smaller copy of it, is a father; a son is a father made smaller by the scale. The network learns son
+-> father on random crops and is then applied to the LR image. Numbers are those of the released configuration, read as
+facts: L1, Adam 1e-3, a rate divided by ten whenever the error on the whole image stops falling, crops of 128, eight
+orientations whose median counts, ten back-projections. Ours is the single jump: no gradual scales, which the printed
+37.37 dB use, and no shear; the sizes of the fathers are our choice.
+"""
+
+import math
+import time
+
+import numpy as np
+
+from carlib.ops.imresize import imresize
+from carlib.rescale import to_tensor
+
+_CROP = 128  # pixels of a father
+_FATHERS = (1.0, 0.9, 0.8, 0.7, 0.6)  # sizes of the image that serve as fathers
+_EVERY = 50  # steps between looks at the error on the whole image
+_WINDOW = 5  # looks to which a line is fitted
+_LOWEST_RATE = 9e-6
+_BACK_PROJECTIONS = 10
+
+
+def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", progress=False):
+    """Enlarge one image by training on it; minutes at size "paper" on a CPU.
+
+    Args:
+        lr:       uint8 (h, w) or (h, w, 3) RGB, made by bicubic downscaling; sides of 8*scale pixels at least.
+        scale:    whole number >= 2.
+        steps:    at most so many; fewer when the rate has fallen below 9e-6.
+        seconds:  stop training after these; the result then depends on the machine.
+        seed:     of the network and the crops. On a CPU the same seed and steps give the same image.
+        size:     of the network, see `carlib.models.SIZES`.
+        progress: show a bar.
+    Returns:
+        uint8 (h*scale, w*scale[, 3]).
+    Raises:
+        ValueError: the image is not uint8, or too small to have a son; steps or seconds are negative.
+    """
+    if not isinstance(lr, np.ndarray) or lr.dtype != np.uint8 or lr.ndim not in (2, 3):
+        raise ValueError("lr is no uint8 image (h, w) or (h, w, 3): read it with carlib.data.read_image")
+    if isinstance(scale, bool) or scale != int(scale) or scale < 2:
+        raise ValueError(f"scale={scale!r} is not a whole number >= 2")
+    if min(lr.shape[:2]) < 8 * scale:
+        raise ValueError(f"lr is {lr.shape[1]}x{lr.shape[0]}: ZSSR at scale {scale} needs sides of {8 * scale} pixels")
+    if steps < 0 or seconds < 0:
+        raise ValueError(f"steps={steps!r} and seconds={seconds!r} cannot be negative")
+    image = to_tensor(lr)[0].permute(1, 2, 0).double().numpy()
+    network = train(image, int(scale), steps=steps, seconds=seconds, seed=seed, size=size, progress=progress)
+    sr = np.rint(apply(network, image, int(scale)) * 255).astype(np.uint8)
+    return sr if lr.ndim == 3 else np.rint(sr @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+
+
+def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", progress=False):
+    """A ZSSR network trained on `image`, float (h, w, 3) in [0, 1]; the other arguments as in `restore`."""
+    import torch
+    from tqdm import tqdm
+
+    from carlib import models
+
+    draw, began = np.random.default_rng(seed), time.perf_counter()
+    with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay where they are
+        torch.manual_seed(seed)
+        network = models.create("zssr", scale, size)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    fathers = _fathers(image, scale)
+    whole, errors = _to_multiple(image, scale), []
+    son_of_whole = _tensor(imresize(whole, 1 / scale))
+    for step in tqdm(range(steps), desc="ZSSR", unit="step", disable=not progress):
+        father = _crop(fathers[draw.integers(len(fathers))], scale, draw)
+        loss = (network(_tensor(imresize(father, 1 / scale))) - _tensor(father)).abs().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % _EVERY == _EVERY - 1:
+            with torch.inference_mode():
+                errors.append(float((network(son_of_whole) - _tensor(whole)).square().mean()))
+            if _stalls(errors):
+                optimizer.param_groups[0]["lr"] /= 10
+                errors = []
+        if optimizer.param_groups[0]["lr"] < _LOWEST_RATE or time.perf_counter() - began > seconds:
+            break
+    return network.eval()
+
+
+def apply(network, image, scale):
+    """float (h, w, 3) in [0, 1] -> (h*scale, w*scale, 3): the median over eight orientations, back-projected."""
+    import torch
+
+    variants = []
+    for turns in range(4):
+        for flip in (False, True):
+            turned = np.rot90(image, turns)[:, :: -1 if flip else 1]
+            with torch.inference_mode():
+                sr = network(_tensor(turned))[0].permute(1, 2, 0).double().numpy()
+            variants.append(np.rot90(back_project(sr, turned, scale)[:, :: -1 if flip else 1], -turns))
+    return back_project(np.median(variants, 0), image, scale).clip(0, 1)
+
+
+def back_project(sr, lr, scale, iterations=_BACK_PROJECTIONS):
+    """Add to `sr` what its bicubic downscaling lacks of `lr`, enlarged, again and again (Irani and Peleg 1991)."""
+    for _ in range(iterations):
+        sr = sr + imresize(lr - imresize(sr, 1 / scale), scale)
+    return sr
+
+
+def _fathers(image, scale):
+    """The image and smaller ones that still have sons."""
+    made = [image if f == 1 else imresize(image, f) for f in _FATHERS]
+    return [father for father in made if min(father.shape[:2]) >= 4 * scale]
+
+
+def _crop(father, scale, draw):
+    """A random crop in a random orientation, both sides multiples of the scale."""
+    height, width = (min(_CROP, n) // scale * scale for n in father.shape[:2])
+    top, left = draw.integers(father.shape[0] - height + 1), draw.integers(father.shape[1] - width + 1)
+    crop = np.rot90(father[top : top + height, left : left + width], draw.integers(4))
+    return crop[:, ::-1] if draw.random() < 0.5 else crop
+
+
+def _to_multiple(image, scale):
+    height, width = (n // scale * scale for n in image.shape[:2])
+    return image[:height, :width]
+
+
+def _stalls(errors):
+    """Whether the error's fall over the last looks is no longer clear: 1.5 slopes within the slope's own deviation."""
+    if len(errors) < _WINDOW:
+        return False
+    (slope, _), covariance = np.polyfit(np.arange(_WINDOW) * _EVERY, errors[-_WINDOW:], 1, cov=True)
+    return -1.5 * slope < math.sqrt(covariance[0, 0])
+
+
+def _tensor(image):
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()

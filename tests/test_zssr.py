@@ -1,0 +1,72 @@
+"""ZSSR at test time: it learns from the image alone, repeats itself, and keeps to its budget."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from carlib import imresize, metrics, zssr
+
+
+def stripes(height=64, width=72):
+    """An image that repeats at every size, on which bicubic blurs every edge."""
+    v, u = np.mgrid[:height, :width]
+    pattern = ((u * 0.35 + v * 0.2) % 8 < 4) ^ ((u - v) % 12 < 6)
+    return np.repeat(np.where(pattern, 220, 40).astype(np.uint8)[..., None], 3, 2)
+
+
+def test_it_beats_bicubic_on_an_image_that_repeats_itself():
+    hr = stripes()
+    lr = imresize(hr, 0.5)
+    sr = zssr.restore(lr, 2, steps=60, size="mini")
+    assert sr.shape == hr.shape and sr.dtype == np.uint8
+    assert metrics.psnr(hr, sr, 2) > metrics.psnr(hr, imresize(lr, 2), 2) + 0.5
+
+
+def test_the_same_seed_and_steps_give_the_same_image_and_touch_nobody_elses_numbers():
+    lr = imresize(stripes(), 0.5)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    first = zssr.restore(lr, 2, steps=5, size="mini")
+    assert torch.equal(torch.rand(2), expected)
+    assert np.array_equal(first, zssr.restore(lr, 2, steps=5, size="mini"))
+    assert not np.array_equal(first, zssr.restore(lr, 2, steps=5, seed=1, size="mini"))
+
+
+def test_no_time_means_one_step():
+    began = time.perf_counter()
+    sr = zssr.restore(imresize(stripes(), 0.5), 2, seconds=0, size="mini")
+    assert sr.shape == (64, 72, 3) and time.perf_counter() - began < 60  # 3,000 steps take longer anywhere
+
+
+def test_grey_stays_grey_and_sides_need_not_be_multiples():
+    grey = imresize(stripes(58, 50), 0.5)[..., 0]
+    assert zssr.restore(grey, 3, steps=2, size="mini").shape == (87, 75)
+
+
+def test_back_projection_makes_the_lr_image_come_back():
+    rng = np.random.default_rng(0)
+    lr, sr = rng.random((8, 9, 3)), rng.random((16, 18, 3))
+    lack = [np.abs(imresize(zssr.back_project(sr, lr, 2, n), 0.5) - lr).max() for n in (0, 1, 10)]
+    assert lack[2] < 0.2 * lack[1] < 0.2 * lack[0]
+
+
+def test_an_error_that_no_longer_falls_stalls():
+    assert not zssr._stalls([5.0, 4.0, 3.0, 2.1])  # too few looks
+    assert not zssr._stalls([5.0, 4.0, 3.1, 2.0, 1.0])
+    assert zssr._stalls([1.0, 1.1, 0.9, 1.1, 1.0])
+    assert zssr._stalls([9.0, 1.0, 1.1, 1.2, 1.3, 1.4])
+
+
+@pytest.mark.parametrize(("lr", "options", "told"), [
+    (np.zeros((16, 16, 3)), {}, "lr is no uint8 image"),
+    (np.zeros((15, 30, 3), np.uint8), {}, "lr is 30x15: ZSSR at scale 2 needs sides of 16 pixels"),
+    (np.zeros((16, 16, 3), np.uint8), {"scale": 1.5}, "scale=1.5 is not a whole number >= 2"),
+    (np.zeros((16, 16, 3), np.uint8), {"steps": -1}, "steps=-1 and seconds=inf cannot be negative"),
+])  # fmt: skip
+def test_what_cannot_be_restored_is_refused(lr, options, told):
+    with pytest.raises(ValueError, match=told) as refusal:
+        zssr.restore(lr, **{"scale": 2} | options)
+    assert "\n" not in str(refusal.value)

@@ -30,6 +30,7 @@ class CNNSR(LumaNetwork):
         self.up = nn.ConvTranspose2d(colours, channels, 2 * scale, stride=scale, padding=scale // 2)
         self.model = nn.Sequential(*stack(depth, colours, channels)[2:])  # `up` is the first layer
         begin_near_bicubic(self, self.model[-1])
+        nn.init.normal_(self.up.weight, std=(2 / (4 * colours)) ** 0.5)  # He: a pixel sees 2x2 LR pixels of each colour
 
     def restore(self, lr, enlarged):
         return enlarged + self.model(self.up(lr).relu())

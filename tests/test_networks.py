@@ -210,7 +210,7 @@ def test_a_global_residual_of_zero_is_bicubic(name, scale):
 
 @pytest.mark.parametrize("name", ["vdsr", "dncnn", "cnn-sr"])
 def test_a_deep_plain_network_begins_near_bicubic_and_not_at_it(name):
-    """PyTorch's own initialisation keeps 0.4 of the signal per layer: twenty layers would leave nothing to learn from."""
+    """PyTorch's own initialisation keeps 0.4 of the signal per layer: twenty leave nothing to learn from."""
     network, lr = mini(name, depth=20), image(1, 3, 8, 8)
     residual = network(lr) - Bicubic(2)(lr)
     assert 1e-3 < residual.std() < 0.3

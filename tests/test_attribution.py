@@ -55,12 +55,13 @@ def test_one_kernel_is_a_convolution(resampler, image):
     tensor = rescale.to_tensor(image)
     with torch.inference_mode():
         means = [part.mean((2, 3), keepdim=True) for part in resampler(tensor)]
-        whole, moved = (
-            attribution._resampled(
-                resampler, part, [mean.expand(-1, -1, *(n // 2 for n in part.shape[2:])).contiguous() for mean in means], False
-            )
-            for part in (tensor, tensor[..., 2:])
-        )  # fmt: skip
+
+    def convolved(part):
+        height, width = (n // 2 for n in part.shape[2:])
+        taps = [mean.expand(-1, -1, height, width).contiguous() for mean in means]
+        return attribution._resampled(resampler, part, taps, grey=False)
+
+    whole, moved = convolved(tensor), convolved(tensor[..., 2:])
     np.testing.assert_array_equal(whole[8:-8, 9:-8], moved[8:-8, 8:-8])
 
 

@@ -18,7 +18,8 @@ def test_a_trial_leaves_a_line_with_what_was_trained_and_measured(home, tmp_path
     _, header = weights.load_run(folder / "weights.safetensors")
     assert header["parameters"]["weighting"] == "softmax"
     assert line["validation"] == header["validation"]["psnr_rgb"] and line["commit"] == header["commit"]
-    rows = experiments.measure("car-bicubic-x2", "smoke", ["demo"], weights=folder / "weights.safetensors", device="cpu")
+    made = {"weights": folder / "weights.safetensors", "device": "cpu", "progress": False}
+    rows = experiments.measure("car-bicubic-x2", "smoke", ["demo"], **made)
     values = [row["value"] for row in rows if row["metric"] == "psnr"]
     assert line["n"] == len(values) == 2 and line["psnr"] == pytest.approx(sum(values) / 2, abs=5e-4)
 

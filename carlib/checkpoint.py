@@ -1,6 +1,7 @@
 """A training run's checkpoint: all that continuing needs, and the recipe that tells whether continuing is right."""
 
 import ast
+import dataclasses
 import hashlib
 import io
 import json
@@ -80,12 +81,31 @@ def _dump(node) -> str:
 
 
 def changes(before: dict, now: dict) -> dict[str, str]:
-    """Part of the recipe -> what changed in it, in words; {} if nothing did."""
+    """Part of the recipe -> what changed in it, in words; {} if nothing did.
+
+    A parameter that one of them does not have yet counts as its default, which is what the code did before it had it.
+    """
+    before, now = _with_defaults(before, now), _with_defaults(now, before)
     found = {part: f"the {part} changed" for part in _WHOLE if before.get(part) != now.get(part)}
     old, new = before["parameters"], now["parameters"]
     if changed := [f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in old | new if old.get(key) != new.get(key)]:
         found["parameters"] = ", ".join(changed)
     return found
+
+
+def _with_defaults(recipe, other):
+    """`recipe` with the default of every parameter, and of every network's option, that only `other` has."""
+    defaults = {f.name: f.default for f in dataclasses.fields(runs.Run) if f.default is not dataclasses.MISSING}
+
+    def filled(values, others):
+        return {key: defaults[key] for key in others if key in defaults} | values
+
+    networks = recipe.get("networks", {})
+    theirs = other.get("networks", {})
+    return recipe | {
+        "parameters": filled(recipe["parameters"], other["parameters"]),
+        "networks": {role: filled(network, theirs.get(role, {})) for role, network in networks.items()},
+    }
 
 
 def write(folder: Path, recipe: dict, networks, optimizer, step: int, log: list[dict]):

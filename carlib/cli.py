@@ -99,6 +99,23 @@ def train(
 
 
 @app.command()
+def trial(
+    run: Annotated[str, typer.Argument(help="A run of params.yaml.")],
+    profile: Profile = None,
+    param: Parameters = None,
+    note: Annotated[str, typer.Option(help="Why it is tried.")] = "",
+    sets: Annotated[list[str] | None, typer.Option("--set", help="Image set; repeat. Default: set5, bsd100.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV; default: data/trials.csv.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+):
+    """Train a run with other numbers (-p steps=500 -p weighting=signed), measure it, log it in data/trials.csv."""
+    from carlib import trials
+
+    for line in trials.trial(run, profile, param or [], sets=sets, note=note, out=out, device=device):
+        typer.echo(f"{line['set']}: {line['psnr']:.3f} dB, validation {line['validation']:.3f} dB")
+
+
+@app.command()
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run of params.yaml; bicubic-bicubic-x2 needs no weights.")],
     sets: Annotated[list[str] | None, typer.Option("--set", help="Image set; repeat. Default: the profile's.")] = None,

@@ -6,6 +6,7 @@ Nothing there is typed: `carlib report --readme` writes them, and a test compare
 from carlib import results, tables
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
+PAGES = {"README.md": ("results", "attribution", "speed"), "REPLICATION.md": ("claims", "trials")}
 _NAMES = {"bicubic": "Bicubic", "edsr": "EDSR", "set5": "Set5", "set14": "Set14", "bsd100": "B100", "div2k": "DIV2K"}
 
 
@@ -16,7 +17,7 @@ def update() -> list:
         ValueError: a table or a marker is missing.
     """
     written = []
-    for name, blocks in {"README.md": ("results", "speed"), "REPLICATION.md": ("claims",)}.items():
+    for name, blocks in PAGES.items():
         path = results.root() / name
         text = path.read_text(encoding="utf-8")
         for block in blocks:
@@ -40,8 +41,13 @@ def insert(page: str, block: str, content: str) -> str:
 
 
 def render(block: str) -> str:
-    """The Markdown of one block: "results", "speed" or "claims"."""
+    """The Markdown of one block of PAGES."""
     import pandas as pd
+
+    if block == "attribution":
+        return _attribution(pd.read_csv(_there(results.folder(PROFILE, "tables", "attribution.csv"))))
+    if block == "trials":
+        return _trials(pd.read_csv(_there(results.root() / "data" / "trials.csv"), keep_default_na=False))
 
     if block == "speed":
         return _speed(pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False))
@@ -76,6 +82,27 @@ def _results(table) -> str:
             }
         )
     return _markdown(sorted(lines, key=lambda line: (line["upscaler"], line["scale"])))
+
+
+def _attribution(table) -> str:
+    """One line per variant, one column per scale and set: gains in dB."""
+    table = table[table.set.isin(_NAMES) & ~table.variant.str.startswith("bicubic")]
+    lines = []
+    for variant, cells in table.groupby("variant", sort=False):
+        columns = {f"x{c.scale} {_NAMES[c.set]}": f"{c.gain:+.2f}" for c in cells.itertuples()}
+        lines.append({"gain over bicubic + EDSR, dB": variant, **columns})
+    return _markdown(lines)
+
+
+def _trials(frame) -> str:
+    """One line per trial, a column per set; in the order of the file."""
+    keys = ["run", "parameters", "seconds", "validation", "note"]
+    lines = []
+    for (run, parameters, seconds, validation, note), cells in frame.groupby(keys, sort=False):
+        psnr = {f"{_NAMES.get(c.set, c.set)}, dB": f"{float(c.psnr):.2f}" for c in cells.itertuples()}
+        line = {"run": run, "changed": parameters or "nothing", "seconds": seconds}
+        lines.append({**line, "validation, dB": f"{float(validation):.2f}", **psnr, "why": note})
+    return _markdown(lines)
 
 
 def _db(value, form=".2f") -> str:

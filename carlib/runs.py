@@ -34,6 +34,7 @@ class Run:
     offsets: bool = True
     bound: float = 0.25
     local: int = 0
+    guided_eps: float = 1e-5
     seed: int = 0
     warm_start: str | None = None
     steps: int = 0
@@ -56,7 +57,7 @@ class Run:
         """Role -> arguments of `carlib.models.create`."""
         made = {"upscaler": {"name": self.upscaler, "scale": self.scale, "size": self.size_of(self.upscaler)}}
         if self.downscaler == "car":
-            options = ("kernel_size", "weighting", "taps", "border", "offsets", "bound", "local")
+            options = ("kernel_size", "weighting", "taps", "border", "offsets", "bound", "local", "guided_eps")
             made["resampler"] = {
                 "name": "resampler",
                 "scale": self.scale,
@@ -172,7 +173,7 @@ def make(**values) -> Run:
     if missing := [name for name in required if name not in values]:
         raise ValueError(f"run {values.get('name')!r} lacks {', '.join(missing)}: see runs in params.yaml")
     run = Run(**{k: float(v) if hints[k] is float else v for k, v in values.items()})
-    for name in ("batch", "validate_every", "scale", "lr", "adam_eps", "bound", "plateau_patience"):
+    for name in ("batch", "validate_every", "scale", "lr", "adam_eps", "bound", "guided_eps", "plateau_patience"):
         if not getattr(run, name) > 0:
             raise ValueError(f"{name}={getattr(run, name)!r} must be above 0")
     if run.resampler_lr is not None and not 0 < run.resampler_lr < float("inf"):

@@ -19,7 +19,9 @@ from torch import nn
 from carlib import checkpoint, data, losses, metrics, models, rescale, results, runs, weights
 from carlib.ops.quantize import quantize
 
-LOG_COLUMNS = ["step", "loss", "restoration", "offset", "tv", "patch_psnr", "psnr", "lr", "seconds"]
+LOG_COLUMNS = [
+    "step", "loss", "restoration", "offset", "tv", "patch_psnr", "psnr", "adaptivity", "offset_length", "lr", "seconds",
+]  # fmt: skip
 
 
 class Rescaler(nn.Module):
@@ -97,6 +99,7 @@ def train(
                 row = _train_block(run, fabric, rescaler, optimizer, patches, range(step, step + block), log, bar)
                 step += block
                 row |= {"step": step, "psnr": validate(rescaler.module, validation, run.scale)}
+                row |= behaviour(rescaler.module, validation)
                 if math.isnan(row["psnr"]):
                     raise ValueError(
                         f"{run.name}: the validation is no number at step {step}: lower lr={run.lr} or set clip"
@@ -247,6 +250,7 @@ def _downscaled(run, hr):
 @torch.inference_mode()
 def validate(rescaler: Rescaler, pairs, scale) -> float:
     """Mean RGB PSNR in dB, float32 (the paper selects its model by the same on 10 DIV2K images)."""
+    rescaler.eval()
     device = next(rescaler.parameters()).device
     values = []
     for hr, lr in pairs:
@@ -254,6 +258,22 @@ def validate(rescaler: Rescaler, pairs, scale) -> float:
         sr, _, _ = rescaler(_tensor(hr[None]).to(device), low)
         values.append(metrics.psnr(hr, sr[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy(), scale, protocol="rgb"))
     return float(np.mean(values))
+
+
+@torch.inference_mode()
+def behaviour(rescaler: Rescaler, pairs) -> dict:
+    """How far a resampler's kernels and offsets follow the first validation image; {} without a resampler.
+
+    adaptivity: standard deviation of a tap's weight over LR pixels, over its mean size, of the mean tap; 0 is a kernel
+    that is the same for all pixels. offset_length: mean over taps, weighted by the size of their weights, HR pixels.
+    """
+    if "resampler" not in rescaler.networks:
+        return {}
+    hr = _tensor(pairs[0][0][None]).to(next(rescaler.parameters()).device)
+    kernel, offset_v, offset_h = rescaler.networks["resampler"](hr)
+    size = kernel.abs()
+    length = (torch.hypot(offset_v, offset_h) * size).sum() / size.sum()
+    return {"adaptivity": float(kernel.std((2, 3)).mean() / size.mean()), "offset_length": float(length)}
 
 
 def metadata(run: runs.Run, step: int, psnr: float, commit: str, precision: str) -> dict:
@@ -311,7 +331,9 @@ def _objective(run, sr, hr, predicted):
 def write_log(log, path):
     """The training log as CSV, atomically."""
     lines = [",".join(LOG_COLUMNS)]
-    lines += [",".join(f"{row[c]:.6g}" if c != "step" else str(row[c]) for c in LOG_COLUMNS) for row in log]
+    for row in log:  # a checkpoint from before a column was logged lacks it
+        values = (f"{row.get(column, math.nan):.6g}" for column in LOG_COLUMNS[1:])
+        lines.append(",".join([str(row["step"]), *values]))
     results.write_text(path, "\n".join(lines) + "\n")
 
 

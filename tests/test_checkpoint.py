@@ -1,6 +1,7 @@
 """What a checkpoint remembers of its recipe, and when that lets a run continue."""
 
 import ast
+import json
 import shutil
 from pathlib import Path
 
@@ -270,3 +271,13 @@ def test_another_size_of_a_network_is_a_change(home, tmp_path, monkeypatch, caps
             go(short(), tmp_path / "run")
     capsys.readouterr()
     assert_anew(tmp_path / "run", short(), "the networks changed", capsys)
+
+
+def test_a_parameter_that_came_later_counts_as_its_default(home):
+    now = checkpoint.recipe(runs.get("car-edsr-x2", "smoke"), None)
+    before = json.loads(json.dumps(now))
+    del before["parameters"]["guided_eps"], before["networks"]["resampler"]["guided_eps"]
+    assert checkpoint.changes(before, now) == {} == checkpoint.changes(now, before)
+    now["parameters"]["guided_eps"] = now["networks"]["resampler"]["guided_eps"] = 0.5
+    told = checkpoint.changes(before, now)
+    assert told == {"networks": "the networks changed", "parameters": "guided_eps 1e-05 -> 0.5"}

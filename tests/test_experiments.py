@@ -14,6 +14,7 @@ import yaml
 from torch import nn
 
 from carlib import (
+    attribution,
     checkpoint,
     evaluate,
     experiments,
@@ -272,8 +273,10 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     rate_distortion.figure("smoke", rates)
     measured = figure6.measure("smoke", notebook_defaults("07_spectra")["image"])
     figure6.draw(measured), figure6.crops(measured), figure6.verdicts(figure6.table(measured))
+    parts = attribution.study("smoke", progress=False)
+    attribution.draw("smoke", parts)
     page = experiments.build_report("smoke")
-    for stage in ("table1", "table5", "rate_distortion", "fig4", "fig6", "report"):
+    for stage in ("table1", "table5", "rate_distortion", "fig4", "fig6", "attribution", "report"):
         assert [path for path in outs(stage) if not (smoke / path).is_file()] == []
 
     assert list(table.columns) == [
@@ -301,7 +304,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     html = page.read_text(encoding="utf-8")
     assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
-    assert html.count("data:image/png") == 5 and "Bits against fidelity" in html
+    assert html.count("data:image/png") == 6 and "Bits against fidelity" in html
     assert "profile smoke" in html and "car-edsr-x4-free" not in html
     made = ("tables/table1", "tables/table5", "tables/table5_totals", "tables/rate_distortion", "tables/fig6")
     for sidecar in (*made, "figures/fig3_x4", "figures/fig4", "figures/fig6", "figures/rate_distortion"):

@@ -236,13 +236,15 @@ def test_the_oldest_rrdb_files_number_fewer_layers_at_x2(tmp_path):
     assert_loads(network, renamed(state, *rules), state, tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize(
-    "name", ["vdsr", "lapsrn", "srdensenet", "carn", "rrdb", "srresnet", "rcan", "ddbpn", "memnet"]
-)
+FOREIGN = [
+    "weight", "input", "conv1", "convt_F1.weight", "convt_I7.0.cov_block.3.weight", "dense1.0.conv", "model.1.sub.x",
+    "upsample.up9.body.0.weight", "residual.0.in1.running_mean", "sub_mean.bias", "", ".",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["vdsr", "lapsrn", "srdensenet", "carn", "rrdb", "srresnet", "rcan", "memnet"])
 def test_foreign_keys_of_any_kind_are_refused_in_one_line(tmp_path, name):
-    odd = ["weight", "input", "conv1", "convt_F1.weight", "convt_I7.0.cov_block.3.weight", "dense1.0.conv"]
-    odd += ["model.1.sub.x", "upsample.up9.body.0.weight", "residual.0.in1.running_mean", "sub_mean.bias", "", "."]
-    torch.save({key: torch.zeros(3) for key in odd}, tmp_path / "a.pth")
+    torch.save({key: torch.zeros(3) for key in FOREIGN}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"does not fit|is not the mean colour") as refusal:
         weights.load(models.create(name, 2, "mini"), tmp_path / "a.pth")
     assert "\n" not in str(refusal.value)

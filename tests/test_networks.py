@@ -208,6 +208,14 @@ def test_a_global_residual_of_zero_is_bicubic(name, scale):
     torch.testing.assert_close(network(lr), Bicubic(scale)(lr), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["vdsr", "dncnn", "cnn-sr"])
+def test_a_deep_plain_network_begins_near_bicubic_and_not_at_it(name):
+    """PyTorch's own initialisation keeps 0.4 of the signal per layer: twenty leave nothing to learn from."""
+    network, lr = mini(name, depth=20), image(1, 3, 8, 8)
+    residual = network(lr) - Bicubic(2)(lr)
+    assert 1e-3 < residual.std() < 0.3
+
+
 def zero(layer):
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

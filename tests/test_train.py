@@ -467,6 +467,28 @@ def test_validation_is_the_mean_psnr_of_the_rounded_lr_restored(home):
     assert train.validate(rescaler, train.validation_images(run), 2) == pytest.approx(np.mean(values), abs=1e-2)
 
 
+def test_what_is_logged_of_kernels_and_offsets(home):
+    run = short("car-edsr-x2", weighting="guided", local=1)
+    torch.manual_seed(0)
+    rescaler, pairs = train.Rescaler(train.build_networks(run), run.alpha), train.validation_images(run)
+    assert train.behaviour(rescaler, pairs) == {"adaptivity": 0, "offset_length": 0}  # bicubic's kernel everywhere
+    net = rescaler.networks["resampler"]
+    torch.nn.init.normal_(net.kernels_weight[4].weight)
+    torch.nn.init.constant_(net.offsets_v_generation[4].bias, 9.0)  # tanh: one LR pixel
+    found = train.behaviour(rescaler, pairs)
+    assert found["adaptivity"] > 0.1 and found["offset_length"] == pytest.approx(2, abs=1e-3)
+    assert train.behaviour(train.Rescaler(train.build_networks(short()), 1.0), pairs) == {}
+
+
+def test_validation_does_not_train_batch_statistics(home):
+    run = short()
+    networks = train.build_networks(run)
+    networks["upscaler"].add_module("norm", torch.nn.BatchNorm2d(3))
+    rescaler = train.Rescaler(networks, run.alpha).train()
+    train.validate(rescaler, train.validation_images(run), 2)
+    assert not networks["upscaler"].norm.training
+
+
 def test_a_validation_that_is_no_number_ends_the_run_before_its_checkpoint(home, tmp_path, monkeypatch):
     go(short(steps=2), tmp_path / "run")
     before = contents(tmp_path / "run")

@@ -7,6 +7,7 @@ Figures are built with matplotlib's object-oriented API in one fixed style, what
 from carlib.figures.bars import bench
 from carlib.figures.comparisons import crops
 from carlib.figures.curves import training_curve
+from carlib.figures.gains import gains
 from carlib.figures.rate_curves import rate_curves
 from carlib.figures.spectra import spectra
 from carlib.figures.tap_maps import kernels_offsets
@@ -18,6 +19,7 @@ __all__ = [
     "colour_wheel",
     "crops",
     "effective_kernel",
+    "gains",
     "kernels_offsets",
     "offset_colours",
     "rate_curves",

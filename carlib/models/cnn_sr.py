@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from carlib.models.blocks import check_counts, stack
+from carlib.models.blocks import begin_near_bicubic, check_counts, stack
 from carlib.models.luma import LumaNetwork
 
 
@@ -29,6 +29,8 @@ class CNNSR(LumaNetwork):
             raise ValueError(f"CNN-SR cannot have depth={depth!r}: it is a whole number >= 3")
         self.up = nn.ConvTranspose2d(colours, channels, 2 * scale, stride=scale, padding=scale // 2)
         self.model = nn.Sequential(*stack(depth, colours, channels)[2:])  # `up` is the first layer
+        begin_near_bicubic(self, self.model[-1])
+        nn.init.normal_(self.up.weight, std=(2 / (4 * colours)) ** 0.5)  # He: a pixel sees 2x2 LR pixels of each colour
 
     def restore(self, lr, enlarged):
         return enlarged + self.model(self.up(lr).relu())

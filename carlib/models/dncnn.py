@@ -1,6 +1,6 @@
 """DnCNN-3 (Zhang et al., TIP 2017): VDSR's layers, trained blind for noise, SR and JPEG at once."""
 
-from carlib.models.blocks import check_counts, stack
+from carlib.models.blocks import begin_near_bicubic, check_counts, stack
 from carlib.models.luma import LumaNetwork
 
 
@@ -20,6 +20,7 @@ class DnCNN(LumaNetwork):
         super().__init__(scale, colours)
         check_counts("DnCNN", depth=depth, channels=channels)
         self.model = stack(depth, colours, channels)
+        begin_near_bicubic(self, self.model[-1])
 
     def restore(self, lr, enlarged):
         return enlarged - self.model(enlarged)

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from carlib.models.blocks import check_counts, conv
+from carlib.models.blocks import begin_near_bicubic, check_counts, conv
 from carlib.models.luma import LumaNetwork
 
 
@@ -30,6 +30,7 @@ class DRRN(LumaNetwork):
         self.conv2 = conv(channels, channels, bias=False)
         self.output = conv(channels, colours, bias=False)
         self.units = units
+        begin_near_bicubic(self, self.output)
         widths = [colours, *[channels] * (2 * units + 1)]
         self.norms = nn.ModuleList(nn.BatchNorm2d(n) for n in widths) if norm else None
 

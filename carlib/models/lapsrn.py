@@ -5,7 +5,7 @@ import re
 import torch
 from torch import nn
 
-from carlib.models.blocks import check_counts, conv, doublings, with_zero_biases
+from carlib.models.blocks import begin_near_bicubic, check_counts, conv, doublings, with_zero_biases
 from carlib.models.luma import LumaNetwork
 
 
@@ -34,6 +34,8 @@ class LapSRN(LumaNetwork):
         self.first = conv(colours, channels)
         levels = range(doublings("LapSRN", scale))
         self.levels = nn.ModuleList(Level(depth, channels, up_kernel, colours) for _ in levels)
+        for level in self.levels:
+            begin_near_bicubic(level, level.residual)
 
     def restore(self, lr, enlarged):
         image, features = lr, nn.functional.leaky_relu(self.first(lr), 0.2)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from carlib.models.blocks import check_counts, conv
+from carlib.models.blocks import begin_near_bicubic, check_counts, conv
 from carlib.models.luma import LumaNetwork
 
 
@@ -30,6 +30,7 @@ class MemNet(LumaNetwork):
         self.memories = nn.ModuleList(Memory(units, channels, earlier) for earlier in range(1, memories + 1))
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(memories))
         self.last = conv(channels, colours)
+        begin_near_bicubic(self, self.last)
         self.shares = nn.Parameter(torch.full((memories,), 1 / memories))
 
     def restore(self, lr, enlarged):

@@ -15,9 +15,6 @@ from carlib.models.layers import MeanShift, at_least_float32
 from carlib.ops.imresize import contributions
 from carlib.ops.resample import reflect_indices, resample
 
-# Of "guided": a standard deviation of .003. With .03 colours hardly move (JPEG has smoothed them), with .001 training
-# is unstable (data/trials.csv).
-GUIDED_EPS = 1e-5
 WEIGHTINGS = ("clamp", "softmax", "signed", "guided")
 
 
@@ -43,6 +40,8 @@ class ResamplerNet(nn.Module):
         local:       residual blocks on the image itself at the LR grid (pixel unshuffle by `scale`), whose features
                      join those of the trunks: these come from 1/8 of the resolution, too coarse for what changes from
                      one LR pixel to the next. 0: none, as published.
+        guided_eps:  of "guided": along colours that vary less than this under the taps (a variance, in units of hr
+                     squared) the kernel hardly moves the LR pixel.
     """
 
     def __init__(
@@ -57,6 +56,7 @@ class ResamplerNet(nn.Module):
         offsets=True,
         bound=0.25,
         local=0,
+        guided_eps=1e-5,
     ):
         super().__init__()
         if scale not in (1, 2, 4, 8):
@@ -73,11 +73,13 @@ class ResamplerNet(nn.Module):
             raise ValueError(f"width={width!r} is not a positive multiple of 4")
         if isinstance(local, bool) or not isinstance(local, int) or local < 0:
             raise ValueError(f"local={local!r} is not a whole number >= 0")
+        if isinstance(guided_eps, bool) or not isinstance(guided_eps, int | float) or not 0 < guided_eps < math.inf:
+            raise ValueError(f"guided_eps={guided_eps!r} is not a number above 0")
         self.scale, self.weighting, self.taps, self.border, self.bound = scale, weighting, taps, border, bound
         self.kernel_size = 3 * scale + 1 if kernel_size is None else kernel_size
         if isinstance(kernel_size, bool) or not isinstance(self.kernel_size, int) or self.kernel_size < 1:
             raise ValueError(f"kernel_size={kernel_size!r} is not a whole number >= 1")
-        self.with_offsets = offsets
+        self.with_offsets, self.guided_eps = offsets, guided_eps
         quarter, half, count = width // 4, width // 2, self.kernel_size**2
 
         self.sub_mean = MeanShift(-1)
@@ -143,7 +145,7 @@ class ResamplerNet(nn.Module):
         bounded = self.bound * torch.tanh(raw / self.bound)
         if self.weighting == "signed":
             return prior + bounded - bounded.mean(1, keepdim=True)
-        hr, options = at_least_float32(hr), {"scale": self.scale, "centre": self._centre, "eps": GUIDED_EPS}
+        hr, options = at_least_float32(hr), {"scale": self.scale, "centre": self._centre, "eps": self.guided_eps}
         return prior + guided_residual(bounded, hr, self.window, **options)
 
     @property

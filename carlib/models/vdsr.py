@@ -2,7 +2,7 @@
 
 import re
 
-from carlib.models.blocks import check_counts, stack, with_zero_biases
+from carlib.models.blocks import begin_near_bicubic, check_counts, stack, with_zero_biases
 from carlib.models.luma import LumaNetwork
 
 
@@ -23,6 +23,7 @@ class VDSR(LumaNetwork):
         super().__init__(scale, colours)
         check_counts("VDSR", depth=depth, channels=channels)
         self.model = stack(depth, colours, channels)
+        begin_near_bicubic(self, self.model[-1])
 
     def restore(self, lr, enlarged):
         return enlarged + self.model(enlarged)

@@ -1,6 +1,6 @@
 """ZSSR (Shocher et al., CVPR 2018): the small network that is trained on the test image itself (`carlib.zssr`)."""
 
-from carlib.models.blocks import check_counts, stack
+from carlib.models.blocks import begin_near_bicubic, check_counts, stack
 from carlib.models.luma import LumaNetwork
 
 
@@ -19,6 +19,7 @@ class ZSSR(LumaNetwork):
         super().__init__(scale, colours)
         check_counts("ZSSR", depth=depth, channels=channels)
         self.model = stack(depth, colours, channels, bias=False)
+        begin_near_bicubic(self, self.model[-1])
 
     def restore(self, lr, enlarged):
         return enlarged + self.model(enlarged)

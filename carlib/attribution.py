@@ -1,0 +1,195 @@
+"""Where does CAR's gain come from? Parts of the trained system are switched off at test time; nothing is trained again.
+
+A kernel is shared by R, G and B. So a kernel that follows the image has two ways to help the upscaler: it can choose
+what brightness the LR pixel keeps, or shift the LR pixel's colour between those that lie under its taps and so write
+detail into Cb and Cr, which an LR image has to spare. To tell them apart, CAR's upscaler gets LR images of which one
+part is CAR's and the other bicubic's, and both systems get images without colour.
+"""
+
+import numpy as np
+
+from carlib import experiments, results, runs
+
+BASE = "bicubic and its EDSR"
+# Label -> what the LR image is that CAR's upscaler gets.
+PARTS = {
+    "CAR": "CAR's LR image",
+    "CAR, offsets 0": "CAR's kernels, without offsets",
+    "CAR, one kernel": "the image's mean kernel and offsets at every pixel",
+    "CAR's colour only": "CAR's Cb and Cr, bicubic's luma",
+    "CAR's luma only": "CAR's luma, bicubic's Cb and Cr",
+    "bicubic LR": "bicubic's LR image",
+}
+_COLOUR_ONLY, _LUMA_ONLY = "CAR's colour only", "CAR's luma only"
+GREY, GREY_BASE = "CAR, grey image", "bicubic, grey image"
+ROW_COLUMNS = ["profile", "run", "scale", "set", "image", "variant", "psnr"]
+_LUMA = np.array([0.299, 0.587, 0.114])  # BT.601 on the full range
+
+
+def study(profile, *, progress=True):
+    """Measure every variant on the profile's sets; write metrics/attribution.csv and tables/attribution.
+
+    Returns:
+        the table: scale, set, n, variant, psnr (dB, Y, standard protocol), gain (over bicubic LR and the EDSR trained
+        on it; of grey images over the same on grey images).
+    Raises:
+        ValueError: weights are missing, or none of the sets is here.
+    """
+    rows = [row for scale in (2, 4) for row in measure(profile, scale, progress=progress)]
+    results.save_rows(rows, results.folder(profile, "metrics", "attribution.csv"), ROW_COLUMNS)
+    table = gains(rows)
+    results.save_table(
+        table,
+        results.folder(profile, "tables", "attribution"),
+        title=f"Where CAR's gain comes from: parts switched off at test time, profile {profile}",
+        caption="psnr: mean over the n images, dB, luma, standard protocol; gain: over bicubic LR images restored by "
+        f'the EDSR that was trained on them ("{BASE}"), grey images over the same on grey images. Every "CAR" row and '
+        '"bicubic LR" is restored by the one upscaler that was trained with CAR, so a part that is missing costs also '
+        "what the upscaler expected of it.",
+        command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
+    )
+    return table
+
+
+def measure(profile, scale, sets=None, *, progress=True) -> list[dict]:
+    """Rows (ROW_COLUMNS) of car-edsr and bicubic-edsr at one scale, of every image of the profile's sets.
+
+    Raises:
+        ValueError: as `study`.
+    """
+    from tqdm import tqdm
+
+    from carlib import data, metrics
+
+    chosen, run = runs.profile(profile), f"car-edsr-x{scale}"
+    chosen, profile = chosen["evaluate"], chosen["name"]
+    sets = experiments.present_sets(chosen["sets"]) if sets is None else sets
+    if not sets:
+        raise ValueError(f"none of the image sets {', '.join(chosen['sets'])} is here: see `carlib data list`")
+    car, base = (_chain(name, profile) for name in (run, f"bicubic-edsr-x{scale}"))
+    rows = []
+    for set_name in sets:
+        total = min(chosen["images"] or len(data.find(set_name)), len(data.find(set_name)))
+        images = data.load(set_name, limit=chosen["images"])
+        for name, image in tqdm(images, total=total, desc=f"{run} on {set_name}", unit="image", disable=not progress):
+            hr = data.crop_to_multiple(data.centre_crop(image, chosen["crop"]), scale)
+            for label, (reference, sr) in restored(car, base, hr).items():
+                value = metrics.psnr(reference, sr, scale)
+                rows.append(dict(zip(ROW_COLUMNS, (profile, run, scale, set_name, name, label, value), strict=True)))
+    return rows
+
+
+def restored(car, base, hr) -> dict:
+    """Variant -> (what to compare with, sr); a grey image has no variants of colour.
+
+    Args:
+        car, base: evaluate.Chain of car-edsr and bicubic-edsr.  hr: uint8 (H, W[, 3]), sides multiples of the scale.
+    """
+    from carlib import rescale
+
+    upscaler, found = car.networks["upscaler"], {BASE: (hr, base(hr)[1])}
+    for label, lr in lr_images(car.networks["resampler"], hr).items():
+        found[label] = hr, rescale.restore(upscaler, lr)
+    grey = hr if hr.ndim == 2 else np.rint(hr @ _LUMA).astype(np.uint8)
+    return found | {GREY_BASE: (grey, base(grey)[1]), GREY: (grey, car(grey)[1])}
+
+
+def lr_images(resampler, hr) -> dict:
+    """Variant (PARTS) -> uint8 LR image."""
+    import torch
+
+    from carlib import rescale
+
+    bicubic = rescale.classical("bicubic")(hr, resampler.scale)
+    with torch.inference_mode():
+        tensor = rescale.to_tensor(hr, next(resampler.parameters()).device)
+        kernel, offset_v, offset_h = resampler(tensor)
+        means = [part.mean((2, 3), keepdim=True).expand_as(part).contiguous() for part in (kernel, offset_v, offset_h)]
+        still = torch.zeros_like(offset_v)
+        made = {
+            "CAR": (kernel, offset_v, offset_h),
+            "CAR, offsets 0": (kernel, still, still),
+            "CAR, one kernel": means,
+        }
+        made = {label: _resampled(resampler, tensor, taps, grey=hr.ndim == 2) for label, taps in made.items()}
+    if hr.ndim == 3:
+        made[_COLOUR_ONLY] = _with_luma_of(bicubic, made["CAR"])
+        made[_LUMA_ONLY] = _with_luma_of(made["CAR"], bicubic)
+    return {**made, "bicubic LR": bicubic}
+
+
+def _resampled(resampler, tensor, taps, grey):
+    """uint8 (h, w[, 3]): `tensor` downscaled by given kernels and offsets, with the network's geometry."""
+    from carlib.ops.resample import resample
+
+    lr = resample(tensor, *taps, scale=resampler.scale, taps=resampler.taps, border=resampler.border)
+    image = (lr[0].clamp(0, 1) * 255).round().permute(1, 2, 0).byte().cpu().numpy()
+    return np.ascontiguousarray(image[..., 0] if grey else image)
+
+
+def _with_luma_of(luma, colour):
+    """`colour` with its luma replaced by that of `luma`; the same added to R, G and B leaves Cb and Cr as they were."""
+    shift = (luma.astype(float) - colour) @ _LUMA
+    return np.rint(np.clip(colour + shift[..., None], 0, 255)).astype(np.uint8)
+
+
+def _chain(name, profile):
+    from carlib import evaluate
+
+    return evaluate.Chain(runs.get(name, profile), experiments.ready(name, profile))
+
+
+def gains(rows):
+    """Means over images and gains over bicubic (see `study`), a DataFrame; rows as `measure` gives."""
+    import pandas as pd
+
+    keys = ["scale", "set", "variant"]
+    table = pd.DataFrame(rows).groupby(keys, sort=False)["psnr"].agg(n="size", psnr="mean").reset_index()
+    psnr = table.set_index(keys)["psnr"]
+
+    def gain(line):
+        base = GREY_BASE if line.variant in (GREY, GREY_BASE) else BASE
+        return line.psnr - psnr[line.scale, line.set, base]
+
+    table["gain"] = table.apply(gain, axis=1)
+    return table[["scale", "set", "n", "variant", "psnr", "gain"]]
+
+
+def draw(profile, table):
+    """The gains as dots, a panel per scale, a row per variant.
+
+    Returns:
+        matplotlib Figure; written as figures/attribution.
+    """
+    from carlib import figures
+
+    shown = [label for label in (*PARTS, GREY) if label != "bicubic LR"]
+    figure = figures.gains(table[table.variant.isin(shown)], shown)
+    results.save_figure(
+        figure,
+        results.folder(profile, "figures", "attribution"),
+        title=f"Where CAR's gain comes from, profile {profile}",
+        alt="PSNR gain of CAR over bicubic downscaling for each image set, whole and with parts switched off",
+        caption="Gain over bicubic LR images and the EDSR trained on them, dB of luma, mean over a set. The rows below "
+        "the first replace a part of CAR's LR image before CAR's upscaler restores it; the last compares both systems "
+        "on images whose colour was taken away before downscaling.",
+        command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
+    )
+    return figure
+
+
+def findings(table) -> list[str]:
+    """What the numbers say, a sentence per scale, over all sets with colour."""
+    lines = []
+    for scale, part in table.groupby("scale"):
+        mean = part.groupby("variant")["gain"].mean()
+        parts = {
+            "with one kernel for all pixels": "CAR, one kernel",
+            "without offsets": "CAR, offsets 0",
+            "with bicubic's luma": _COLOUR_ONLY,
+            "with bicubic's colour": _LUMA_ONLY,
+            "on grey images": GREY,
+        }
+        told = ", ".join(f"{words} {mean[label]:+.2f}" for words, label in parts.items() if label in mean)
+        lines.append(f"x{scale}: CAR gains {mean['CAR']:+.2f} dB (mean of {part['set'].nunique()} sets); {told}.")
+    return lines

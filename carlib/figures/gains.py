@@ -1,0 +1,52 @@
+"""Gains in dB as dots on lines: what each part of a system is worth, set by set."""
+
+from matplotlib.figure import Figure
+
+from carlib.figures.style import BLUE, CAPTION, GREY, LABEL, RED, TITLE, styled
+
+# Told apart without colour too.
+_SETS = {"set5": ("Set5", BLUE, "o"), "set14": ("Set14", RED, "s"), "bsd100": ("B100", "#009E73", "^")}
+_OTHERS = (("#E69F00", "D"), ("#CC79A7", "v"), ("#56B4E9", "P"), (GREY, "X"))
+
+
+@styled
+def gains(table, variants):
+    """Gains of every variant, a panel per scale.
+
+    Args:
+        table:    DataFrame scale, set, variant, gain (dB).
+        variants: the rows from top to bottom.
+    Returns:
+        Figure.
+    Raises:
+        ValueError: the table is empty.
+    """
+    if table.empty:
+        raise ValueError("gains: no rows to draw")
+    scales = sorted(table.scale.unique())
+    figure = Figure(figsize=(4.6 * len(scales) + 0.8, 0.34 * len(variants) + 1.5), layout="constrained")
+    grid = figure.subplots(1, len(scales), squeeze=False, sharey=True)[0]
+    looks = _looks(list(dict.fromkeys(table.set)))
+    for axes, scale in zip(grid, scales, strict=True):
+        part = table[table.scale == scale]
+        for set_name, (label, colour, marker) in looks.items():
+            found = part[part.set == set_name].set_index("variant")["gain"]
+            places = [place for place, variant in enumerate(variants) if variant in found]
+            style = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 6, "label": label}
+            axes.plot([found[variants[place]] for place in places], places, **style)
+        axes.axvline(0, color="#444444", linewidth=0.8)
+        axes.set_yticks(range(len(variants)), variants)
+        axes.set_ylim(len(variants) - 0.5, -0.5)
+        axes.grid(True, axis="both")
+        axes.tick_params(labelsize=LABEL, length=0)
+        axes.set_title(f"×{scale}", loc="left", fontsize=TITLE, fontweight="bold")
+        axes.set_xlabel("gain over bicubic + EDSR (dB, Y)", fontsize=LABEL)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=CAPTION)
+    return figure
+
+
+def _looks(sets) -> dict:
+    """Set -> its label, colour and marker."""
+    others = iter(_OTHERS)
+    return {name: _SETS.get(name) or (name, *next(others, (GREY, "."))) for name in sets}

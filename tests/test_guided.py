@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from carlib import resample
-from carlib.models import ResamplerNet
+from carlib.models import ResamplerNet, guided
 from carlib.models.guided import guided_residual, tap_colours
 
 
@@ -73,6 +73,13 @@ def test_eps_damps_a_step_along_a_colour_that_hardly_varies():
     variance = 3 * ((colours - (colours * weights).sum(2, keepdim=True)) ** 2 * weights).sum(2)  # along (1, 1, 1)
     made = (colours * guided_residual(step, grey, window, eps=1e-5, **options)[:, None]).sum(2)
     torch.testing.assert_close(made, step * variance / (variance + 1e-5), rtol=1e-3, atol=1e-6)
+
+
+def test_strips_change_nothing(monkeypatch):
+    hr, step, window, options = problem(2)
+    whole = guided_residual(step, hr, window, eps=1e-5, **options)
+    monkeypatch.setattr(guided, "_MOST_COLOURS", 2 * 3 * 49 * 20 * 5)  # five of twelve lines
+    torch.testing.assert_close(guided_residual(step, hr, window, eps=1e-5, **options), whole, rtol=1e-4, atol=1e-6)
 
 
 def test_gradients_reach_the_step_and_the_image():

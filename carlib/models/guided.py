@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from carlib.ops.resample import reflect_indices
 
+_MOST_COLOURS = 1 << 23  # numbers in a strip: all of a photograph's at once are many times its kernels
+
 
 def guided_residual(step, hr, window, *, scale, centre, eps):
     """(N, K*K, h, w) residual weights, which sum to 0 at every LR pixel.
@@ -27,27 +29,47 @@ def guided_residual(step, hr, window, *, scale, centre, eps):
         centre: place of the kernel's centre in taps, see ops/resample.py.
         eps:    in units of a variance of hr.
     """
-    colours = tap_colours(hr, scale, round(len(window) ** 0.5), centre)
-    weights = window.view(1, 1, -1, 1, 1)
+    count, height = len(window), step.shape[2]
+    padded, first = _padded(hr, scale, round(count**0.5), centre)
+    lines = max(1, _MOST_COLOURS // (3 * count * step.shape[0] * step.shape[3]))
+    strips = []
+    for top in range(0, height, lines):
+        wanted = step[:, :, top : top + lines]
+        colours = _colours(padded[:, :, top * scale :], first, round(count**0.5), scale, wanted.shape[2:])
+        strips.append(_residual(wanted, colours, window.view(1, 1, -1, 1, 1), eps))
+    return torch.cat(strips, 2)
+
+
+def _residual(step, colours, weights, eps):
     # From the middle tap on, so that a constant image has exact zeros to divide by eps.
-    colours = colours - colours[:, :, len(window) // 2, None]
+    colours = colours - colours[:, :, colours.shape[2] // 2, None]
     colours = colours - (colours * weights).sum(2, keepdim=True)
     weighted = colours * weights
-    multiplier = _solve(_covariance(weighted, colours), step.double(), eps).to(hr.dtype)
+    multiplier = _solve(_covariance(weighted, colours), step.double(), eps).to(colours.dtype)
     return sum(weighted[:, channel] * multiplier[:, channel, None] for channel in range(3))
 
 
 def tap_colours(hr, scale, size, centre):
     """(N, 3, K*K, h, w): the colours under the taps at rest (offsets 0), as the operator samples them."""
+    padded, first = _padded(hr, scale, size, centre)
+    return _colours(padded, first, size, scale, [n // scale for n in hr.shape[-2:]])
+
+
+def _padded(hr, scale, size, centre):
+    """The image continued by reflection, and where in it the first LR pixel's first tap lies."""
     pad = size // 2
     rows, columns = (reflect_indices(-pad, n - 1 + pad, n, hr.device) for n in hr.shape[-2:])
     padded = hr.index_select(2, rows).index_select(3, columns)
-    first = (scale - 1) / 2 - centre + pad  # of the first LR pixel's first tap
+    first = (scale - 1) / 2 - centre + pad
     if first != math.floor(first):  # between pixels: bilinear sampling takes the mean of 2x2
         padded = functional.avg_pool2d(padded, 2, stride=1)
-    h, w = (n // scale for n in hr.shape[-2:])
-    starts = range(math.floor(first), math.floor(first) + size)
-    spans = [[slice(start, start + (n - 1) * scale + 1, scale) for start in starts] for n in (h, w)]
+    return padded, math.floor(first)
+
+
+def _colours(padded, first, size, scale, shape):
+    """(N, 3, K*K, *shape) from the top left of `padded`."""
+    starts = range(first, first + size)
+    spans = [[slice(start, start + (n - 1) * scale + 1, scale) for start in starts] for n in shape]
     return torch.stack([padded[:, :, row, column] for row in spans[0] for column in spans[1]], 2)
 
 

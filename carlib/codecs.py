@@ -66,7 +66,7 @@ def decode(data, codec, *, transform="none", grey=False):
     if codec not in (*LOSSLESS, *LOSSY):
         raise ValueError(f"codec {codec!r} is unknown: use one of {', '.join(dict.fromkeys((*LOSSLESS, *LOSSY)))}")
     if not isinstance(data, bytes | bytearray | memoryview):
-        raise ValueError(f"data is a {type(data).__name__}, not bytes: read the file's bytes, or give what encode wrote")
+        raise ValueError(f"data is a {type(data).__name__}, not bytes: give what encode wrote, or a file's bytes")
     try:
         image = getattr(_imagecodecs(), f"{_NAMES.get(codec, codec)}_decode")(data)
     except (RuntimeError, ValueError, TypeError) as error:

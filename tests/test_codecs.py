@@ -228,7 +228,7 @@ def test_bytes_that_are_no_image_are_refused(codec, content):
 
 @pytest.mark.parametrize("content", [None, "png", 3, [1, 2], np.zeros(9, np.uint8)], ids=str)
 def test_what_is_not_bytes_is_refused(content):
-    told = f"data is a {type(content).__name__}, not bytes: read the file's bytes"
+    told = f"data is a {type(content).__name__}, not bytes: give what encode wrote"
     assert_refused(told, codecs.decode, content, "png")
 
 

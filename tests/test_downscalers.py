@@ -409,8 +409,11 @@ def test_pad_takes_every_size(method, shape):
     ({"method": "perceptual", "size": (4, 4)}, "'perceptual' takes no size"),
     ({"method": "l0", "size": (4, 4)}, "'l0' takes no size"),
     ({"method": "dpid", "size": (4, 4), "pad": True}, "pad belongs to scale"),
-    ({"method": "dpid", "size": (9, 4)}, "size=9x4 is larger than the image of 8x10"),
-    ({"method": "bicubic", "size": (4, 11)}, "size=4x11 is larger than the image of 8x10"),
+    ({"method": "dpid", "size": (9, 4)}, r"size 4x9 is larger than the image of 10x8 \(width x height\)"),
+    ({"method": "bicubic", "size": (4, 11)}, "size 11x4 is larger than the image of 10x8"),
+    ({"method": "bicubic", "scale": 1 << 15, "pad": True}, r"the image is 10x8 \(width x height\), not a multiple of "
+     "scale=32768, and padded to 32768x32768 it would take too much memory: use a smaller scale"),
+    ({"method": "l0", "scale": 10**30}, "not a multiple of scale=10{30}, and padded to 10{30}x10{30} it would"),
     ({"method": "dpid", "size": (0, 4)}, r"size=\(0, 4\) is not \(height, width\) in whole pixels >= 1"),
     ({"method": "dpid", "size": (4.0, 4)}, "is not .height, width. in whole pixels"),
     ({"method": "dpid", "size": (4, True)}, "is not .height, width. in whole pixels"),

@@ -241,7 +241,7 @@ def test_without_any_of_its_sets_there_is_nothing_to_count(home):
     ("set14", 2, 11.23, 14.13, 11.06), ("set14", 4, 12.61, 15.42, 12.18),
 ])  # fmt: skip
 def test_bicubic_is_jpeg_2000_and_not_jpeg_ls(set_name, scale, printed, plain, hp1):
-    """Printed: Table 5; 40 bytes a file are the fit that was made to it. JPEG-LS: CharLS 2.4.3, with its SPIFF header."""
+    """Printed: Table 5; 40 bytes a file are the fit made to it. JPEG-LS: CharLS 2.4.3, with its SPIFF header."""
     if set_name not in data.available():
         pytest.skip(f"{set_name} is not under CARLIB_DATA")
     lrs = [imresize(data.to_colour(data.crop_to_multiple(hr, 8)), 1 / scale) for _, hr in data.load(set_name)]

@@ -10,7 +10,7 @@ from carlib import readme, tables
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize(("name", "block"), [(name, block) for name, blocks in readme.PAGES.items() for block in blocks])
+@pytest.mark.parametrize(("name", "block"), [(name, block) for name in readme.PAGES for block in readme.PAGES[name]])
 def test_a_page_shows_the_committed_results(monkeypatch, name, block):
     monkeypatch.setenv("CARLIB_HOME", str(ROOT))
     page = (ROOT / name).read_text(encoding="utf-8")

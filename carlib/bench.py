@@ -35,13 +35,13 @@ def run(case="all", *, repeats=7, out=None):
 
     Args:
         case:    "operator", "convolution", "downscale", "start" or "all".
-        repeats: timed rounds, >= 1; the median counts. One more round goes first, untimed.
+        repeats: timed rounds, >= 1; their median counts, of "downscale" the fastest. One more goes first, untimed.
         out:     CSV to write, or None; a picture of the same name appears beside it, as .png.
     Returns:
-        DataFrame with COLUMNS. seconds: median of one call; "downscale": the fastest, per HR megapixel. ratio: seconds
-        over those of ours, the case's first row (2.0: ours is twice as fast). memory: peak growth of a fresh process
-        over the bytes of all results ("downscale": of the HR image), NaN where it is not measured. note: what else was
-        found. machine: processor, cores, threads, version of torch.
+        DataFrame with COLUMNS. seconds: of one call; "downscale": per HR megapixel. ratio: seconds over those of ours,
+        the case's first row (2.0: ours is twice as fast), NaN for downscalers without a rival. memory: peak growth of a
+        fresh process over the bytes of all results ("downscale": of the HR image), NaN where it is not measured. note:
+        what else was found. machine: processor, cores, threads, version of torch.
     Raises:
         ValueError: an unknown case, no repeats, an `out` that cannot be written; the operator and its rival disagree.
     """

@@ -140,7 +140,7 @@ def evaluate(
 def bench(
     case: Annotated[str, typer.Argument(help="operator, convolution, downscale, start or all.")] = "all",
     out: Annotated[Path | None, typer.Option(help="CSV; a picture appears beside it.")] = None,
-    repeats: Annotated[int, typer.Option(help="Timed repetitions; the median counts.")] = 7,
+    repeats: Annotated[int, typer.Option(help="Timed rounds; their median counts, of downscale the fastest.")] = 7,
 ):
     """Time ours against rivals in the same run."""
     from carlib import bench as benchmarks
@@ -211,6 +211,10 @@ def main():
     except (ValueError, OSError) as error:
         typer.echo(f"carlib: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
+    except MemoryError as error:  # NumPy says how much it wanted, Python nothing
+        told = " ".join(str(error).split())
+        typer.echo(f"carlib: not enough memory{f' ({told})' if told else ''}: use a smaller image or scale", err=True)
+        sys.exit(2)
 
 
 def _parse_size(text):
@@ -218,7 +222,7 @@ def _parse_size(text):
     if text is None:
         return None
     width, separator, height = text.lower().partition("x")
-    if not separator or not (width.isdigit() and height.isdigit()):
+    if not separator or not (width.isdecimal() and height.isdecimal()):  # "²" is a digit, and no number
         raise ValueError(f"--size {text!r} is not WIDTHxHEIGHT, such as 640x480")
     return int(height), int(width)
 

@@ -1,8 +1,9 @@
 """Image codecs as bytes in memory: how many bits an image takes, lossless and lossy.
 
-A size here is that of the whole file, headers included. For JPEG-LS that is CharLS's file, interleaved by sample (the
-one mode imagecodecs writes), whose first bytes are an optional SPIFF header: SPIFF_BYTES of every file's size. Small
-images feel it: 44 bytes are 0.09 bits a pixel at 64 x 64.
+A size here is that of the whole file, headers included. For JPEG-LS that is CharLS's file. How the samples of a colour
+image follow each other in it is `interleave`: "sample" (R, G and B of a pixel together; imagecodecs writes nothing
+else), "line" or "plane" (three images one after the other; both by pyjpegls). By sample the first bytes are an optional
+SPIFF header, SPIFF_BYTES of every file's size: 0.09 bits a pixel at 64 x 64; by line and by plane there is none.
 
 JPEG-LS codes R, G and B as they are: its baseline (ITU-T T.87) has no colour transform. transform="hp1" codes their
 differences, as the HP1 transform of HP's encoder and of CharLS does: R - G + 128, G, B - G + 128, modulo 256. The file
@@ -14,22 +15,25 @@ import functools
 import numpy as np
 
 LOSSLESS = ("jpegls", "jpeg2000", "png", "webp", "jpegxl")
-LOSSY = ("jpeg", "webp", "avif", "jpegxl", "jpeg2000")
+LOSSY = ("jpeg", "webp", "avif", "jpegxl")
 TRANSFORMS = ("none", "hp1")
+INTERLEAVES = ("sample", "line", "plane")
 SPIFF_BYTES = 44
 _NO_GREY = ("webp", "avif")  # stored with three equal channels
 
 
-def encode(image, codec, *, quality=None, transform="none") -> bytes:
+def encode(image, codec, *, quality=None, transform="none", interleave="sample") -> bytes:
     """Encode an 8-bit image.
 
     Args:
-        image:     uint8 (H, W) or (H, W, 3) RGB.
-        codec:     lossless: one of LOSSLESS; lossy: one of LOSSY.
-        quality:   None is lossless; else above 0, at most 100, on the codec's own scale: libjpeg's, libwebp's and
-                   libavif's quality, libjxl's quality (turned into its distance), for "jpeg2000" the PSNR in dB to aim
-                   at. Chroma is halved both ways (4:2:0) by "jpeg", "webp" and "avif".
-        transform: "none" or "hp1", of "jpegls" and colour only.
+        image:      uint8 (H, W) or (H, W, 3) RGB.
+        codec:      lossless: one of LOSSLESS; lossy: one of LOSSY.
+        quality:    None is lossless; else above 0, at most 100, on the codec's own scale: libjpeg's, libwebp's and
+                    libavif's quality, libjxl's quality (turned into its distance). Chroma is halved both ways (4:2:0)
+                    by "jpeg", "webp" and "avif", and kept whole by "jpegxl".
+        transform:  "none" or "hp1", of "jpegls" and colour only.
+        interleave: "sample", "line" or "plane", of "jpegls" and colour only; `decode` reads it in the file. By line and
+                    plane images of a few rough pixels are refused: pyjpegls has too small a buffer for them.
     Returns:
         the file's bytes; the same on every call.
     Raises:
@@ -38,11 +42,12 @@ def encode(image, codec, *, quality=None, transform="none") -> bytes:
     _check_image(image)
     _check_codec(codec, quality)
     _check_transform(codec, transform, image.ndim == 2)
+    _check_interleave(codec, interleave, image.ndim == 2)
     image = np.ascontiguousarray(_hp1(image) if transform == "hp1" else image)
     if image.ndim == 2 and codec in _NO_GREY:
         image = np.repeat(image[..., None], 3, axis=2)
     try:
-        return bytes(_lossless(image, codec) if quality is None else _lossy(image, codec, float(quality)))
+        return bytes(_lossless(image, codec, interleave) if quality is None else _lossy(image, codec, float(quality)))
     except (RuntimeError, ValueError, MemoryError) as error:
         raise ValueError(f"{codec} cannot encode an image of shape {image.shape}: {error}") from error
 
@@ -56,10 +61,12 @@ def decode(data, codec, *, transform="none", grey=False):
     Returns:
         uint8 (H, W) or (H, W, 3).
     Raises:
-        ValueError: the codec is unknown, or cannot read these bytes.
+        ValueError: the codec is unknown, `data` is not bytes, or the codec cannot read them.
     """
     if codec not in (*LOSSLESS, *LOSSY):
         raise ValueError(f"codec {codec!r} is unknown: use one of {', '.join(dict.fromkeys((*LOSSLESS, *LOSSY)))}")
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ValueError(f"data is a {type(data).__name__}, not bytes: give what encode wrote, or a file's bytes")
     try:
         image = getattr(_imagecodecs(), f"{_NAMES.get(codec, codec)}_decode")(data)
     except (RuntimeError, ValueError, TypeError) as error:
@@ -85,8 +92,10 @@ def bits_per_pixel(image, codec="jpegls", **options) -> float:
 _NAMES = {"jpeg2000": "jpeg2k", "jpeg": "jpeg8"}  # ours -> imagecodecs'
 
 
-def _lossless(image, codec):
+def _lossless(image, codec, interleave):
     library = _imagecodecs()
+    if codec == "jpegls" and interleave != "sample":
+        return _pyjpegls(image, interleave)
     if codec == "jpegls":
         # Its own guess of the buffer is too small for noise, which JPEG-LS makes larger than it was.
         return library.jpegls_encode(image, out=2 * image.size + 4096)
@@ -99,6 +108,15 @@ def _lossless(image, codec):
     return library.jpegxl_encode(image, lossless=True, effort=7, numthreads=1)
 
 
+def _pyjpegls(image, interleave):
+    import jpeg_ls
+
+    if interleave == "plane":
+        return jpeg_ls.encode_array(np.ascontiguousarray(image.transpose(2, 0, 1)), interleave_mode=0)
+    # Its documentation wants lines of R, G and B in turn here; what it codes rightly is the image as it is.
+    return jpeg_ls.encode_array(image, interleave_mode=1)
+
+
 def _lossy(image, codec, quality):
     library = _imagecodecs()
     if codec == "jpeg":
@@ -107,9 +125,7 @@ def _lossy(image, codec, quality):
         return library.webp_encode(image, level=quality, lossless=False, method=6, numthreads=1)
     if codec == "avif":
         return library.avif_encode(image, level=round(quality), speed=6, pixelformat="420", numthreads=1)
-    if codec == "jpegxl":
-        return library.jpegxl_encode(image, distance=_distance(quality), lossless=False, effort=7, numthreads=1)
-    return library.jpeg2k_encode(image, level=quality, reversible=False, mct=image.ndim == 3, codecformat="jp2")
+    return library.jpegxl_encode(image, distance=_distance(quality), lossless=False, effort=7, numthreads=1)
 
 
 def _distance(quality) -> float:
@@ -166,3 +182,14 @@ def _check_transform(codec, transform, grey):
         raise ValueError(f"transform={transform!r} is for jpegls alone, not for {codec}: leave it out")
     if grey:
         raise ValueError(f"transform={transform!r} takes a colour image, this one is grey: leave it out")
+
+
+def _check_interleave(codec, interleave, grey):
+    if interleave not in INTERLEAVES:
+        raise ValueError(f"interleave={interleave!r} is unknown: use one of {', '.join(INTERLEAVES)}")
+    if interleave == "sample":
+        return
+    if codec != "jpegls":
+        raise ValueError(f"interleave={interleave!r} is for jpegls alone, not for {codec}: leave it out")
+    if grey:
+        raise ValueError(f"interleave={interleave!r} takes a colour image, this one is grey: leave it out")

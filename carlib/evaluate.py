@@ -1,7 +1,5 @@
 """Evaluation: down, up, compare; one row per image, protocol and metric."""
 
-import numpy as np
-
 from carlib import data, metrics, rescale, runs, weights
 from carlib.ops.imresize import imresize
 
@@ -69,7 +67,7 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
 
     images = tqdm(
         data.load(set_name, limit=limit),
-        total=min(limit or np.inf, len(data.find(set_name))),
+        total=len(data.find(set_name)[:limit]),
         desc=f"{chain.run.name} on {set_name}",
         unit="image",
         disable=not progress,

@@ -140,8 +140,9 @@ def table1(profile, *, progress=True):
         title=f"Table 1: PSNR (dB) and SSIM of down- and upscaling, Bicubic and CAR columns, profile {profile}",
         caption="ours: mean over the n images of the set, Y channel, a border of scale pixels left out, LR and SR "
         "rounded to 8 bits. printed: the paper's value, made with its full-size networks; left out where a set is not "
-        "whole. difference: ours less printed. gain: ours over bicubic downscaling with the same upscaler. verdict: "
-        "params.yaml, tolerance.",
+        "whole or its images are cropped. difference: ours less printed, where nothing was learned or the networks are "
+        "of the paper's size. gain: ours over bicubic downscaling with the same upscaler, of this profile's own "
+        "networks, as is its verdict: params.yaml, tolerance.",
         command=papermill_command("01_downscaling_for_sr", profile),
     )
     return table

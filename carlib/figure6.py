@@ -18,6 +18,7 @@ _CLAIMS = {
     _CAR: 'CAR: "the spectrum of the CAR generated image demonstrates that less aliasing is produced"',
     "bicubic": '"aliasing of the downscaled image produced by the MATLAB imresize function is alleviated"',
 }
+_NOT_THE_PAPERS = ("perceptual",)  # Algorithm 1; the paper's column is the script as published
 _CROP = 48  # LR pixels along a side of the crops
 _METHODS = (
     "Perceptual, as published: what the public script behind the paper's column computes. DPID: lambda 0.5, as in the "
@@ -117,7 +118,10 @@ def draw(measured):
         alt=f"Fourier spectra of {measured.image}, of its ideal downscale by {scale} and of what "
         f"{len(measured.images)} downscalers make of it; radial averages of all of them, and of the aliasing alone",
         caption="Luma under a Hann window, its mean removed; frequency 0 in the middle; one colour scale. The box in "
-        f"(a) is the LR grid's Nyquist square: of an ideal downscale it is the spectrum, (b). {_METHODS} {_MEASURE} "
+        "(a) is the LR grid's Nyquist square: of an ideal downscale it is the spectrum, (b). The paper's boxes are "
+        "others: they lie in the spectra of LR images, about bands that its authors took by eye for aliasing. Here all "
+        "that lies outside the one box can fold, and how much did is the number below each spectrum and the curve on "
+        f"the right. {_METHODS} {_MEASURE} "
         "Rings beyond 0.5 hold the corners of the square only.",
         command=_command(measured.profile, measured.image, measured.scale),
     )
@@ -191,7 +195,8 @@ def verdicts(table):
     """The paper's two sentences about Fig. 6 against the numbers of `table`; written as tables/fig6_claims.
 
     Both measures must say so for "reproduced"; one alone is "partly". The sentences are about set14/barbara at x4: for
-    another image or scale, and under profile smoke, the verdict is "not tested".
+    another image or scale, and under profile smoke, the verdict is "not tested". The others are the paper's three, its
+    Perceptually as published; CAR is the profile's own network.
 
     Returns:
         DataFrame: claim, aliasing and folded ("this / least of the others", percent), verdict, profile.
@@ -199,7 +204,7 @@ def verdicts(table):
     import pandas as pd
 
     numbers, (image, scale, profile) = table.set_index("downscaler"), table.loc[0, ["image", "scale", "profile"]]
-    others = numbers.drop(["bicubic", _CAR])
+    others = numbers.drop(["bicubic", _CAR, *_NOT_THE_PAPERS], errors="ignore")
     tested = (image, scale) == (_BEST, 4) and profile != "smoke"
     lines = []
     for label, claim in _CLAIMS.items():
@@ -213,7 +218,8 @@ def verdicts(table):
         frame,
         results.folder(profile, "tables", "fig6_claims"),
         title=f"What the paper says of Fig. 6, {image}, x{scale}, profile {profile}",
-        caption=f"Percent as in the numbers of Fig. 6: of {_CAR} or bicubic / the least of {'; '.join(others.index)}. "
+        caption=f"Percent as in the numbers of Fig. 6: of {_CAR} (this profile's network) or bicubic / the least of "
+        f"{'; '.join(others.index)}. "
         'Below it by both measures: "reproduced", by one: "partly".',
         command=_command(profile, image, int(scale)),
     )

@@ -23,6 +23,7 @@ _OPTIONS = {
     "car": ("weights",),
 }
 _SIZED = (*_FILTERS, "dpid")
+_MOST_PIXELS = 1 << 28  # of a padded image: 16384 x 16384, 0.8 GB
 
 # The classical downscalers by the names that runs and tables use: what each means to `downscale`.
 CLASSICAL = {
@@ -256,10 +257,14 @@ def _check_smaller(image, size, method, scale, pad):
         raise ValueError(f"size={size!r} is not (height, width) in whole pixels >= 1")
     if any(n > full for n, full in zip(size, image.shape, strict=False)):
         raise ValueError(
-            f"size={size[0]}x{size[1]} is larger than the image of {image.shape[0]}x{image.shape[1]} "
-            "(height x width): use upscale"
+            f"size {_shown(size)} is larger than the image of {_shown(image.shape)} (width x height): use upscale"
         )
     return tuple(int(n) for n in size)
+
+
+def _shown(size) -> str:
+    """(height, width, ...) as people write it, width first."""
+    return f"{size[1]}x{size[0]}"
 
 
 def _is_size(size) -> bool:
@@ -270,15 +275,15 @@ def _is_size(size) -> bool:
 
 
 def _to_multiple(image, scale, pad):
-    height, width = image.shape[:2]
-    extra = [-n % scale for n in (height, width)]
+    extra = [-n % scale for n in image.shape[:2]]
     if not any(extra):
         return image
+    padded = [n + more for n, more in zip(image.shape, extra, strict=False)]
+    told = f"the image is {_shown(image.shape)} (width x height), not a multiple of scale={scale}"
+    if padded[0] * padded[1] > _MOST_PIXELS:
+        raise ValueError(f"{told}, and padded to {_shown(padded)} it would take too much memory: use a smaller scale")
     if not pad:
-        raise ValueError(
-            f"the image is {width}x{height} (width x height), not a multiple of scale={scale}: crop it, or pad it to "
-            f"{width + extra[1]}x{height + extra[0]} with pad (--pad)"
-        )
+        raise ValueError(f"{told}: crop it, or pad it to {_shown(padded)} with pad (--pad)")
     return np.pad(image, [(0, extra[0]), (0, extra[1]), (0, 0)][: image.ndim], mode="symmetric")
 
 
@@ -289,8 +294,9 @@ def _check_size(image, scale, size):
     if not isinstance(size, tuple | list) or not all(isinstance(n, Integral) for n in size):
         raise ValueError(f"size={size!r} is not (height, width) in whole pixels")
     if len(size) != 2 or any(not full - scale < n <= full for n, full in zip(size, whole, strict=True)):
+        shown = _shown(size) if len(size) == 2 else repr(tuple(size))
         raise ValueError(
-            f"size={tuple(size)} (height, width) does not belong to an LR image of {image.shape[0]}x{image.shape[1]} "
-            f"at scale={scale}: it must be {whole[0] - scale + 1}..{whole[0]} x {whole[1] - scale + 1}..{whole[1]}"
+            f"size {shown} does not belong to an LR image of {_shown(image.shape)} at scale={scale}: it must be "
+            f"{whole[1] - scale + 1}..{whole[1]} x {whole[0] - scale + 1}..{whole[0]} (width x height)"
         )
     return tuple(size)

@@ -14,6 +14,7 @@ folded    needs the downscaler D: D(hr) - D(band_limited(hr)), exact for a linea
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -55,9 +56,9 @@ def aliasing(hr, lr, scale):
     Returns:
         Aliasing.
     Raises:
-        ValueError: the shapes do not fit, or `lr` is too small.
+        ValueError: the shapes do not fit, `lr` is too small, `scale` is below 1, or a value is not finite.
     """
-    wanted, seen = alias_free(hr, scale), luma(lr)
+    wanted, seen = alias_free(hr, scale), _luma(lr)
     if seen.shape != wanted.shape:
         raise ValueError(f"lr is {seen.shape[0]}x{seen.shape[1]}, hr at scale={scale} makes {wanted.shape[0]}x"
                          f"{wanted.shape[1]}: give the LR image of this HR image")  # fmt: skip
@@ -81,12 +82,12 @@ def alias_free(hr, scale):
     Returns:
         (H/scale, W/scale) float64 grey levels, neither rounded nor clipped (it rings).
     Raises:
-        ValueError: a side is no multiple of `scale`.
+        ValueError: `scale` is below 1 or no whole number, a side no multiple of it, or a value not finite.
     """
     from scipy.fft import dctn, idctn
 
     height, width = _lr_size(hr, scale)
-    return idctn(dctn(luma(hr), norm="ortho")[:height, :width], norm="ortho") / scale
+    return idctn(dctn(_luma(hr), norm="ortho")[:height, :width], norm="ortho") / scale
 
 
 def band_limited(hr, scale):
@@ -97,11 +98,12 @@ def band_limited(hr, scale):
     Returns:
         same shape, uint8: rounded, and clipped where it rings beyond 0..255.
     Raises:
-        ValueError: a side is no multiple of `scale`.
+        ValueError: as `alias_free`.
     """
     from scipy.fft import dctn, idctn
 
     height, width = _lr_size(hr, scale)
+    _check_finite(hr)
     transformed = dctn(hr.astype(np.float64), axes=(0, 1), norm="ortho")
     transformed[height:] = transformed[:, width:] = 0
     return np.clip(np.rint(idctn(transformed, axes=(0, 1), norm="ortho")), 0, 255).astype(np.uint8)
@@ -110,16 +112,17 @@ def band_limited(hr, scale):
 def folded(lr, lr_of_band_limited):
     """Energy share that frequencies beyond Nyquist leave in an LR image: |D(hr) - D(band_limited(hr))|^2 / |D(hr)|^2.
 
-    Exact for a linear downscaler D up to rounding. For an adaptive one it is all that changes in the LR image when
-    these frequencies are taken away: what they fold into, and what they make it do to the frequencies below Nyquist.
+    Exact for a linear downscaler D up to rounding and clipping. For an adaptive one it is all that changes in the LR
+    image when these frequencies are taken away: what they fold into, and what they make it do to the frequencies below
+    Nyquist.
 
     Args:
         lr, lr_of_band_limited: (h, w) or (h, w, 3), grey levels; their luma is compared.
     Returns:
         0 for none; not bounded by 1.
     """
-    seen, energy = luma(lr), np.var(luma(lr))
-    return float(np.mean((seen - luma(lr_of_band_limited)) ** 2) / energy) if energy > _NOISE else 0.0
+    seen, energy = _luma(lr), np.var(_luma(lr))
+    return float(np.mean((seen - _luma(lr_of_band_limited)) ** 2) / energy) if energy > _NOISE else 0.0
 
 
 def power_spectrum(image, pixel=1.0):
@@ -135,7 +138,7 @@ def power_spectrum(image, pixel=1.0):
         (H, W) float64 in (grey levels)^2 per (cycle/LR pixel)^2, frequency 0 at [H//2, W//2]. Noise of variance v in
         each pixel has the mean level v pixel^2, whatever the size of the image.
     """
-    seen = luma(image)
+    seen = _luma(image)
     window = np.outer(*(np.hanning(side + 2)[1:-1] for side in seen.shape))
     transformed = np.fft.fft2((seen - np.average(seen, weights=window)) * window)
     return np.fft.fftshift(np.abs(transformed) ** 2) * pixel**2 / np.sum(window**2)
@@ -173,7 +176,7 @@ def richest(hr, scale, side):
     Returns:
         [top, left, height, width] in HR pixels, multiples of `scale`.
     """
-    lost = (luma(hr) - luma(band_limited(hr, scale))) ** 2
+    lost = (_luma(hr) - _luma(band_limited(hr, scale))) ** 2
     height, width = (min(side, length) for length in lost.shape)
     sums = np.pad(lost.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     sums = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
@@ -198,7 +201,19 @@ def _centred(image):
     return image - image.mean()
 
 
+def _luma(image):
+    _check_finite(image)
+    return luma(image)
+
+
+def _check_finite(image):
+    if not np.isfinite(image).all():
+        raise ValueError("an image holds NaN or infinite values: replace them first")
+
+
 def _lr_size(hr, scale):
+    if isinstance(scale, bool) or not isinstance(scale, Integral) or scale < 1:
+        raise ValueError(f"scale={scale!r} is not a whole number >= 1")
     height, width = np.shape(hr)[:2]
     if height % scale or width % scale:
         raise ValueError(f"hr is {height}x{width}, not a multiple of scale={scale}; crop it first")

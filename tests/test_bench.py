@@ -70,18 +70,29 @@ def test_extra_memory_knows_every_resampler():
 
 
 def test_downscale_has_a_row_for_each_method_and_rival(monkeypatch):
-    monkeypatch.setattr(bench_downscale, "_memory_in_a_child", lambda name, shape: 1.5)
+    monkeypatch.setattr(bench_downscale, "_memory_in_a_child", lambda name, shape, scale: 6 / scale)
     rows = bench_downscale.rows(1, shape=(16, 24, 3))
     names = [row["name"] for row in rows]
     assert {f"carlib, {name}" for name in rescale.CLASSICAL} | {"Pillow, bicubic"} <= set(names)
     assert len(names) == len(set(names)) and all(row["memory"] == 1.5 and row["seconds"] > 0 for row in rows)
-    assert [row["name"] for row in rows if row["ratio"] == 1][:2] == ["carlib, bicubic", "carlib, dpid"]
+    assert all(row["note"].endswith("memory at x2 3.00") for row in rows)
+    assert [row["name"] for row in rows if row["ratio"] == 1] == ["carlib, bicubic", "carlib, dpid"]
+    alone = [row for row in rows if row["case"].startswith("other downscalers")]
+    assert len(alone) == len(rescale.CLASSICAL) - 2 and all(math.isnan(row["ratio"]) for row in alone)
+
+
+def test_all_cases_are_run_by_all(monkeypatch):
+    for name in bench._CASES:
+        row = {"case": name, "name": "carlib", "seconds": 1.0, "ratio": 1.0, "memory": math.nan, "note": ""}
+        monkeypatch.setitem(bench._CASES, name, lambda repeats, row=row: [row])
+    assert list(bench.run("all")["case"]) == ["operator", "convolution", "downscale", "start"]
 
 
 def test_extra_memory_knows_every_downscaler():
-    for name in bench_downscale._calls(bench_downscale._image((16, 16, 3))):
-        ratio = bench_downscale._extra_memory(name, (64, 64, 3))
-        assert ratio >= 0 or math.isnan(ratio)
+    for name in bench_downscale._calls(bench_downscale._image((16, 16, 3)), 4):
+        for scale in (2, 4):
+            ratio = bench_downscale._extra_memory(name, (64, 64, 3), scale)
+            assert ratio >= 0 or math.isnan(ratio)
 
 
 def test_run_writes_its_table_and_a_picture_beside_it(tmp_path):

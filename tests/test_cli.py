@@ -129,8 +129,10 @@ def test_classical_downscalers_take_their_options(carlib, image, tmp_path, optio
 @pytest.mark.parametrize(("options", "told"), [
     (["--method", "dpid", "--size", "7x5", "--scale", 2], "give either scale or size"),
     (["--method", "l0", "--size", "7x5"], "'l0' takes no size"),
-    (["--method", "dpid", "--size", "25x16"], "size=16x25 is larger than the image of 16x24 (height x width)"),
+    (["--method", "dpid", "--size", "25x16"], "size 25x16 is larger than the image of 24x16 (width x height)"),
     (["--method", "dpid", "--size", "7"], "--size '7' is not WIDTHxHEIGHT"),
+    (["--method", "dpid", "--size", "7x5²"], "--size '7x5²' is not WIDTHxHEIGHT"),  # isdigit, but no int
+    (["--method", "box", "--scale", 40000, "--pad"], "padded to 40000x40000 it would take too much memory"),
     (["--method", "bicubic", "--lambda", 1], "'bicubic' has no lambda"),
     (["--method", "perceptual", "--scale", 32], "the image is 24x16 (width x height), not a multiple of scale=32"),
 ])  # fmt: skip
@@ -171,12 +173,16 @@ def test_bad_files_are_refused(carlib, image, tmp_path):
     text.write_text("not an image")
     cut.write_bytes(image.read_bytes()[:200])
     Image.new("RGBA", (8, 8), (1, 2, 3, 4)).save(clear)
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.full((8, 8), 999, np.uint16)).save(deep)
     for source, told in (
         (tmp_path / "none.png", "no such file"),
         (tmp_path, "it is a folder"),
         (text, "is not an image"),
         (cut, "cannot read"),
         (clear, "has transparent pixels"),
+        (clear, "(--alpha white, black or drop)"),
+        (deep, "(--depth round)"),
     ):
         assert_refused(carlib("downscale", source, lr, *bicubic), told, lr)
     assert_refused(carlib("downscale", image, tmp_path / "lr.jpg", *bicubic), "JPEG would", tmp_path / "lr.jpg")
@@ -186,6 +192,14 @@ def test_bad_files_are_refused(carlib, image, tmp_path):
         carlib("downscale", image, tmp_path / "x.png", "--weights", image, "--scale", 2), "hr.png is damaged"
     )
     assert text.read_text() == "not an image"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), MemoryError("Unable to allocate 9 TiB\nfor an array")])
+def test_too_little_memory_is_one_line(carlib, image, tmp_path, monkeypatch, error):
+    monkeypatch.setattr(rescale, "downscale", lambda *arguments, **options: (_ for _ in ()).throw(error))
+    outcome = carlib("downscale", image, tmp_path / "lr.png", "--method", "box")
+    told = "not enough memory (Unable to allocate 9 TiB for an array):" if str(error) else "not enough memory: use a"
+    assert_refused(outcome, told, tmp_path / "lr.png")
 
 
 def test_a_failed_command_leaves_the_earlier_file(carlib, image, tmp_path):

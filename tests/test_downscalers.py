@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from carlib import data, downscale, rescale
+from carlib import codecs, data, downscale, rescale
 from carlib.downscalers import l0 as l0_module
 from carlib.downscalers.dpid import dpid
 from carlib.downscalers.l0 import l0
@@ -14,7 +14,7 @@ from carlib.downscalers.l0_reconstruction import autocorrelation, explained, fit
 from carlib.downscalers.perceptual import perceptual
 from carlib.ops.blocks import block_sums, parts
 
-LAWFUL = [name for name in rescale.CLASSICAL if name not in ("bicubic", "lanczos", "box", "perceptual-as-published")]
+LAWFUL = [name for name in rescale.CLASSICAL if name != "perceptual-as-published"]  # whose defects are the point
 
 
 def photograph(h, w, *channels, seed=0):
@@ -183,16 +183,6 @@ def test_every_row_of_a_block_counts_alike_in_dpid():
         assert dpid(image, (3, 1), 0)[1, 0] == 50
 
 
-def test_dpid_of_blocks_of_one_pixel_reads_nothing_it_has_not_written():
-    """Rows are taken in pairs; memory full of NaN must not stand in for the partner of a single one."""
-    image = photograph(21, 34, 3)
-    for _ in range(3):
-        np.full((4, 200, 300), np.nan)
-        dirty = [np.full((2, 3, 34), np.nan) for _ in range(50)]
-        del dirty
-        np.testing.assert_array_equal(dpid(image, (21, 34)), image)
-
-
 # L0: what the reconstruction consists of.
 
 
@@ -267,13 +257,30 @@ def test_l0_without_a_price_is_the_least_squares_solution(monkeypatch):
     np.testing.assert_allclose(found, dense, atol=1e-4)
 
 
+def test_l0_of_no_price_is_the_limit_of_a_small_one():
+    for image, scale in ((photograph(32, 48, 3), 2), (photograph(32, 48), 4)):
+        free, almost = (l0(image, scale, lambda_=price).astype(int) for price in (0, 1e-12))
+        assert np.abs(free - almost).max() <= 1
+        assert (free != l0(image, scale)).any()
+
+
 def test_l0_makes_flat_what_costs_more_than_it_explains_and_sharpens_edges():
-    """Faint noise on two plains: a high price leaves the step alone, and overshoots less than the sharpening filter."""
-    image = np.random.default_rng(0).integers(0, 4, (32, 32), dtype=np.uint8)
-    image[:, 16:] += 150
-    lr = l0(image, 2, lambda_=2e-3)
+    """Faint noise on two plains, between them a blurred step: a high price leaves it, and makes it steeper."""
+    image = np.random.default_rng(0).integers(0, 4, (32, 32)) + 50.0
+    image[:, 16:] += 100
+    image[:, 15:17] = image[:, 15:17].mean(1, keepdims=True)
+    image = image.astype(np.uint8)
+    lr, filtered = l0(image, 2, lambda_=2e-3).astype(int), l0(image, 2, "surrogate").astype(int)
     assert len(np.unique(lr[:, :6])) < len(np.unique(l0(image, 2, lambda_=0)[:, :6]))
-    assert np.abs(lr[:, 8].astype(int) - lr[:, 7]).min() > 140
+
+    def overshoot(small):
+        return max(50 - small.min(), small.max() - 153)
+
+    def steepest(small):
+        return np.abs(np.diff(small, axis=1)).max(1).min()
+
+    assert overshoot(lr) < overshoot(filtered)
+    assert steepest(lr) > steepest(downscale(image, 2, "bicubic").astype(int))
 
 
 # Laws.
@@ -291,7 +298,7 @@ def test_a_constant_image_stays_constant(name, scale):
 
 
 @pytest.mark.parametrize("name", LAWFUL)
-@pytest.mark.parametrize("scale", [2, 3, 4, 5])
+@pytest.mark.parametrize("scale", [2, 3, 4, 6, 10])
 def test_flips_commute_exactly(name, scale):
     method = rescale.classical(name)
     few = np.random.default_rng(5).integers(0, 2, (8 * scale, 6 * scale), dtype=np.uint8) * 255  # many ties
@@ -402,8 +409,11 @@ def test_pad_takes_every_size(method, shape):
     ({"method": "perceptual", "size": (4, 4)}, "'perceptual' takes no size"),
     ({"method": "l0", "size": (4, 4)}, "'l0' takes no size"),
     ({"method": "dpid", "size": (4, 4), "pad": True}, "pad belongs to scale"),
-    ({"method": "dpid", "size": (9, 4)}, "size=9x4 is larger than the image of 8x10"),
-    ({"method": "bicubic", "size": (4, 11)}, "size=4x11 is larger than the image of 8x10"),
+    ({"method": "dpid", "size": (9, 4)}, r"size 4x9 is larger than the image of 10x8 \(width x height\)"),
+    ({"method": "bicubic", "size": (4, 11)}, "size 11x4 is larger than the image of 10x8"),
+    ({"method": "bicubic", "scale": 1 << 15, "pad": True}, r"the image is 10x8 \(width x height\), not a multiple of "
+     "scale=32768, and padded to 32768x32768 it would take too much memory: use a smaller scale"),
+    ({"method": "l0", "scale": 10**30}, "not a multiple of scale=10{30}, and padded to 10{30}x10{30} it would"),
     ({"method": "dpid", "size": (0, 4)}, r"size=\(0, 4\) is not \(height, width\) in whole pixels >= 1"),
     ({"method": "dpid", "size": (4.0, 4)}, "is not .height, width. in whole pixels"),
     ({"method": "dpid", "size": (4, True)}, "is not .height, width. in whole pixels"),
@@ -418,8 +428,9 @@ def test_pad_takes_every_size(method, shape):
     ({"method": "perceptual", "scale": 2, "variant": "surrogate"}, "variant='surrogate' of perceptual is unknown: use"),
     ({"method": "l0", "scale": 2, "variant": "paper"}, "variant='paper' of l0 is unknown"),
     ({"method": "l0", "scale": 2, "variant": "surrogate", "lambda_": 1}, "variant 'surrogate' of l0 has no lambda"),
-    ({"method": "l0", "scale": 2, "lambda_": -1e-4}, "lambda=-0.0001 of l0 is not a finite number"),
-    ({"method": "l0", "scale": 2, "lambda_": math.inf}, "lambda=inf of l0"),
+    ({"method": "l0", "scale": 2, "lambda_": -1e-4}, "lambda=-0.0001 of l0 is not a number from 0 to 1"),
+    ({"method": "l0", "scale": 2, "lambda_": 1.01}, "lambda=1.01 of l0"),
+    ({"method": "l0", "scale": 2, "lambda_": math.nan}, "lambda=nan of l0"),
     ({"method": "dpid", "scale": 2, "lambda_": math.nan}, "lambda=nan of dpid is not a number from 0 to 100"),
     ({"method": "dpid", "scale": 2, "lambda_": 101}, "lambda=101 of dpid"),
     ({"method": "dpid", "scale": 2, "lambda_": "1"}, "lambda='1' of dpid"),
@@ -431,9 +442,9 @@ def test_what_does_not_fit_is_refused_in_one_line(arguments, told):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("kappa", [1, 0.5, math.nan, True])
-def test_a_kappa_that_never_ends_is_refused(kappa):
-    with pytest.raises(ValueError, match="kappa="):
+@pytest.mark.parametrize("kappa", [1, 1.009, math.inf, math.nan, True, "2"])
+def test_a_kappa_that_hardly_ends_is_refused(kappa):
+    with pytest.raises(ValueError, match=r"kappa=.* of l0 is not a finite number of at least 1\.01"):
         l0(photograph(8, 8), 2, kappa=kappa)
 
 
@@ -447,19 +458,28 @@ PRINTED = {  # bits per pixel: Set5 x2, x4, Set14 x2, x4
 CELLS = [("set5", 2), ("set5", 4), ("set14", 2), ("set14", 4)]
 
 
-@pytest.mark.parametrize(("name", "cell"), list(itertools.product(PRINTED, range(4))))
-def test_files_are_as_large_as_in_table_5(name, cell):
-    """Lossless JPEG 2000 by OpenJPEG plus 40 bytes (fitted: another writer's header), mean over the set's images.
+OURS = {"l0": (16.24, 17.63), "l0-surrogate": (16.13, 17.44)}  # as the docstring of l0 says: Set5 x2, x4
+
+
+def size_of_files(name, set_name, scale):
+    """Bits per pixel, lossless JPEG 2000 by OpenJPEG plus 40 bytes (fitted: another writer's header), mean over images.
 
     The caption says JPEG-LS, which fits no column. HR images are cropped to multiples of 8, as the released code does.
     """
-    imagecodecs = pytest.importorskip("imagecodecs", reason="imagecodecs is not installed")
-    set_name, scale = CELLS[cell]
     if set_name not in data.available():
         pytest.skip(f"{set_name} is not under CARLIB_DATA")
-    options = {"level": 0, "reversible": True, "mct": True, "codecformat": "JP2"}
     found = []
     for _, image in data.load(set_name):
         lr = rescale.classical(name)(data.to_colour(data.crop_to_multiple(image, 8)), scale)
-        found.append(8 * (len(imagecodecs.jpeg2k_encode(lr, **options)) + 40) / (lr.shape[0] * lr.shape[1]))
-    assert np.mean(found) == pytest.approx(PRINTED[name][cell], abs=0.05)
+        found.append(8 * (len(codecs.encode(lr, "jpeg2000")) + 40) / (lr.shape[0] * lr.shape[1]))
+    return np.mean(found)
+
+
+@pytest.mark.parametrize(("name", "cell"), list(itertools.product(PRINTED, range(4))))
+def test_files_are_as_large_as_in_table_5(name, cell):
+    assert size_of_files(name, *CELLS[cell]) == pytest.approx(PRINTED[name][cell], abs=0.05)
+
+
+@pytest.mark.parametrize(("name", "cell"), list(itertools.product(OURS, range(2))))
+def test_files_of_l0_are_as_large_as_we_say(name, cell):
+    assert size_of_files(name, *CELLS[cell]) == pytest.approx(OURS[name][cell], abs=0.01)

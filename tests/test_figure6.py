@@ -63,6 +63,8 @@ def test_the_verdict_follows_from_both_measures(home):
     assert (results.folder("demo", "tables", "fig6_claims").with_suffix(".csv")).is_file()
     worse = figure6.verdicts(numbers(**{**shares, "CAR": (2.5, 3.0)}))  # a tie is not less
     assert worse["verdict"][0] == "not reproduced"
+    own = figure6.verdicts(numbers(perceptual=(0.1, 0.1), **shares))  # Algorithm 1 is no column of the paper
+    pd.testing.assert_frame_equal(own, found)
 
 
 @pytest.mark.parametrize("other", [{"image": "demo/sail"}, {"scale": 2}, {"profile": "smoke"}])

@@ -229,6 +229,8 @@ def test_bench_sorts_each_case_and_starts_bars_at_zero():
         assert [label.get_text() for label in axes.get_yticklabels()] == ["carlib", "b"]
         assert [bar.get_x() for bar in axes.patches] == [0, 0]
         assert [text.get_text() for text in axes.texts] == ["0.5 s", "2 s   4×"]
+    alone = drawn(figures.bench([{"name": "a", "case": "x", "seconds": 2, "ratio": float("nan")}])).axes[0]
+    assert [text.get_text() for text in alone.texts] == ["2 s"]
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,12 @@ def test_unknown_methods_are_refused():
 
 @pytest.mark.parametrize("size", [(9, 8), (8, 6), (0, 8), (8, 8, 3), (8,), (7.5, 8), (8.0, 8.0), 8, "8x8"])
 def test_a_size_that_does_not_belong_is_refused(size):
-    assert_refused("size=.* (does not belong|is not)", upscale, picture(4, 4), 2, "bicubic", size)
+    assert_refused("size.* (does not belong|is not)", upscale, picture(4, 4), 2, "bicubic", size)
+
+
+def test_sizes_in_messages_are_width_by_height():
+    told = r"size 7x8 does not belong to an LR image of 3x4 at scale=2: it must be 5\.\.6 x 7\.\.8 \(width x height\)"
+    assert_refused(told, upscale, picture(4, 3), 2, "bicubic", (8, 7))
 
 
 def test_a_size_that_belongs_is_cut(pair):

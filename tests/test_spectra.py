@@ -168,6 +168,30 @@ def test_what_does_not_fit_is_refused(hr, lr, told):
         spectra.aliasing(np.zeros(hr), np.zeros(lr), 4)
 
 
+@pytest.mark.parametrize("scale", [0, -2, 0.5, True, None])
+def test_a_scale_below_one_is_refused(scale):
+    image = np.zeros((64, 64), np.uint8)
+    for call in (spectra.alias_free, spectra.band_limited, lambda hr, scale: spectra.aliasing(hr, hr[::2, ::2], scale)):
+        with pytest.raises(ValueError, match=f"scale={scale!r} is not a whole number >= 1"):
+            call(image, scale)
+    with pytest.raises(ValueError, match="is not a whole number"):
+        spectra.richest(image, scale, 16)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(value):
+    image, lr = noise(64, 64), noise(32, 32)
+    bad, bad_lr = image.copy(), lr.copy()
+    bad[3, 5] = bad_lr[7, 20] = value
+    for call in (
+        lambda: spectra.aliasing(bad, lr, 2), lambda: spectra.aliasing(image, bad_lr, 2),
+        lambda: spectra.alias_free(bad, 2), lambda: spectra.power_spectrum(bad), lambda: spectra.folded(bad_lr, lr),
+        lambda: spectra.folded(lr, bad_lr), lambda: spectra.band_limited(bad, 2),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="holds NaN or infinite values"):
+            call()
+
+
 # -------------------------------------------------------------------------------------------------------------- spectra
 
 

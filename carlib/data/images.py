@@ -148,7 +148,7 @@ def _decode(image, path, depth):
     if image.mode not in modes:
         raise ValueError(f"{path} has colour mode {image.mode}; convert it to 8-bit RGB or grey first")
     if wide and depth == "refuse":
-        raise ValueError(f'{path} has 16 bits a channel; pass depth="round" to round it to 8')
+        raise ValueError(f'{path} has 16 bits a channel; pass depth="round" to round it to 8 (--depth round)')
     with _readable(path):
         if wide:
             pixels = sixteen.read_rounded(image, path)
@@ -174,6 +174,7 @@ def _opaque(colour, opacity, alpha, path):
     if alpha == "refuse":
         raise ValueError(
             f'{path} has transparent pixels; pass alpha="white" or "black" to flatten onto it, or "drop" to ignore them'
+            " (--alpha white, black or drop)"
         )
     ground = 255 if alpha == "white" else 0
     weight = opacity.astype(np.uint32).reshape(opacity.shape + (1,) * (colour.ndim - 2))

@@ -1,5 +1,7 @@
 """Times of ours and of rivals, as bars."""
 
+from math import isnan
+
 from matplotlib.figure import Figure
 
 from carlib.figures.style import BLUE, CAPTION, LABEL, TITLE, styled
@@ -14,7 +16,7 @@ def bench(rows, ours="carlib"):
             name:    str; bars whose name begins with `ours` are highlighted.
             case:    str, the job; cases come in the order they first appear.
             seconds: float >= 0.
-            ratio:   seconds over ours (2.0: ours is twice as fast), or None.
+            ratio:   seconds over ours (2.0: ours is twice as fast), NaN without a rival.
     Returns:
         Figure with one axes a case, the fastest on top.
     Raises:
@@ -34,7 +36,7 @@ def bench(rows, ours="carlib"):
             mine = row["name"].startswith(ours)
             value = row["seconds"] * factor
             axes.barh(place, value, height=0.72, color=BLUE if mine else "#B8B8B8")
-            ratio = "" if row.get("ratio") in (None, 1) else f"   {row['ratio']:.3g}×"
+            ratio = "" if row["ratio"] == 1 or isnan(row["ratio"]) else f"   {row['ratio']:.3g}×"
             axes.annotate(
                 f"{value:.3g} {unit}{ratio}",
                 (value, place),

@@ -6,7 +6,7 @@ from matplotlib.ticker import NullFormatter
 
 from carlib.figures.style import BLUE, CAPTION, GREY, LABEL, RED, TITLE, WIDTH, styled
 
-_NAMES = {"jpeg": "JPEG", "webp": "WebP", "jpegxl": "JPEG XL", "avif": "AVIF"}
+_NAMES = {"jpeg": "JPEG", "webp": "WebP", "jpegxl": "JPEG XL"}
 _METRICS = {"psnr": "PSNR (dB, Y)", "ssim": "SSIM (Y)"}
 _COLOURS = {"car": ("CAR", RED), "bicubic": ("bicubic", BLUE)}
 _DASHES = {2: "-", 4: (0, (4, 1.6))}  # told apart without colour, as the markers are
@@ -43,7 +43,7 @@ def rate_curves(curves, codecs):
             axes.tick_params(which="both", labelsize=CAPTION)
         line[0].set_ylabel(label, fontsize=LABEL)
     for axes, codec in zip(grid[0], codecs, strict=True):
-        axes.set_title(_NAMES.get(codec, codec), loc="left", fontsize=TITLE, fontweight="bold")
+        axes.set_title(_NAMES[codec], loc="left", fontsize=TITLE, fontweight="bold")
     for axes in grid[-1]:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -63,8 +63,8 @@ def _style(downscaler, scale, codec) -> dict:
         "color": _COLOURS[downscaler][1],
         "linewidth": 2.6 if broad else 1.2,
         "alpha": 0.55 if broad else 1,
-        "linestyle": _DASHES.get(scale, ":"),
-        "marker": _MARKERS.get(scale, "^"),
+        "linestyle": _DASHES[scale],
+        "marker": _MARKERS[scale],
         "markersize": 5.5 if broad else 3,
         "zorder": 2 if broad else 3,
     }

@@ -16,6 +16,7 @@ import numpy as np
 
 _MOST_PIXELS = 1 << 31  # of a result: 46341 x 46341
 _LARGEST = 1 << 27  # entries of the table of weights of one axis: 1 GB; a sane request needs about 10 a pixel
+_TIE = 1e-9  # levels: a tie is one whatever the order of the sum, so flipped images give flipped results
 _BLOCK = 1 << 17  # input values turned into float64 at a time: 1 MB, stays in the cache of a core
 
 
@@ -121,7 +122,8 @@ def _resize_axis(image, weights, indices, axis):
         sums = (matrix @ block.reshape(len(block), -1)).reshape(n_out, *block.shape[1:])
         if image.dtype == np.uint8:
             np.clip(sums, 0, 255, out=sums)
-            sums += 0.5  # half away from zero: negative sums are 0 by now, and storing as uint8 cuts the fraction off
+            # half away from zero: negative sums are 0 by now, and storing as uint8 cuts the fraction off
+            sums += 0.5 + _TIE
         target[:, start : start + step] = sums
     return out
 

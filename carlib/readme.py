@@ -114,7 +114,7 @@ def _speed(bench) -> str:
     for line in bench.itertuples(index=False):
         memory = "-" if line.memory == "" else f"{float(line.memory):.2f}"
         time = f"{float(line.seconds) * 1000:.0f} ms"
-        ratio = f"{float(line.ratio):.2f}"
+        ratio = "-" if line.ratio == "" else f"{float(line.ratio):.2f}"
         shown = {"case": line.case, "who": line.name, "time": time, "over ours": ratio, "memory": memory}
         lines.append({**shown, "note": line.note})
     return _markdown(lines) + f"\n{bench.machine.iloc[0]}.\n"

@@ -22,6 +22,8 @@ PARTS = {
 }
 _COLOUR_ONLY, _LUMA_ONLY = "CAR's colour only", "CAR's luma only"
 GREY, GREY_BASE = "CAR, grey image", "bicubic, grey image"
+_SETS = ("demo", "set5", "set14", "bsd100")  # of small images: there are nine restorations each
+_MOST = 20  # images of a set
 ROW_COLUMNS = ["profile", "run", "scale", "set", "image", "variant", "psnr"]
 _LUMA = np.array([0.299, 0.587, 0.114])  # BT.601 on the full range
 
@@ -42,7 +44,7 @@ def study(profile, *, progress=True):
         table,
         results.folder(profile, "tables", "attribution"),
         title=f"Where CAR's gain comes from: parts switched off at test time, profile {profile}",
-        caption="psnr: mean over the n images, dB, luma, standard protocol; gain: over bicubic LR images restored by "
+        caption=f"psnr: mean over the n images (at most {_MOST} of a set), dB, luma, standard protocol; gain: over bicubic LR images restored by "
         f'the EDSR that was trained on them ("{BASE}"), grey images over the same on grey images. Every "CAR" row and '
         '"bicubic LR" is restored by the one upscaler that was trained with CAR, so a part that is missing costs also '
         "what the upscaler expected of it.",
@@ -52,7 +54,7 @@ def study(profile, *, progress=True):
 
 
 def measure(profile, scale, sets=None, *, progress=True) -> list[dict]:
-    """Rows (ROW_COLUMNS) of car-edsr and bicubic-edsr at one scale, of every image of the profile's sets.
+    """Rows (ROW_COLUMNS) of car-edsr and bicubic-edsr at one scale, of the first images of the profile's small sets.
 
     Raises:
         ValueError: as `study`.
@@ -63,14 +65,16 @@ def measure(profile, scale, sets=None, *, progress=True) -> list[dict]:
 
     chosen, run = runs.profile(profile), f"car-edsr-x{scale}"
     chosen, profile = chosen["evaluate"], chosen["name"]
-    sets = experiments.present_sets(chosen["sets"]) if sets is None else sets
+    wanted = [name for name in chosen["sets"] if name in _SETS]
+    sets = experiments.present_sets(wanted) if sets is None else sets
     if not sets:
-        raise ValueError(f"none of the image sets {', '.join(chosen['sets'])} is here: see `carlib data list`")
+        raise ValueError(f"none of the image sets {', '.join(wanted)} is here: see `carlib data list`")
+    limit = min(chosen["images"] or _MOST, _MOST)
     car, base = (_chain(name, profile) for name in (run, f"bicubic-edsr-x{scale}"))
     rows = []
     for set_name in sets:
-        total = min(chosen["images"] or len(data.find(set_name)), len(data.find(set_name)))
-        images = data.load(set_name, limit=chosen["images"])
+        total = len(data.find(set_name)[:limit])
+        images = data.load(set_name, limit=limit)
         for name, image in tqdm(images, total=total, desc=f"{run} on {set_name}", unit="image", disable=not progress):
             hr = data.crop_to_multiple(data.centre_crop(image, chosen["crop"]), scale)
             for label, (reference, sr) in restored(car, base, hr).items():

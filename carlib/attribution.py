@@ -44,10 +44,10 @@ def study(profile, *, progress=True):
         table,
         results.folder(profile, "tables", "attribution"),
         title=f"Where CAR's gain comes from: parts switched off at test time, profile {profile}",
-        caption=f"psnr: mean over the n images (at most {_MOST} of a set), dB, luma, standard protocol; gain: over bicubic LR images restored by "
-        f'the EDSR that was trained on them ("{BASE}"), grey images over the same on grey images. Every "CAR" row and '
-        '"bicubic LR" is restored by the one upscaler that was trained with CAR, so a part that is missing costs also '
-        "what the upscaler expected of it.",
+        caption=f"psnr: mean over the n images (at most {_MOST} of a set), dB, luma, standard protocol; gain: over "
+        f'bicubic LR images restored by the EDSR that was trained on them ("{BASE}"), grey images over the same on '
+        'grey images. Every "CAR" row and "bicubic LR" is restored by the one upscaler that was trained with CAR, so a '
+        "part that is missing costs also what the upscaler expected of it.",
         command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
     )
     return table

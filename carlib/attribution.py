@@ -147,15 +147,15 @@ def gains(rows):
     """Means over images and gains over bicubic (see `study`), a DataFrame; rows as `measure` gives."""
     import pandas as pd
 
-    keys = ["scale", "set", "variant"]
-    table = pd.DataFrame(rows).groupby(keys, sort=False)["psnr"].agg(n="size", psnr="mean").reset_index()
-    psnr = table.set_index(keys)["psnr"]
-
-    def gain(line):
-        base = GREY_BASE if line.variant in (GREY, GREY_BASE) else BASE
-        return line.psnr - psnr[line.scale, line.set, base]
-
-    table["gain"] = table.apply(gain, axis=1)
+    frame = pd.DataFrame(rows)
+    base = frame.variant.map(lambda label: GREY_BASE if label in (GREY, GREY_BASE) else BASE)
+    image = ["scale", "set", "image"]
+    known = frame.set_index([*image, "variant"])["psnr"]
+    # Image by image: grey ones have no variants of colour.
+    wanted = pd.MultiIndex.from_frame(frame[image].assign(variant=base))
+    frame["gain"] = frame.psnr.to_numpy() - known.reindex(wanted).to_numpy()
+    grouped = frame.groupby(["scale", "set", "variant"], sort=False)
+    table = grouped.agg(n=("psnr", "size"), psnr=("psnr", "mean"), gain=("gain", "mean")).reset_index()
     return table[["scale", "set", "n", "variant", "psnr", "gain"]]
 
 

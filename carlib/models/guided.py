@@ -14,7 +14,7 @@ import math
 import torch
 from torch.nn import functional
 
-from carlib.ops.resample import reflect_indices
+from carlib.ops.resample import reflect_pad
 
 _MOST_COLOURS = 1 << 23  # numbers in a strip: all of a photograph's at once are many times its kernels
 
@@ -58,8 +58,7 @@ def tap_colours(hr, scale, size, centre):
 def _padded(hr, scale, size, centre):
     """The image continued by reflection, and where in it the first LR pixel's first tap lies."""
     pad = size // 2
-    rows, columns = (reflect_indices(-pad, n - 1 + pad, n, hr.device) for n in hr.shape[-2:])
-    padded = hr.index_select(2, rows).index_select(3, columns)
+    padded = reflect_pad(hr, pad)
     first = (scale - 1) / 2 - centre + pad
     if first != math.floor(first):  # between pixels: bilinear sampling takes the mean of 2x2
         padded = functional.avg_pool2d(padded, 2, stride=1)

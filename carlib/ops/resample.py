@@ -148,7 +148,7 @@ def _reference(hr, kernel, offset_v, offset_h, geometry):
 
 def _sum_of_taps(hr, kernel, offset_v, offset_h, geometry, together):
     """Eq. 2, `together` taps at a time."""
-    padded = _reflect_pad(hr, geometry.pad)
+    padded = reflect_pad(hr, geometry.pad)
     lr = 0
     for first in range(0, geometry.size**2, together):
         taps = slice(first, first + together)
@@ -156,7 +156,8 @@ def _sum_of_taps(hr, kernel, offset_v, offset_h, geometry, together):
     return lr.to(hr.dtype)
 
 
-def _reflect_pad(hr, pad):
+def reflect_pad(hr, pad):
+    """(N, C, H + 2 pad, W + 2 pad): the image continued by reflection, of any width."""
     rows, columns = (reflect_indices(-pad, n - 1 + pad, n, hr.device) for n in hr.shape[-2:])
     return hr.index_select(2, rows).index_select(3, columns)
 
@@ -225,7 +226,7 @@ class _RowByRow(torch.autograd.Function):
             targets = [g if g is None or i == 0 else g[:, taps] for i, g in enumerate(gradients)]
             with torch.enable_grad():
                 wanted = [t.requires_grad_() for t, need in zip(inputs, needed, strict=True) if need]
-                lr = _some_taps(_reflect_pad(inputs[0], geometry.pad), *inputs[1:], first, geometry)
+                lr = _some_taps(reflect_pad(inputs[0], geometry.pad), *inputs[1:], first, geometry)
             parts = torch.autograd.grad(lr, wanted, grad_lr.to(lr.dtype))
             for target, part in zip([t for t in targets if t is not None], parts, strict=True):
                 target += part

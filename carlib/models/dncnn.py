@@ -1,10 +1,9 @@
 """DnCNN-3 (Zhang et al., TIP 2017): VDSR's layers, trained blind for noise, SR and JPEG at once."""
 
-from carlib.models.blocks import begin_near_bicubic, check_counts, stack
-from carlib.models.luma import LumaNetwork
+from carlib.models.luma import StackNetwork
 
 
-class DnCNN(LumaNetwork):
+class DnCNN(StackNetwork):
     """Y - CNN(Y) of the bicubic enlargement; the network predicts the error, not what is missing.
 
     The state dict has the keys of KAIR's dncnn3.pth (model.{0,2,...,38}), in which the release's batch
@@ -17,10 +16,7 @@ class DnCNN(LumaNetwork):
     """
 
     def __init__(self, scale, depth=20, channels=64, colours=1):
-        super().__init__(scale, colours)
-        check_counts("DnCNN", depth=depth, channels=channels)
-        self.model = stack(depth, colours, channels)
-        begin_near_bicubic(self, self.model[-1])
+        super().__init__(scale, depth, channels, colours)
 
     def restore(self, lr, enlarged):
         return enlarged - self.model(enlarged)

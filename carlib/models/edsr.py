@@ -1,9 +1,8 @@
 """EDSR (Lim et al., CVPRW 2017), the upscaler that CAR is trained with."""
 
-import math
-
 from torch import nn
 
+from carlib.models.blocks import check_rgb, conv, factors
 from carlib.models.layers import MeanShift, at_least_float32
 
 
@@ -26,16 +25,15 @@ class EDSR(nn.Module):
         if blocks < 0 or channels < 1:
             raise ValueError(f"EDSR cannot have blocks={blocks!r}, channels={channels!r}")
         self.sub_mean, self.add_mean = MeanShift(-1), MeanShift(+1)
-        self.head = nn.Sequential(_conv(3, channels))
+        self.head = nn.Sequential(conv(3, channels))
         self.body = nn.Sequential(
-            *(ResidualBlock(channels, res_scale) for _ in range(blocks)), _conv(channels, channels)
+            *(ResidualBlock(channels, res_scale) for _ in range(blocks)), conv(channels, channels)
         )
-        self.tail = nn.Sequential(_upsampler(scale, channels), _conv(channels, 3))
+        self.tail = nn.Sequential(_upsampler(scale, channels), conv(channels, 3))
 
     def forward(self, lr):
         """lr (N, 3, h, w), RGB in [0, 1] -> sr (N, 3, h*scale, w*scale), not clamped."""
-        if lr.ndim != 4 or lr.shape[1] != 3:
-            raise ValueError(f"lr is {tuple(lr.shape)}, expected (N, 3, h, w)")
+        check_rgb(lr)
         features = self.head(self.sub_mean(lr))
         features = features + self.body(features)
         return self.add_mean(at_least_float32(self.tail(features)))
@@ -46,23 +44,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels, res_scale):
         super().__init__()
-        self.body = nn.Sequential(_conv(channels, channels), nn.ReLU(), _conv(channels, channels))
+        self.body = nn.Sequential(conv(channels, channels), nn.ReLU(), conv(channels, channels))
         self.res_scale = res_scale
 
     def forward(self, x):
         return x + self.res_scale * self.body(x)
 
 
-def _conv(n_in, n_out):
-    return nn.Conv2d(n_in, n_out, kernel_size=3, padding=1)
-
-
 def _upsampler(scale, channels):
     """Sub-pixel convolutions: one for a factor 3, one per factor 2 otherwise."""
-    if scale == 3:
-        steps = [3]
-    elif scale >= 1 and math.log2(scale).is_integer():
-        steps = [2] * int(math.log2(scale))
-    else:
-        raise ValueError(f"EDSR has no scale {scale!r}: use 1, 3 or a power of 2")
-    return nn.Sequential(*(layer for r in steps for layer in (_conv(channels, r * r * channels), nn.PixelShuffle(r))))
+    steps = factors("EDSR", scale)
+    return nn.Sequential(*(layer for r in steps for layer in (conv(channels, r * r * channels), nn.PixelShuffle(r))))

@@ -3,7 +3,7 @@
 from torch import nn
 
 from carlib.models.bicubic import Bicubic
-from carlib.models.blocks import check_rgb
+from carlib.models.blocks import begin_near_bicubic, check_counts, check_rgb, stack
 from carlib.models.layers import at_least_float32
 
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # BT.601, studio swing, as MATLAB's rgb2ycbcr
@@ -42,6 +42,19 @@ class LumaNetwork(nn.Module):
     def restore(self, lr, enlarged):
         """lr (N, colours, h, w) and its bicubic enlargement, in [0, 1] -> sr (N, colours, h*scale, w*scale)."""
         raise NotImplementedError
+
+
+class StackNetwork(LumaNetwork):
+    """y + CNN(y) of the bicubic enlargement y, the CNN `depth` convolutions with ReLU between them."""
+
+    def __init__(self, scale, depth, channels, colours, bias=True):
+        super().__init__(scale, colours)
+        check_counts(type(self).__name__, depth=depth, channels=channels)
+        self.model = stack(depth, colours, channels, bias)
+        begin_near_bicubic(self, self.model[-1])
+
+    def restore(self, lr, enlarged):
+        return enlarged + self.model(enlarged)
 
 
 def luma(rgb):

@@ -2,11 +2,11 @@
 
 import re
 
-from carlib.models.blocks import begin_near_bicubic, check_counts, stack, with_zero_biases
-from carlib.models.luma import LumaNetwork
+from carlib.models.blocks import with_zero_biases
+from carlib.models.luma import StackNetwork
 
 
-class VDSR(LumaNetwork):
+class VDSR(StackNetwork):
     """Y + CNN(Y) of the bicubic enlargement; the same weights serve every scale.
 
     The published weights have biases, twtygqyy's port has none: its checkpoints load with biases of 0, the same
@@ -20,13 +20,7 @@ class VDSR(LumaNetwork):
     """
 
     def __init__(self, scale, depth=20, channels=64, colours=1):
-        super().__init__(scale, colours)
-        check_counts("VDSR", depth=depth, channels=channels)
-        self.model = stack(depth, colours, channels)
-        begin_near_bicubic(self, self.model[-1])
-
-    def restore(self, lr, enlarged):
-        return enlarged + self.model(enlarged)
+        super().__init__(scale, depth, channels, colours)
 
     def from_public(self, state):
         """conv1..conv20 (huangzehao's port of the authors' weights), or input, residual_layer.i.conv, output."""

@@ -1,10 +1,9 @@
 """ZSSR (Shocher et al., CVPR 2018): the small network that is trained on the test image itself (`carlib.zssr`)."""
 
-from carlib.models.blocks import begin_near_bicubic, check_counts, stack
-from carlib.models.luma import LumaNetwork
+from carlib.models.luma import StackNetwork
 
 
-class ZSSR(LumaNetwork):
+class ZSSR(StackNetwork):
     """x + CNN(x) of the bicubic enlargement, in RGB, eight convolutions without biases.
 
     As a network it can be trained on a data set like any other; what the paper does is `carlib.zssr.restore`.
@@ -16,10 +15,4 @@ class ZSSR(LumaNetwork):
     """
 
     def __init__(self, scale, depth=8, channels=64, colours=3):
-        super().__init__(scale, colours)
-        check_counts("ZSSR", depth=depth, channels=channels)
-        self.model = stack(depth, colours, channels, bias=False)
-        begin_near_bicubic(self, self.model[-1])
-
-    def restore(self, lr, enlarged):
-        return enlarged + self.model(enlarged)
+        super().__init__(scale, depth, channels, colours, bias=False)

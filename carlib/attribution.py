@@ -8,24 +8,17 @@ part is CAR's and the other bicubic's, and both systems get images without colou
 
 import numpy as np
 
-from carlib import experiments, results, runs
+from carlib import experiments, rescale, results, runs
 
 BASE = "bicubic and its EDSR"
-# Label -> what the LR image is that CAR's upscaler gets.
-PARTS = {
-    "CAR": "CAR's LR image",
-    "CAR, offsets 0": "CAR's kernels, without offsets",
-    "CAR, one kernel": "the image's mean kernel and offsets at every pixel",
-    "CAR's colour only": "CAR's Cb and Cr, bicubic's luma",
-    "CAR's luma only": "CAR's luma, bicubic's Cb and Cr",
-    "bicubic LR": "bicubic's LR image",
-}
 _COLOUR_ONLY, _LUMA_ONLY = "CAR's colour only", "CAR's luma only"
+# The LR images that CAR's upscaler gets: CAR's; its kernels without offsets; the image's mean kernel and offsets at
+# every pixel; CAR's Cb and Cr with bicubic's luma; CAR's luma with bicubic's Cb and Cr; bicubic's.
+PARTS = ("CAR", "CAR, offsets 0", "CAR, one kernel", _COLOUR_ONLY, _LUMA_ONLY, "bicubic LR")
 GREY, GREY_BASE = "CAR, grey image", "bicubic, grey image"
 _SETS = ("demo", "set5", "set14", "bsd100")  # of small images: there are nine restorations each
 _MOST = 20  # images of a set
 ROW_COLUMNS = ["profile", "run", "scale", "set", "image", "variant", "psnr"]
-_LUMA = np.array([0.299, 0.587, 0.114])  # BT.601 on the full range
 
 
 def study(profile, *, progress=True):
@@ -89,20 +82,16 @@ def restored(car, base, hr) -> dict:
     Args:
         car, base: evaluate.Chain of car-edsr and bicubic-edsr.  hr: uint8 (H, W[, 3]), sides multiples of the scale.
     """
-    from carlib import rescale
-
     upscaler, found = car.networks["upscaler"], {BASE: (hr, base(hr)[1])}
     for label, lr in lr_images(car.networks["resampler"], hr).items():
         found[label] = hr, rescale.restore(upscaler, lr)
-    grey = hr if hr.ndim == 2 else np.rint(hr @ _LUMA).astype(np.uint8)
+    grey = hr if hr.ndim == 2 else np.rint(hr @ rescale.LUMA).astype(np.uint8)
     return found | {GREY_BASE: (grey, base(grey)[1]), GREY: (grey, car(grey)[1])}
 
 
 def lr_images(resampler, hr) -> dict:
     """Variant (PARTS) -> uint8 LR image."""
     import torch
-
-    from carlib import rescale
 
     bicubic = rescale.classical("bicubic")(hr, resampler.scale)
     with torch.inference_mode():
@@ -127,13 +116,12 @@ def _resampled(resampler, tensor, taps, grey):
     from carlib.ops.resample import resample
 
     lr = resample(tensor, *taps, scale=resampler.scale, taps=resampler.taps, border=resampler.border)
-    image = (lr[0].clamp(0, 1) * 255).round().permute(1, 2, 0).byte().cpu().numpy()
-    return np.ascontiguousarray(image[..., 0] if grey else image)
+    return rescale.to_image(lr, grey)
 
 
 def _with_luma_of(luma, colour):
     """`colour` with its luma replaced by that of `luma`; the same added to R, G and B leaves Cb and Cr as they were."""
-    shift = (luma.astype(float) - colour) @ _LUMA
+    shift = (luma.astype(float) - colour) @ rescale.LUMA
     return np.rint(np.clip(colour + shift[..., None], 0, 255)).astype(np.uint8)
 
 

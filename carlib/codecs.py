@@ -14,6 +14,8 @@ import functools
 
 import numpy as np
 
+from carlib.data import check_image
+
 LOSSLESS = ("jpegls", "jpeg2000", "png", "webp", "jpegxl")
 LOSSY = ("jpeg", "webp", "avif", "jpegxl")
 TRANSFORMS = ("none", "hp1")
@@ -39,10 +41,10 @@ def encode(image, codec, *, quality=None, transform="none", interleave="sample")
     Raises:
         ValueError: the image, a name or the quality does not fit.
     """
-    _check_image(image)
+    check_image(image)
     _check_codec(codec, quality)
-    _check_transform(codec, transform, image.ndim == 2)
-    _check_interleave(codec, interleave, image.ndim == 2)
+    _check_option("transform", transform, TRANSFORMS, codec, grey=image.ndim == 2)
+    _check_option("interleave", interleave, INTERLEAVES, codec, grey=image.ndim == 2)
     image = np.ascontiguousarray(_hp1(image) if transform == "hp1" else image)
     if image.ndim == 2 and codec in _NO_GREY:
         image = np.repeat(image[..., None], 3, axis=2)
@@ -71,7 +73,7 @@ def decode(data, codec, *, transform="none", grey=False):
         image = getattr(_imagecodecs(), f"{_NAMES.get(codec, codec)}_decode")(data)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(f"{codec} cannot decode these {len(data)} bytes: {error}") from error
-    _check_transform(codec, transform, image.ndim == 2)
+    _check_option("transform", transform, TRANSFORMS, codec, grey=image.ndim == 2)
     if grey and codec in _NO_GREY:
         image = np.ascontiguousarray(image[..., 1])
     return _hp1_undone(image) if transform == "hp1" else image
@@ -153,15 +155,6 @@ def _imagecodecs():
     return imagecodecs
 
 
-def _check_image(image):
-    if not isinstance(image, np.ndarray):
-        raise ValueError(f"the image is a {type(image).__name__}, not a NumPy array")
-    if image.dtype != np.uint8:
-        raise ValueError(f"the image is {image.dtype}, not uint8: round it to 0..255 first")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
-        raise ValueError(f"the image has shape {image.shape}, expected (H, W) or (H, W, 3)")
-
-
 def _check_codec(codec, quality):
     kind, known = ("lossless", LOSSLESS) if quality is None else ("lossy", LOSSY)
     if codec not in known:
@@ -173,23 +166,13 @@ def _check_codec(codec, quality):
         raise ValueError(f"quality={quality!r} is not a number above 0, at most 100")
 
 
-def _check_transform(codec, transform, grey):
-    if transform not in TRANSFORMS:
-        raise ValueError(f"transform={transform!r} is unknown: use one of {', '.join(TRANSFORMS)}")
-    if transform == "none":
+def _check_option(name, value, known, codec, grey):
+    """Of JPEG-LS and colour images alone, but for the first of the `known` values, which changes nothing."""
+    if value not in known:
+        raise ValueError(f"{name}={value!r} is unknown: use one of {', '.join(known)}")
+    if value == known[0]:
         return
     if codec != "jpegls":
-        raise ValueError(f"transform={transform!r} is for jpegls alone, not for {codec}: leave it out")
+        raise ValueError(f"{name}={value!r} is for jpegls alone, not for {codec}: leave it out")
     if grey:
-        raise ValueError(f"transform={transform!r} takes a colour image, this one is grey: leave it out")
-
-
-def _check_interleave(codec, interleave, grey):
-    if interleave not in INTERLEAVES:
-        raise ValueError(f"interleave={interleave!r} is unknown: use one of {', '.join(INTERLEAVES)}")
-    if interleave == "sample":
-        return
-    if codec != "jpegls":
-        raise ValueError(f"interleave={interleave!r} is for jpegls alone, not for {codec}: leave it out")
-    if grey:
-        raise ValueError(f"interleave={interleave!r} takes a colour image, this one is grey: leave it out")
+        raise ValueError(f"{name}={value!r} takes a colour image, this one is grey: leave it out")

@@ -23,6 +23,7 @@ _OPTIONS = {
     "car": ("weights",),
 }
 _SIZED = (*_FILTERS, "dpid")
+LUMA = np.array([0.299, 0.587, 0.114])  # of R, G and B, BT.601 on the full range
 _MOST_PIXELS = 1 << 28  # of a padded image: 16384 x 16384, 0.8 GB
 
 # The classical downscalers by the names that runs and tables use: what each means to `downscale`.
@@ -79,7 +80,9 @@ def downscale(
         ValueError: image, scale, size or method do not fit; the method has no such option; a side is no multiple of
             `scale` and pad is False.
     """
-    _check_image(image)
+    from carlib.data import check_image
+
+    check_image(image)
     if method not in DOWNSCALERS:
         raise ValueError(f"downscaling method {method!r} is unknown: use one of {', '.join(DOWNSCALERS)}")
     options = {"weights": weights, "variant": variant, "lambda": lambda_, "rounding": rounding}
@@ -141,7 +144,9 @@ def upscale(image, scale, method="car", size=None, *, weights=None):
     Raises:
         ValueError: image, scale or method do not fit, or `size` does not belong to this LR image.
     """
-    _check_image(image)
+    from carlib.data import check_image
+
+    check_image(image)
     scale = _check_scale(scale)
     if method not in UPSCALERS:
         raise ValueError(f"upscaling method {method!r} is unknown: use one of {', '.join(UPSCALERS)}")
@@ -160,12 +165,9 @@ def car_downscale(resampler, hr):
     """uint8 (H, W[, 3]) -> uint8 (H/scale, W/scale[, 3]) through a ResamplerNet; grey stays grey, exactly."""
     import torch
 
-    from carlib.ops.quantize import quantize
-
     with torch.inference_mode():
-        lr = quantize(_finite(resampler.downscale(to_tensor(hr, _device(resampler)))[0], "resampler"))
-    image = (lr[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(image[..., 0] if hr.ndim == 2 else image)
+        lr, _ = resampler.downscale(to_tensor(hr, _device(resampler)))
+    return to_image(_finite(lr, "resampler"), grey=hr.ndim == 2)
 
 
 def restore(upscaler, lr):
@@ -175,7 +177,7 @@ def restore(upscaler, lr):
     with torch.inference_mode():
         sr = _finite(upscaler(to_tensor(lr, _device(upscaler))), "upscaler")
     sr = sr[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-    return sr @ np.array([0.299, 0.587, 0.114], np.float32) if lr.ndim == 2 else sr
+    return sr @ LUMA.astype(np.float32) if lr.ndim == 2 else sr
 
 
 def _finite(image, network):
@@ -192,6 +194,16 @@ def to_tensor(image, device="cpu"):
     from carlib.data import to_colour
 
     return torch.tensor(np.ascontiguousarray(to_colour(image)), device=device).permute(2, 0, 1)[None].float() / 255
+
+
+def to_image(tensor, grey=False):
+    """float (1, 3, H, W) in [0, 1], rounded as `carlib.quantize` does -> uint8 (H, W, 3); grey: (H, W), one channel."""
+    import torch
+
+    from carlib.ops.quantize import quantize
+
+    image = (quantize(tensor[0]) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(image[..., 0] if grey else image)
 
 
 def _device(network):
@@ -225,18 +237,6 @@ def _shipped(run) -> Path:
         here = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
         raise ValueError(f"no shipped weights {run} (there are: {here}): use another scale or pass weights=")
     return path
-
-
-def _check_image(image):
-    if not isinstance(image, np.ndarray):
-        raise ValueError(
-            f"the image is a {type(image).__name__}, not a NumPy array: read it with carlib.data.read_image"
-        )
-    if image.dtype != np.uint8:
-        nan = " and holds NaN" if image.dtype.kind == "f" and np.isnan(image).any() else ""
-        raise ValueError(f"the image is {image.dtype}{nan}, not uint8: round it to 0..255 first")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
-        raise ValueError(f"the image has shape {image.shape}, expected (H, W) or (H, W, 3)")
 
 
 def _check_scale(scale) -> int:

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from carlib.ops.imresize import imresize
-from carlib.rescale import to_tensor
+from carlib.rescale import LUMA, to_tensor
 
 _CROP = 128  # pixels of a father
 _FATHERS = (1.0, 0.9, 0.8, 0.7, 0.6)  # sizes of the image that serve as fathers
@@ -50,7 +50,7 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", pr
     image = to_tensor(lr)[0].permute(1, 2, 0).double().numpy()
     network = train(image, int(scale), steps=steps, seconds=seconds, seed=seed, size=size, progress=progress)
     sr = np.rint(apply(network, image, int(scale)) * 255).astype(np.uint8)
-    return sr if lr.ndim == 3 else np.rint(sr @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    return sr if lr.ndim == 3 else np.rint(sr @ LUMA).astype(np.uint8)
 
 
 def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", progress=False):

@@ -75,7 +75,7 @@ def write_image(path, image: np.ndarray, *, lossy: bool = False) -> Path:
         ValueError: the array is not such an image, the suffix is unknown or lossy, or the file cannot be written.
     """
     path = Path(path)
-    _check_array(image)
+    check_image(image)
     options = _format(path, grey=image.ndim == 2, lossy=lossy)
     # The encoder's own ValueErrors (an image too large for the format, say) get the same single line as the disk's.
     with results.atomic(path) as temporary:
@@ -100,6 +100,23 @@ def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
     if not height or not width:
         raise ValueError(f"image is {image.shape[0]}x{image.shape[1]}, smaller than multiple={multiple}")
     return image[:height, :width]
+
+
+def check_image(image):
+    """Refuse what is not an image as this project takes them: uint8, (H, W) or (H, W, 3), not empty.
+
+    Raises:
+        ValueError: says which of them it is not.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            f"the image is a {type(image).__name__}, not a NumPy array: read it with carlib.data.read_image"
+        )
+    if image.dtype != np.uint8:
+        nan = " and holds NaN" if image.dtype.kind == "f" and np.isnan(image).any() else ""
+        raise ValueError(f"the image is {image.dtype}{nan}, not uint8: round it to 0..255 first")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
+        raise ValueError(f"the image has shape {image.shape}, expected (H, W) or (H, W, 3), not empty")
 
 
 def to_colour(image: np.ndarray) -> np.ndarray:
@@ -190,15 +207,6 @@ def _upright(image, orientation):
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return image
-
-
-def _check_array(image):
-    if not isinstance(image, np.ndarray):
-        raise ValueError(f"image is a {type(image).__name__}; give a uint8 array, (H, W) or (H, W, 3)")
-    if image.dtype != np.uint8:
-        raise ValueError(f"image has dtype {image.dtype}; round it to uint8 first, 0 to 255")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
-        raise ValueError(f"image has shape {image.shape}; give (H, W) or (H, W, 3), not empty")
 
 
 def _format(path, grey, lossy) -> dict:

@@ -15,7 +15,8 @@ _DOORS = {
     "upscale": "carlib.rescale",
 }
 _ROOMS = (
-    "codecs", "data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train", "weights", "zssr",
+    "codecs", "data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train", "weights",
+    "zssr",
 )  # fmt: skip
 
 __all__ = [*_DOORS, *_ROOMS]

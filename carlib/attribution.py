@@ -52,27 +52,20 @@ def measure(profile, scale, sets=None, *, progress=True) -> list[dict]:
     Raises:
         ValueError: as `study`.
     """
-    from tqdm import tqdm
-
     from carlib import data, metrics
 
     chosen, run = runs.profile(profile), f"car-edsr-x{scale}"
     chosen, profile = chosen["evaluate"], chosen["name"]
     wanted = [name for name in chosen["sets"] if name in _SETS]
-    sets = experiments.present_sets(wanted) if sets is None else sets
-    if not sets:
-        raise ValueError(f"none of the image sets {', '.join(wanted)} is here: see `carlib data list`")
-    limit = min(chosen["images"] or _MOST, _MOST)
-    car, base = (_chain(name, profile) for name in (run, f"bicubic-edsr-x{scale}"))
+    sets = experiments.some_sets(wanted) if sets is None else sets
+    few = {"limit": min(chosen["images"] or _MOST, _MOST), "crop": chosen["crop"]}
+    car, base = (experiments.chain(name, profile) for name in (run, f"bicubic-edsr-x{scale}"))
     rows = []
-    for set_name in sets:
-        total = len(data.find(set_name)[:limit])
-        images = data.load(set_name, limit=limit)
-        for name, image in tqdm(images, total=total, desc=f"{run} on {set_name}", unit="image", disable=not progress):
-            hr = data.crop_to_multiple(data.centre_crop(image, chosen["crop"]), scale)
-            for label, (reference, sr) in restored(car, base, hr).items():
-                value = metrics.psnr(reference, sr, scale)
-                rows.append(dict(zip(ROW_COLUMNS, (profile, run, scale, set_name, name, label, value), strict=True)))
+    for set_name, name, image in experiments.images(sets, **few, job=run, progress=progress):
+        hr = data.crop_to_multiple(image, scale)
+        for label, (reference, sr) in restored(car, base, hr).items():
+            value = metrics.psnr(reference, sr, scale)
+            rows.append(dict(zip(ROW_COLUMNS, (profile, run, scale, set_name, name, label, value), strict=True)))
     return rows
 
 
@@ -123,12 +116,6 @@ def _with_luma_of(luma, colour):
     """`colour` with its luma replaced by that of `luma`; the same added to R, G and B leaves Cb and Cr as they were."""
     shift = (luma.astype(float) - colour) @ rescale.LUMA
     return np.rint(np.clip(colour + shift[..., None], 0, 255)).astype(np.uint8)
-
-
-def _chain(name, profile):
-    from carlib import evaluate
-
-    return evaluate.Chain(runs.get(name, profile), experiments.ready(name, profile))
 
 
 def gains(rows):

@@ -98,12 +98,51 @@ def measure(
     chosen = runs.profile(run.profile)["evaluate"]
     if weights is not None and not run.trains:
         raise ValueError(f"run {name} has no weights: leave --weights out")
-    sets = present_sets(chosen["sets"]) if sets is None else sets
-    if not sets:
-        raise ValueError(f"none of the image sets {', '.join(chosen['sets'])} is here: see `carlib data list`")
-    chain = evaluate.Chain(run, ready(name, run.profile) if weights is None else weights, device=device)
+    sets = some_sets(chosen["sets"]) if sets is None else sets
+    made = chain(name, run.profile, weights=weights, device=device)
     options = {"protocols": protocols, "limit": chosen["images"], "crop": chosen["crop"], "progress": progress}
-    return [row for set_name in sets for row in evaluate.evaluate(chain, set_name, **options)]
+    return [row for set_name in sets for row in evaluate.evaluate(made, set_name, **options)]
+
+
+def chain(name, profile=None, *, weights=None, device="cpu"):
+    """A run as an `evaluate.Chain`; weights: a file of it, default those that `ready` names.
+
+    Raises:
+        ValueError: a name is unknown, or the weights are missing or another run's.
+    """
+    from carlib import evaluate
+
+    run = runs.get(name, profile)
+    return evaluate.Chain(run, ready(name, run.profile) if weights is None else weights, device=device)
+
+
+def images(sets, *, limit, crop, job, progress=True):
+    """Every (set, name, image) of some sets, under a progress bar.
+
+    Args:
+        limit: only the first images of a set, or None.  crop: their middle crop x crop pixels, or None.
+        job:   what the bar says, before "on <set>".
+    """
+    from tqdm import tqdm
+
+    from carlib import data
+
+    for set_name in sets:
+        bar = {"total": len(data.find(set_name)[:limit]), "desc": f"{job} on {set_name}", "disable": not progress}
+        for name, image in tqdm(data.load(set_name, limit=limit), unit="image", **bar):
+            yield set_name, name, data.centre_crop(image, crop)
+
+
+def some_sets(names) -> list[str]:
+    """Those of `names` that are on this machine.
+
+    Raises:
+        ValueError: none is.
+    """
+    names = list(names)
+    if not (here := present_sets(names)):
+        raise ValueError(f"none of the image sets {', '.join(names)} is here: see `carlib data list`")
+    return here
 
 
 def present_sets(names) -> list[str]:

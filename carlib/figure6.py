@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from carlib import experiments, illustrate, results, runs, spectra
+from carlib import experiments, illustrate, results, spectra
 
 _BEST, _ELSEWHERE = "set14/barbara", "demo/sail"
 _CAR = "CAR"
@@ -84,12 +84,11 @@ def _downscalers(profile, scale) -> dict:
     """Label -> function hr -> lr."""
     from functools import partial
 
-    from carlib import evaluate, rescale
+    from carlib import rescale
 
     found = {label: partial(rescale.classical(name), scale=scale) for label, name in _CLASSICAL.items()}
-    run = f"car-edsr-x{scale}"
-    chain = evaluate.Chain(runs.get(run, profile), experiments.ready(run, profile))
-    return {**found, _CAR: partial(rescale.car_downscale, chain.networks["resampler"])}
+    resampler = experiments.chain(f"car-edsr-x{scale}", profile).networks["resampler"]
+    return {**found, _CAR: partial(rescale.car_downscale, resampler)}
 
 
 def draw(measured):

@@ -69,14 +69,14 @@ def figure3(profile, image, scale, box):
     Returns:
         matplotlib Figure; written as figures/fig3_x<scale>.
     """
-    from carlib import evaluate, figures, metrics
+    from carlib import figures, metrics
     from carlib.data import to_colour
 
     hr, panels = check_crop(image, scale, box), []
     for label, name in zip(("bicubic + bicubic", "bicubic + EDSR", "CAR + EDSR"), _RUNS[3], strict=True):
         name = name.format(scale)
         run = runs.get(name, profile)
-        lr, sr = evaluate.Chain(run, experiments.ready(name, profile))(hr)
+        lr, sr = experiments.chain(name, profile)(hr)
         values = [getattr(metrics, metric)(hr, sr, scale) for metric in ("psnr", "ssim")]
         if run.upscaler != "bicubic":
             size = f"{box[3] // scale}×{box[2] // scale} px"

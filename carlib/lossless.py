@@ -76,37 +76,31 @@ def measure(profile, sets=None, *, progress=True) -> list[dict]:
     Raises:
         ValueError: CAR's weights are missing, or none of the sets is here.
     """
-    from tqdm import tqdm
-
     from carlib import data
 
     chosen = runs.profile(profile)["evaluate"]
-    sets = experiments.present_sets(chosen["sets"]) if sets is None else sets
-    if not sets:
-        raise ValueError(f"none of the image sets {', '.join(chosen['sets'])} is here: see `carlib data list`")
+    sets = experiments.some_sets(chosen["sets"]) if sets is None else sets
     ways, rows = _downscalers(profile), []
-    for set_name in sets:
-        images = data.load(set_name, limit=chosen["images"])
-        total = len(data.find(set_name)[: chosen["images"]])
-        for name, image in tqdm(images, total=total, desc=f"sizes of {set_name}", unit="image", disable=not progress):
-            hr = data.to_colour(data.crop_to_multiple(data.centre_crop(image, chosen["crop"]), 8))
-            named = {"profile": profile, "set": set_name, "image": name}
-            rows += [{**named, **row} for row in _sizes(hr, ways)]
+    part = {"limit": chosen["images"], "crop": chosen["crop"]}
+    for set_name, name, image in experiments.images(sets, **part, job="file sizes", progress=progress):
+        hr = data.to_colour(data.crop_to_multiple(image, 8))
+        named = {"profile": profile, "set": set_name, "image": name}
+        rows += [{**named, **row} for row in _sizes(hr, ways)]
     return rows
 
 
 def _downscalers(profile) -> dict:
     """(downscaler, scale) -> (run or "", function of HR to LR)."""
-    from carlib import evaluate, rescale
+    from carlib import rescale
 
     ways = {}
     for scale in SCALES:
         for name in DOWNSCALERS[:-1]:
             classical = rescale.classical(name)
             ways[name, scale] = "", lambda hr, scale=scale, classical=classical: classical(hr, scale)
-        run = runs.get(f"car-edsr-x{scale}", profile)
-        network = evaluate.Chain(run, experiments.ready(run.name, profile)).networks["resampler"]
-        ways["car", scale] = run.name, lambda hr, network=network: rescale.car_downscale(network, hr)
+        run = f"car-edsr-x{scale}"
+        network = experiments.chain(run, profile).networks["resampler"]
+        ways["car", scale] = run, lambda hr, network=network: rescale.car_downscale(network, hr)
     return ways
 
 

@@ -96,25 +96,18 @@ def measure(profile, *, device="auto", progress=True) -> list[dict]:
     Raises:
         ValueError: weights are missing, none of the profile's sets is here, or params.yaml says nothing of the study.
     """
-    from tqdm import tqdm
-
-    from carlib import data, evaluate
+    from carlib import data
 
     chosen = _settings(profile)
-    chains = []
-    for scale in SCALES:
-        for downscaler in DOWNSCALERS:
-            run = runs.get(f"{downscaler}-edsr-x{scale}", profile)
-            chains.append(evaluate.Chain(run, experiments.ready(run.name, profile), device=device))
-    rows = []
-    for set_name in chosen["sets"]:
-        images = list(data.load(set_name, limit=chosen["images"]))
-        for name, image in tqdm(images, desc=f"rate and distortion on {set_name}", unit="image", disable=not progress):
-            hr = data.crop_to_multiple(data.centre_crop(image, chosen["crop"]), 8)
-            found = _direct(hr, chosen["qualities"])
-            for chain in chains:
-                found += _restored(hr, chain, chosen["qualities"])
-            rows += [{**row, "profile": profile, "set": set_name, "image": name} for row in found]
+    names = [f"{downscaler}-edsr-x{scale}" for scale in SCALES for downscaler in DOWNSCALERS]
+    chains, rows = [experiments.chain(name, profile, device=device) for name in names], []
+    part = {"limit": chosen["images"], "crop": chosen["crop"]}
+    for set_name, name, image in experiments.images(chosen["sets"], **part, job="rate, distortion", progress=progress):
+        hr = data.crop_to_multiple(image, 8)
+        found = _direct(hr, chosen["qualities"])
+        for chain in chains:
+            found += _restored(hr, chain, chosen["qualities"])
+        rows += [{**row, "profile": profile, "set": set_name, "image": name} for row in found]
     return rows
 
 
@@ -123,10 +116,7 @@ def _settings(profile) -> dict:
     if not common or not chosen.get("rate_distortion"):
         raise ValueError(f"params.yaml has no rate_distortion section, of its own and under profile {chosen['name']}")
     own = chosen["rate_distortion"]
-    sets = experiments.present_sets(own["sets"])
-    if not sets:
-        raise ValueError(f"none of the image sets {', '.join(own['sets'])} is here: see `carlib data list`")
-    return {**own, **common, "sets": sets}
+    return {**own, **common, "sets": experiments.some_sets(own["sets"])}
 
 
 def _direct(hr, qualities):

@@ -34,7 +34,8 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
     options = {"folder": folder, "device": device, "progress": progress}
     path = experiments.prepare(name, run.profile, params, **options)
     rows = experiments.measure(name, run.profile, sets, weights=path, device=device, progress=progress)
-    lines = [{**_trained(path, run, given), **line, "note": note} for line in _means(rows)]
+    trained = _trained(path, run, given)
+    lines = [{**trained, **line, "note": note} for line in _means(rows)]
     _append(lines, results.root() / "data" / "trials.csv" if out is None else Path(out))
     return lines
 
@@ -65,11 +66,9 @@ def _trained(path, run, given) -> dict:
 
 
 def _means(rows) -> list[dict]:
-    psnr = [row for row in rows if row["metric"] == "psnr" and row["protocol"] == "standard"]
-    found = {}
-    for row in psnr:
-        found.setdefault(row["set"], []).append(row["value"])
-    return [{"set": name, "n": len(v), "psnr": round(sum(v) / len(v), 3)} for name, v in found.items()]
+    """Set, n and psnr of every set."""
+    means = experiments.summary([row for row in rows if row["metric"] == "psnr"])
+    return [{"set": line.set, "n": line.images, "psnr": round(line.mean, 3)} for line in means.itertuples()]
 
 
 def _append(lines, path):

@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 from carlib import downscale, imresize, models, rescale, upscale, weights
+from carlib.downscalers.dpid import dpid
+from carlib.downscalers.l0 import l0
+from carlib.downscalers.perceptual import perceptual
 
 
 def picture(*shape, seed=0):
@@ -244,3 +247,88 @@ def test_a_network_that_makes_no_numbers_is_refused_not_shown_as_black(role):
     call = rescale.car_downscale if role == "resampler" else rescale.restore
     with pytest.raises(ValueError, match=f"the {role} made values that are not finite"):
         call(network.eval(), picture(16, 16, 3))
+
+
+# ---- the classical downscalers behind the door ----
+
+
+def test_the_door_passes_options_on():
+    image = picture(16, 24, 3)
+    np.testing.assert_array_equal(downscale(image, 4, "perceptual"), perceptual(image, 4))
+    published = perceptual(image, 4, "as-published")
+    np.testing.assert_array_equal(downscale(image, 4, "perceptual", variant="as-published"), published)
+    options = {"lambda_": 0.3, "rounding": "truncate"}
+    np.testing.assert_array_equal(downscale(image, 4, "dpid", **options), dpid(image, (4, 6), **options))
+    np.testing.assert_array_equal(downscale(image, 4, "l0", lambda_=0.01), l0(image, 4, lambda_=0.01))
+    np.testing.assert_array_equal(downscale(image, 4, "l0", variant="surrogate"), l0(image, 4, "surrogate"))
+
+
+def test_the_names_of_runs_are_methods_with_options():
+    image = picture(8, 12, 3)
+    np.testing.assert_array_equal(rescale.classical("dpid")(image, 2), dpid(image, (4, 6), 1.0))
+    np.testing.assert_array_equal(rescale.classical("dpid-0.5")(image, 2), dpid(image, (4, 6), 0.5))
+    np.testing.assert_array_equal(rescale.classical("l0-surrogate")(image, 2), l0(image, 2, "surrogate"))
+    with pytest.raises(ValueError, match="downscaler 'car' is unknown: use one of bicubic, lanczos"):
+        rescale.classical("car")
+
+
+@pytest.mark.parametrize("method", ["bicubic", "lanczos", "box", "dpid"])
+def test_a_size_may_be_any_up_to_the_images(method):
+    image = picture(21, 34, 3)
+    for size in ((5, 9), (21, 34), [1, 1], (np.uint8(20), 3)):
+        lr = downscale(image, method=method, size=size)
+        assert lr.shape == (*size, 3) and lr.dtype == np.uint8
+    np.testing.assert_array_equal(downscale(image, method=method, size=(21, 34)), image)
+    np.testing.assert_array_equal(
+        downscale(image[:20, :32], method=method, size=(5, 8)), downscale(image[:20, :32], 4, method)
+    )
+
+
+@pytest.mark.parametrize("method", ["perceptual", "dpid", "l0"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9, 3), (3, 2), (21, 34, 3)])
+def test_pad_takes_every_size(method, shape):
+    lr = downscale(picture(*shape), 4, method, pad=True)
+    assert lr.shape == (-(-shape[0] // 4), -(-shape[1] // 4), *shape[2:])
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    ({"method": "perceptual", "scale": 3}, "not a multiple of scale=3: crop it, or pad"),
+    ({"method": "dpid", "scale": 16}, "not a multiple of scale=16"),  # larger than the image
+    ({"method": "l0", "scale": 2.5}, "scale=2.5 is not a whole number >= 2"),
+    ({"method": "dpid"}, "scale=None is not a whole number >= 2"),
+    ({"method": "dpid", "scale": 2, "size": (4, 4)}, "give either scale or size"),
+    ({"method": "car", "size": (4, 4)}, "'car' takes no size: give scale, or use method bicubic, lanczos, box, dpid"),
+    ({"method": "perceptual", "size": (4, 4)}, "'perceptual' takes no size"),
+    ({"method": "l0", "size": (4, 4)}, "'l0' takes no size"),
+    ({"method": "dpid", "size": (4, 4), "pad": True}, "pad belongs to scale"),
+    ({"method": "dpid", "size": (9, 4)}, r"size 4x9 is larger than the image of 10x8 \(width x height\)"),
+    ({"method": "bicubic", "size": (4, 11)}, "size 11x4 is larger than the image of 10x8"),
+    ({"method": "bicubic", "scale": 1 << 15, "pad": True}, r"the image is 10x8 \(width x height\), not a multiple of "
+     "scale=32768, and padded to 32768x32768 it would take too much memory: use a smaller scale"),
+    ({"method": "l0", "scale": 10**30}, "not a multiple of scale=10{30}, and padded to 10{30}x10{30} it would"),
+    ({"method": "dpid", "size": (0, 4)}, r"size=\(0, 4\) is not \(height, width\) in whole pixels >= 1"),
+    ({"method": "dpid", "size": (4.0, 4)}, "is not .height, width. in whole pixels"),
+    ({"method": "dpid", "size": (4, True)}, "is not .height, width. in whole pixels"),
+    ({"method": "dpid", "size": 4}, "size=4 is not"),
+    ({"method": "dpid", "size": (4, 4, 3)}, "is not .height, width."),
+    ({"method": "bicubic", "scale": 2, "variant": "paper"}, "'bicubic' has no variant: leave variant out, or use "
+     "method perceptual or l0"),
+    ({"method": "perceptual", "scale": 2, "lambda_": 1}, "'perceptual' has no lambda: leave lambda out, or use method "
+     "dpid or l0"),
+    ({"method": "l0", "scale": 2, "rounding": "nearest"}, "'l0' has no rounding"),
+    ({"method": "dpid", "scale": 2, "weights": "w"}, "'dpid' has no weights: leave weights out, or use method car"),
+    ({"method": "perceptual", "scale": 2, "variant": "surrogate"}, "variant='surrogate' of perceptual is unknown: use"),
+    ({"method": "l0", "scale": 2, "variant": "paper"}, "variant='paper' of l0 is unknown"),
+    ({"method": "l0", "scale": 2, "variant": "surrogate", "lambda_": 1}, "variant 'surrogate' of l0 has no lambda"),
+    ({"method": "l0", "scale": 2, "lambda_": -1e-4}, "lambda=-0.0001 of l0 is not a number from 0 to 1"),
+    ({"method": "l0", "scale": 2, "lambda_": 1.01}, "lambda=1.01 of l0"),
+    ({"method": "l0", "scale": 2, "lambda_": math.nan}, "lambda=nan of l0"),
+    ({"method": "dpid", "scale": 2, "lambda_": math.nan}, "lambda=nan of dpid is not a number from 0 to 100"),
+    ({"method": "dpid", "scale": 2, "lambda_": 101}, "lambda=101 of dpid"),
+    ({"method": "dpid", "scale": 2, "lambda_": "1"}, "lambda='1' of dpid"),
+    ({"method": "dpid", "scale": 2, "rounding": "floor"}, "rounding='floor' of dpid is unknown: use one of nearest"),
+])  # fmt: skip
+def test_what_a_method_does_not_take_is_refused_in_one_line(arguments, told):
+    with pytest.raises(ValueError, match=told) as refusal:
+        downscale(picture(8, 10, 3), **arguments)
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,112 @@
+"""What a training step is made of: its learning rate, and the patches of its batch."""
+
+import numpy as np
+import pytest
+import torch
+
+from carlib import rescale, runs, train
+
+
+def smoke(name="car-edsr-x2", **overrides):
+    return runs.get(name, "smoke", overrides)
+
+
+def test_a_constant_rate_is_constant(home):
+    run = smoke(schedule="constant", lr=0.1)
+    assert {train.learning_rate(run, step, []) for step in range(run.steps)} == {0.1}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 19, 100, 5000])
+def test_one_cycle_rises_linearly_to_the_rate_and_falls_to_a_thousandth(home, steps):
+    run = smoke(schedule="one-cycle", lr=0.5, steps=steps)
+    rates = np.array([train.learning_rate(run, step, []) for step in range(steps + 1)])
+    rise = max(1, round(0.05 * steps))
+    assert rates[0] == pytest.approx(0.5 / 25) and rates[rise] == pytest.approx(0.5) == rates.max()
+    np.testing.assert_allclose(np.diff(rates[: rise + 1]), 0.5 * 24 / 25 / rise, rtol=1e-9)
+    assert (np.diff(rates[rise:]) < 0).all()
+    if steps > 1:
+        assert rates[-1] == pytest.approx(0.5 / 1000)
+        middle = rise + (steps - rise) / 2  # of a cosine: half-way between the rate and a thousandth of it
+        if middle.is_integer():
+            assert rates[int(middle)] == pytest.approx(0.5 * 1.001 / 2)
+
+
+def test_plateau_halves_the_rate_after_validations_without_gain(home):
+    run = smoke(schedule="plateau", lr=1.0, plateau_patience=2)
+    for psnrs, halvings in (
+        ([], 0),
+        ([30], 0),
+        ([30, 29], 0),
+        ([30, 29, 30], 1),  # no gain twice; equal is no gain
+        ([30, 29, 31, 30], 0),  # a gain begins the count anew
+        ([30, 29, 29, 29], 1),
+        ([30, 29, 29, 29, 29], 2),
+        ([30, 29, 29, 31, 30, 30], 2),
+    ):
+        assert train.learning_rate(run, 9, psnrs) == 0.5**halvings, psnrs
+
+
+@pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x4"])
+def test_a_batch_depends_on_seed_and_step_alone(home, name):
+    one, other = train.Patches(smoke(name)), train.Patches(smoke(name, steps=9, lr=0.5))
+    forward, backward = [one.batch(step) for step in (0, 1, 7)], [other.batch(step) for step in (7, 1, 0)][::-1]
+    np.random.seed(3)
+    torch.manual_seed(3)
+    for a, b in zip(forward, backward, strict=True):
+        for x, y in zip(a, b, strict=True):
+            assert (x is None and y is None) or torch.equal(x, y)
+    assert not torch.equal(forward[0][0], forward[1][0])
+    assert not torch.equal(forward[0][0], train.Patches(smoke(name, seed=1)).batch(0)[0])
+
+
+@pytest.mark.parametrize(("given", "rates"), [(None, {0.1}), (0.3, {0.1, 0.3})])
+def test_the_resampler_may_have_a_rate_of_its_own(home, tmp_path, given, rates):
+    run = smoke("car-edsr-x2", schedule="constant", lr=0.1, resampler_lr=given, steps=1)
+    networks = train.build_networks(run)
+    groups = train._groups(run, networks)
+    assert {group["lr"] for group in groups} == {run.lr * group["share"] for group in groups} == rates
+    optimised = sum(parameter.numel() for group in groups for parameter in group["params"])
+    assert optimised == sum(p.numel() for p in networks.parameters() if p.requires_grad)
+
+
+def test_a_batch_of_bicubic_lr_belongs_to_its_hr(home):
+    run = smoke("bicubic-edsr-x2", batch=8)
+    hr, lr = train.Patches(run).batch(5)
+    assert hr.shape == (8, 3, 32, 32) and lr.shape == (8, 3, 16, 16)
+    assert 0 <= hr.min() < hr.max() <= 1 and hr.dtype == lr.dtype == torch.float32
+    box = torch.nn.functional.avg_pool2d(hr, 2)  # bicubic's LR is a little sharper; another crop or flip is far off
+    apart = [(lr[i] - box[i]).abs().mean() for i in range(8)]
+    flipped = [(lr[i] - box[i].flip(axis)).abs().mean() for i in range(8) for axis in (1, 2)]
+    assert np.mean(apart) < 0.3 * np.mean(flipped)
+
+
+@pytest.mark.parametrize("name", rescale.CLASSICAL)
+def test_training_and_validation_use_the_lr_of_the_runs_downscaler(home, name):
+    run = smoke("bicubic-edsr-x2", downscaler=name)
+    downscale, patches = rescale.classical(name), train.Patches(run)
+    np.testing.assert_array_equal(patches.lr[0], downscale(patches.hr[0], 2))
+    for hr, lr in train.validation_images(run):
+        np.testing.assert_array_equal(lr, downscale(hr, 2))
+
+
+def test_crops_lie_in_the_images_and_are_flipped(home):
+    patches = train.Patches(smoke(batch=16))
+    images = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in patches.hr]
+    flips = set()
+    for crop in (patches.batch(0)[0] * 255).round().byte():
+        for axes in ((), (1,), (2,), (1, 2)):
+            candidate = crop.flip(axes) if axes else crop
+            if any(is_inside(candidate, image) for image in images):
+                flips.add(axes)
+                break
+        else:
+            raise AssertionError("a crop is in no image")
+    assert len(flips) > 1
+
+
+def is_inside(crop, image):
+    """Whether `crop` is a part of `image`, at even coordinates."""
+    size = crop.shape[-1]
+    corners = image[:, : image.shape[1] - size + 1 : 2, : image.shape[2] - size + 1 : 2]
+    alike = (corners == crop[:, :1, :1]).all(0).nonzero().tolist()
+    return any(torch.equal(image[:, 2 * y : 2 * y + size, 2 * x : 2 * x + size], crop) for y, x in alike)

@@ -8,7 +8,7 @@ part is CAR's and the other bicubic's, and both systems get images without colou
 
 import numpy as np
 
-from carlib import experiments, rescale, results, runs
+from carlib import data, experiments, rescale, results, runs
 
 BASE = "bicubic and its EDSR"
 _COLOUR_ONLY, _LUMA_ONLY = "CAR's colour only", "CAR's luma only"
@@ -78,7 +78,7 @@ def restored(car, base, hr) -> dict:
     upscaler, found = car.networks["upscaler"], {BASE: (hr, base(hr)[1])}
     for label, lr in lr_images(car.networks["resampler"], hr).items():
         found[label] = hr, rescale.restore(upscaler, lr)
-    grey = hr if hr.ndim == 2 else np.rint(hr @ rescale.LUMA).astype(np.uint8)
+    grey = data.to_grey(hr)
     return found | {GREY_BASE: (grey, base(grey)[1]), GREY: (grey, car(grey)[1])}
 
 
@@ -114,7 +114,7 @@ def _resampled(resampler, tensor, taps, grey):
 
 def _with_luma_of(luma, colour):
     """`colour` with its luma replaced by that of `luma`; the same added to R, G and B leaves Cb and Cr as they were."""
-    shift = (luma.astype(float) - colour) @ rescale.LUMA
+    shift = (luma.astype(float) - colour) @ data.LUMA
     return np.rint(np.clip(colour + shift[..., None], 0, 255)).astype(np.uint8)
 
 

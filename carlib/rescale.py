@@ -23,7 +23,6 @@ _OPTIONS = {
     "car": ("weights",),
 }
 _SIZED = (*_FILTERS, "dpid")
-LUMA = np.array([0.299, 0.587, 0.114])  # of R, G and B, BT.601 on the full range
 _MOST_PIXELS = 1 << 28  # of a padded image: 16384 x 16384, 0.8 GB
 
 # The classical downscalers by the names that runs and tables use: what each means to `downscale`.
@@ -173,6 +172,8 @@ def car_downscale(resampler, hr):
 def restore(upscaler, lr):
     """uint8 (h, w[, 3]) -> float32 in [0, 1], (h*scale, w*scale[, 3]); of a grey image the result's luma."""
     import torch
+
+    from carlib.data import LUMA
 
     with torch.inference_mode():
         sr = _finite(upscaler(to_tensor(lr, _device(upscaler))), "upscaler")

@@ -226,10 +226,12 @@ class Patches:
         scale, index = self.run.scale, draw.integers(len(self.hr))
         top, left = (int(draw.integers((n - self.size) // scale + 1)) for n in self.hr[index].shape[:2])
         flip = tuple(slice(None, None, -1 if draw.random() < 0.5 else 1) for _ in range(2))
+        grey = self.run.grey > 0 and draw.random() < self.run.grey
 
         def cut(image, unit):
             size = self.size // scale * unit
-            return image[top * unit : top * unit + size, left * unit : left * unit + size][flip]
+            patch = image[top * unit : top * unit + size, left * unit : left * unit + size][flip]
+            return data.to_colour(data.to_grey(patch)) if grey else patch
 
         return cut(self.hr[index], scale), None if self.lr is None else cut(self.lr[index], 1)
 

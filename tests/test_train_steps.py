@@ -89,6 +89,17 @@ def test_training_and_validation_use_the_lr_of_the_runs_downscaler(home, name):
         np.testing.assert_array_equal(lr, downscale(hr, 2))
 
 
+@pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x2"])
+def test_a_share_of_the_patches_is_grey_in_hr_and_lr(home, name):
+    run = smoke(name, batch=64, grey=0.25)
+    patches = [patch for patch in train.Patches(run).batch(0) if patch is not None]
+    coloured = train.Patches(smoke(name, batch=64)).batch(0)[0]
+    was_grey = (coloured == coloured[:, :1]).all((1, 2, 3))
+    grey = [(patch == patch[:, :1]).all((1, 2, 3)) for patch in patches]
+    assert all(torch.equal(one, grey[0]) for one in grey)
+    assert 4 <= (grey[0] & ~was_grey).sum() <= 32 < (~grey[0]).sum()
+
+
 def test_crops_lie_in_the_images_and_are_flipped(home):
     patches = train.Patches(smoke(batch=16))
     images = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in patches.hr]

@@ -1,11 +1,20 @@
 """Images and image sets: read, write, find, verify, fetch."""
 
 from carlib.data.fetch import fetch, unpack
-from carlib.data.images import centre_crop, check_image, crop_to_multiple, read_image, to_colour, write_image
+from carlib.data.images import (
+    LUMA,
+    centre_crop,
+    check_image,
+    crop_to_multiple,
+    read_image,
+    to_colour,
+    to_grey,
+    write_image,
+)
 from carlib.data.manifest import pixel_sha256, verify
 from carlib.data.sets import NAMES, available, canonical, find, inventory, load
 
 __all__ = [
-    "NAMES", "available", "canonical", "centre_crop", "check_image", "crop_to_multiple", "fetch", "find", "inventory",
-    "load", "pixel_sha256", "read_image", "to_colour", "unpack", "verify", "write_image",
+    "LUMA", "NAMES", "available", "canonical", "centre_crop", "check_image", "crop_to_multiple", "fetch", "find",
+    "inventory", "load", "pixel_sha256", "read_image", "to_colour", "to_grey", "unpack", "verify", "write_image",
 ]  # fmt: skip

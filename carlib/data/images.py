@@ -14,6 +14,8 @@ from PIL import Image, UnidentifiedImageError
 from carlib import results
 from carlib.data import sixteen
 
+LUMA = np.array([0.299, 0.587, 0.114])  # of R, G and B, BT.601 on the full range
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"))
 MAX_PIXELS = 178_000_000
@@ -117,6 +119,11 @@ def check_image(image):
         raise ValueError(f"the image is {image.dtype}{nan}, not uint8: round it to 0..255 first")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
         raise ValueError(f"the image has shape {image.shape}, expected (H, W) or (H, W, 3), not empty")
+
+
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) -> uint8 (H, W), the luma of BT.601 on the full range, rounded; (H, W) is returned as it is."""
+    return image if image.ndim == 2 else np.rint(image @ LUMA).astype(np.uint8)
 
 
 def to_colour(image: np.ndarray) -> np.ndarray:

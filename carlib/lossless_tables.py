@@ -9,7 +9,6 @@ from carlib import runs, tables
 # What the files that Table 5 counts have more than OpenJPEG's: the one number fitted to it (bicubic, Set5 and Set14).
 _EXTRA = {"jpeg2000": 40}  # bytes
 _COUNTED = "jpeg2000"  # what the printed numbers are
-_COLUMN = {"perceptual-as-published": "perceptual", "dpid-0.5": "dpid", "l0-surrogate": "l0"}  # printed as
 # Chosen or fitted with the printed values of these sets in view, which therefore test nothing.
 _FITTED = {"l0": ("set5", "set14"), "l0-surrogate": ("set5",)}
 _NAMES = {"set5": "Set5", "set14": "Set14", "bsd100": "B100", "urban100": "Urban100", "div2k": "DIV2K"}
@@ -36,7 +35,7 @@ def table5(rows):
     table = frame.groupby([*keys, "run", "profile"], sort=False).agg(**means, **sums, n=("bits", "size")).reset_index()
     table["total"], table["hr_total"] = table.bits / table.lr_pixels, table.bits / table.hr_pixels
     paper = tables.printed(5).astype({"value": float, "scale": int}).set_index(["scale", "set", "downscaler"])["value"]
-    columns = table.downscaler.replace(_COLUMN)
+    columns = table.downscaler.replace(tables.COLUMN)
     table["printed"] = [paper.get(key, float("nan")) for key in zip(table.scale, table.set, columns, strict=True)]
     tables.withhold(table)
     table["difference"] = table["mean"] - table.printed

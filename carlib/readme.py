@@ -6,7 +6,14 @@ Nothing there is typed: `carlib report --readme` writes them, and a test compare
 from carlib import results, tables
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
-PAGES = {"README.md": ("results", "attribution", "speed"), "REPLICATION.md": ("claims", "trials")}
+PAGES = {"README.md": ("results", "downscalers", "attribution", "speed"), "REPLICATION.md": ("claims", "trials")}
+_COLUMNS = {
+    "bicubic": "Bicubic",
+    "perceptual-as-published": "Perceptually, as published",
+    "dpid-0.5": "DPID, 0.5",
+    "l0": "L0, reconstructed",
+    "car": "CAR",
+}
 _NAMES = {"bicubic": "Bicubic", "edsr": "EDSR", "set5": "Set5", "set14": "Set14", "bsd100": "B100", "div2k": "DIV2K"}
 
 
@@ -52,7 +59,8 @@ def render(block: str) -> str:
     if block == "speed":
         return _speed(pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False))
     table = pd.read_csv(_there(results.folder(PROFILE, "tables", "table1.csv")))
-    return _results(table) if block == "results" else _markdown(tables.claims(table))
+    made = {"results": _results, "downscalers": _downscalers, "claims": lambda table: _markdown(tables.claims(table))}
+    return made[block](table)
 
 
 def _there(path):
@@ -82,6 +90,18 @@ def _results(table) -> str:
             }
         )
     return _markdown(sorted(lines, key=lambda line: (line["upscaler"], line["scale"])))
+
+
+def _downscalers(table) -> str:
+    """One line per scale and set, a column per downscaler: PSNR of EDSR trained on its LR, ours and (printed)."""
+    psnr = table[(table.metric == "psnr") & (table.upscaler == "edsr") & table.set.isin(_NAMES)]
+    lines = []
+    for (scale, name), cells in psnr.groupby(["scale", "set"], sort=False):
+        cells = cells.set_index("downscaler")
+        shown = {title: cells.loc[downscaler] for downscaler, title in _COLUMNS.items()}
+        values = {title: f"{_db(cell.ours)} ({_db(cell.printed)})" for title, cell in shown.items()}
+        lines.append({"scale": f"x{scale}", "set": _NAMES[name], **values})
+    return _markdown(lines)
 
 
 def _attribution(table) -> str:

@@ -97,6 +97,21 @@ def test_car_is_judged_by_its_share_of_the_printed_gain(home, upscaler, gain, ve
     assert line(table, downscaler="car")["gain"] == pytest.approx(gain)
 
 
+@pytest.mark.parametrize(("downscaler", "printed", "gain", "verdict"), [
+    ("perceptual-as-published", 31.45, -4.0, "reproduced"),  # printed: 31.45 - 38.06 = -6.61
+    ("perceptual-as-published", 31.45, -3.0, "partly"),
+    ("perceptual-as-published", 31.45, 0.5, "not"),
+    ("dpid-0.5", 37.02, -1.0, "reproduced"),
+    ("l0", 35.40, -1.0, "partly"),
+])  # fmt: skip
+def test_other_downscalers_stand_beside_the_column_they_explain(home, downscaler, printed, gain, verdict):
+    table = tables.table1(rows("bicubic", "edsr", 36.0) + rows(downscaler, "edsr", 36.0 + gain))
+    found = line(table, downscaler=downscaler)
+    assert found["printed"] == printed and found["gain"] == pytest.approx(gain) and found["verdict"] == verdict
+    claim = [claim for claim in tables.claims(table) if claim["ours (Set5 / B100, dB)"].startswith(f"{gain:+.2f}")]
+    assert [one["verdict"] for one in claim] == [verdict]
+
+
 def test_bicubic_and_edsr_is_only_what_car_is_compared_with(home):
     assert tables.table1(rows("bicubic", "edsr", 38.06))["verdict"].tolist() == ["not tested"]
 

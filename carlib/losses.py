@@ -17,7 +17,13 @@ def l2(sr, hr):
     return (sr - hr).square().mean()
 
 
-RESTORATION = {"l1": l1, "l2": l2}
+def charbonnier(sr, hr, eps=1e-3):
+    """Mean of sqrt(error^2 + eps^2), L1 rounded off below eps (LapSRN's loss); arguments as `l1`."""
+    _check_shapes(sr=sr, hr=hr)
+    return (sr - hr).square().add(eps**2).sqrt().mean()
+
+
+RESTORATION = {"l1": l1, "l2": l2, "charbonnier": charbonnier}
 
 
 def offset_distance(offset_v, offset_h, scale, reading="weighted", eta=1.0):
@@ -75,7 +81,7 @@ def objective(sr, hr, kernel, offset_v, offset_h, scale, *, loss="l1", lambda_of
     """Eq. 11: the restoration loss + lambda * Eq. 9 + gamma * Eq. 10, and each term by name.
 
     Args:
-        loss:          "l1" or "l2".
+        loss:          a name of RESTORATION.
         lambda_offset: lambda, >= 0.  gamma_tv: gamma, >= 0. A term of weight 0 is not computed.
         readings:      {"offset": reading of Eq. 9, "tv": reading of Eq. 10}; default "weighted", "batch".
     Returns:

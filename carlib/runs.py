@@ -188,7 +188,7 @@ def make(**values) -> Run:
     _among("upscaler", run.upscaler, models.UPSCALERS)
     if run.warm_start == run.name:
         raise ValueError(f"warm_start={run.warm_start!r}: a run cannot start from itself")
-    _among("loss", run.loss, ("l1", "l2"))
+    _among("loss", run.loss, ("l1", "l2", "charbonnier"))
     _among("offset_reading", run.offset_reading, ("weighted", "printed", "regulated"))
     _among("tv_reading", run.tv_reading, ("batch", "mean"))
     _among("weighting", run.weighting, ("clamp", "softmax", "signed", "guided"))

@@ -75,7 +75,7 @@ def test_unknown_readings_are_refused(tensors, change):
         losses.objective(sr, sr, *tensors, SCALE, lambda_offset=1, gamma_tv=1, **change)
 
 
-@pytest.mark.parametrize("loss", [losses.l1, losses.l2])
+@pytest.mark.parametrize("loss", losses.RESTORATION.values())
 def test_images_of_different_shapes_are_refused(loss):
     with pytest.raises(ValueError, match=r"sr \(2, 3, 4, 4\), hr \(2, 1, 4, 4\): shapes must be the same"):
         loss(torch.rand(2, 3, 4, 4), torch.rand(2, 1, 4, 4))

@@ -126,7 +126,7 @@ def test_wrong_types_are_refused(home, name, value, told):
     ("alpha", float("inf"), "alpha=inf must be a finite number >= 0"),
     ("gamma_tv", -0.1, "gamma_tv=-0.1 must be"),
     ("seed", -1, "seed=-1 must be"),
-    ("loss", "l3", "loss='l3' is unknown: use one of l1, l2"),
+    ("loss", "l3", "loss='l3' is unknown: use one of l1, l2, charbonnier"),
     ("schedule", "cosine", "schedule='cosine' is unknown: use one of constant, one-cycle, plateau"),
     ("precision", "fp16", "precision='fp16' is unknown"),
     ("downscaler", "nearest", "downscaler='nearest' is unknown: use one of car, bicubic, lanczos, box, perceptual"),

@@ -3,10 +3,13 @@
 Nothing there is typed: `carlib report --readme` writes them, and a test compares the pages with the files.
 """
 
-from carlib import results, tables
+from carlib import results, tables, trials
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
-PAGES = {"README.md": ("results", "downscalers", "attribution", "speed"), "REPLICATION.md": ("claims", "trials")}
+PAGES = {
+    "README.md": ("results", "seeds", "downscalers", "attribution", "speed"),
+    "REPLICATION.md": ("claims", "trials"),
+}
 _COLUMNS = {
     "bicubic": "Bicubic",
     "perceptual-as-published": "Perceptually, as published",
@@ -59,6 +62,9 @@ def render(block: str) -> str:
     if block == "speed":
         return _speed(pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False))
     table = pd.read_csv(_there(results.folder(PROFILE, "tables", "table1.csv")))
+    if block == "seeds":
+        frame = pd.read_csv(_there(results.root() / "data" / "trials.csv"), keep_default_na=False)
+        return _seeds(trials.seeds(frame, table))
     made = {"results": _results, "downscalers": _downscalers, "claims": lambda table: _markdown(tables.claims(table))}
     return made[block](table)
 
@@ -92,6 +98,16 @@ def _results(table) -> str:
     return _markdown(sorted(lines, key=lambda line: (line["upscaler"], line["scale"])))
 
 
+def _seeds(frame) -> str:
+    """One line per scale and set: the gain of every seed, their mean and its 95 % interval, dB."""
+    lines = []
+    for cell in frame.itertuples():
+        gains = ", ".join(f"{gain:+.2f}" for gain in cell.gains)
+        shown = {"scale": f"x{cell.scale}", "set": _NAMES.get(cell.set, cell.set), "seeds": gains}
+        lines.append({**shown, "mean gain, dB": f"{cell.mean:+.2f} ± {cell.half:.2f}"})
+    return _markdown(lines)
+
+
 def _downscalers(table) -> str:
     """One line per scale and set, a column per downscaler: PSNR of EDSR trained on its LR, ours and (printed)."""
     psnr = table[(table.metric == "psnr") & (table.upscaler == "edsr") & table.set.isin(_NAMES)]
@@ -117,9 +133,9 @@ def _attribution(table) -> str:
 def _trials(frame) -> str:
     """One line per trial, a column per set; in the order of the file."""
     keys = ["run", "parameters", "seconds", "validation", "note"]
-    lines = []
+    lines, measured = [], {f"{_NAMES.get(name, name)}, dB": "-" for name in frame.set.unique()}
     for (run, parameters, seconds, validation, note), cells in frame.groupby(keys, sort=False):
-        psnr = {f"{_NAMES.get(c.set, c.set)}, dB": f"{float(c.psnr):.2f}" for c in cells.itertuples()}
+        psnr = measured | {f"{_NAMES.get(c.set, c.set)}, dB": f"{float(c.psnr):.2f}" for c in cells.itertuples()}
         line = {"run": run, "changed": parameters or "nothing", "seconds": seconds}
         lines.append({**line, "validation, dB": f"{float(validation):.2f}", **psnr, "why": note})
     return _markdown(lines)

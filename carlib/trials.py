@@ -40,6 +40,33 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
     return lines
 
 
+def seeds(frame, table):
+    """What another seed does to CAR's gain over bicubic LR images, both followed by EDSR.
+
+    Args:
+        frame: data/trials.csv, of which the lines with no other number than "seed=N" count (N not 0).
+        table: a `tables.table1` of the same profile, whose networks are seed 0.
+    Returns:
+        DataFrame: scale, set, gains (dB, a list, one a seed), mean, half of its 95 % interval (t).
+    """
+    import pandas as pd
+    from scipy import stats
+
+    frame = frame[frame.parameters.str.fullmatch(r"seed=[1-9]\d*") & frame.profile.isin(table.profile)]
+    frame = frame.join(frame.run.str.extract(r"^(?P<downscaler>bicubic|car)-edsr-x(?P<scale>\d+)$")).dropna()
+    frame = frame.astype({"psnr": float, "scale": int})
+    pairs = frame.pivot(index=["scale", "set", "parameters"], columns="downscaler", values="psnr")
+    others = (pairs["car"] - pairs["bicubic"]).dropna() if {"car", "bicubic"} <= set(pairs) else pd.Series(dtype=float)
+    lines = []
+    for cell in table[(table.downscaler == "car") & (table.upscaler == "edsr") & (table.metric == "psnr")].itertuples():
+        found = [gain for (scale, name, _), gain in others.items() if (scale, name) == (cell.scale, cell.set)]
+        if found:
+            gains = pd.Series([cell.gain, *found])
+            half = stats.t.ppf(0.975, len(found)) * gains.sem()
+            lines.append((cell.scale, cell.set, gains.tolist(), gains.mean(), half))
+    return pd.DataFrame(lines, columns=["scale", "set", "gains", "mean", "half"])
+
+
 def _digest(text) -> str:
     import hashlib
 

@@ -89,12 +89,14 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder; default: results/<profile>/runs/<run>.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier checkpoint in the folder.")] = False,
     renew: Annotated[bool, typer.Option("--renew", help="Begin anew if parameters, code or images changed.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Keep every validation's weights in steps/.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ):
     """Train a run, or continue it where it was stopped. Profile demo takes the shipped weights instead."""
     from carlib import experiments
 
-    path = experiments.prepare(run, profile, param or [], folder=out, restart=restart, renew=renew, device=device)
+    options = {"restart": restart, "renew": renew, "history": history, "device": device}
+    path = experiments.prepare(run, profile, param or [], folder=out, **options)
     typer.echo(path)
 
 

@@ -8,7 +8,16 @@ from carlib import results, runs
 
 
 def prepare(
-    name, profile=None, params=(), *, folder=None, restart=False, renew=False, device="auto", progress=True
+    name,
+    profile=None,
+    params=(),
+    *,
+    folder=None,
+    restart=False,
+    renew=False,
+    history=False,
+    device="auto",
+    progress=True,
 ) -> Path:
     """The weights file of a run, made ready: trained, continued, or under profile "demo" the shipped one.
 
@@ -16,7 +25,7 @@ def prepare(
 
     Args:
         name, profile: of params.yaml.  params: "name=value" strings.  folder: default results/<profile>/runs/<run>.
-        restart, renew, device, progress: as `train.train`.
+        restart, renew, history, device, progress: as `train.train`.
     Returns:
         path of weights.safetensors; log.csv and curve.png lie beside it where it was trained.
     Raises:
@@ -42,7 +51,7 @@ def prepare(
         with results.atomic(folder / "curve.png") as temporary:
             figures.training_curve(pd.DataFrame(log)).savefig(temporary, dpi=110, format="png")
 
-    options = {"restart": restart, "renew": renew, "device": device, "progress": progress}
+    options = {"restart": restart, "renew": renew, "history": history, "device": device, "progress": progress}
     return train.train(run, folder, on_validation=draw, **options)
 
 

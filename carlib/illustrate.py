@@ -135,6 +135,54 @@ def _adaptivity(maps) -> str:
     return f"Standard deviation of a weight over these LR pixels, of the mean size of weights: {', '.join(found)}."
 
 
+def over_training(profile, history, image, scale, box):
+    """Kernels and offsets as they were learned: those of Fig. 4 at the steps that a run trained with `history` kept.
+
+    Args:
+        history: its folder; of the kept steps the first, the last and two between are drawn, evenly apart by logarithm.
+        others:  as `figure3`.
+    Returns:
+        matplotlib Figure; written as figures/over_training.
+    Raises:
+        ParameterError (a ValueError): the folder keeps no steps, or its networks have another scale.
+    """
+    from carlib import figures, weights
+    from carlib.data import to_colour
+
+    top, left, height, width = box
+    hr = to_colour(check_crop(image, scale, box, figure=4))
+    kept = _spread(sorted((results.root() / history).glob("steps/*.safetensors")))
+    if not kept:
+        raise ParameterError(f"history={history!r} holds no steps/: `carlib train RUN --history` keeps them")
+    examples = [("at the start", bicubic_taps(scale, (height // scale, width // scale)), None, None)]
+    for path in kept:
+        networks, header = weights.load_run(path)
+        if "resampler" not in networks or networks["resampler"].scale != scale:
+            raise ParameterError(f"history={history!r} is of {header['run']}, which is no resampler of scale={scale}")
+        examples.append((f"after {header['steps']:,} steps", *_predicted(networks["resampler"], hr, scale, box)))
+    figure = figures.kernels_offsets(hr[top : top + height, left : left + width], examples, scale)
+    results.save_figure(
+        figure,
+        results.folder(profile, "figures", "over_training"),
+        title=f"Kernels and offsets while they are learned: {header['run']} on {image}, profile {header['profile']}",
+        alt="Maps of the weights and offsets of the nine central taps before training and after more and more steps",
+        caption=f"As Fig. 4; the run has {header['parameters']['steps']:,} steps, weighting "
+        f"{header['parameters']['weighting']}, lambda {header['parameters']['lambda_offset']:g}.",
+        command=experiments.papermill_command(
+            "06_kernels_offsets", profile, image=image, scale=scale, box=box, history=history
+        ),
+    )
+    return figure
+
+
+def _spread(paths, count=4):
+    """At most `count` of the paths, the first and the last among them, their places evenly apart by logarithm."""
+    import numpy as np
+
+    places = np.rint(np.geomspace(1, max(len(paths), 1), count)).astype(int) - 1
+    return [paths[place] for place in sorted(set(places))] if paths else []
+
+
 def offset_lengths(profile, image, scale, box):
     """Mean and largest length of CAR's offsets on a crop, with and without the offset loss, in HR pixels.
 
@@ -157,19 +205,25 @@ def tap_maps(profile, image, scale, box) -> dict:
 
     For CAR with and without the offset loss; arguments as `check_crop`.
     """
-    import torch
+    from carlib import weights
 
-    from carlib import rescale, weights
-
-    hr = check_crop(image, scale, box, figure=4)
-    top, left, height, width = (number // scale for number in box)
-    maps = {}
+    hr, maps = check_crop(image, scale, box, figure=4), {}
     for name in (name.format(scale) for name in _RUNS[4]):
         networks, _ = weights.load_run(experiments.ready(name, profile))
-        with torch.inference_mode():
-            predicted = networks["resampler"](rescale.to_tensor(hr))
-        maps[name] = [tensor[0, :, top : top + height, left : left + width].numpy() for tensor in predicted]
+        maps[name] = _predicted(networks["resampler"], hr, scale, box)
     return maps
+
+
+def _predicted(resampler, hr, scale, box):
+    """kernel, offset_v, offset_h of the whole image, NumPy arrays cut to the box."""
+    import torch
+
+    from carlib import rescale
+
+    top, left, height, width = (number // scale for number in box)
+    with torch.inference_mode():
+        predicted = resampler(rescale.to_tensor(hr))
+    return [tensor[0, :, top : top + height, left : left + width].numpy() for tensor in predicted]
 
 
 def bicubic_taps(scale, shape):

@@ -41,7 +41,15 @@ class Rescaler(nn.Module):
 
 
 def train(
-    run: runs.Run, folder, *, restart=False, renew=False, device="auto", progress=True, on_validation=None
+    run: runs.Run,
+    folder,
+    *,
+    restart=False,
+    renew=False,
+    history=False,
+    device="auto",
+    progress=True,
+    on_validation=None,
 ) -> Path:
     """Train `run` in `folder`, continuing from its last checkpoint if there is one.
 
@@ -52,6 +60,7 @@ def train(
         restart:       begin anew; the checkpoint in `folder` is replaced at once, the weights at the first validation.
         renew:         begin anew if parameters, code, images or the start's weights are others than the checkpoint's
                        (what a pipeline wants), else continue.
+        history:       also keep the weights of every validation, as steps/<step>.safetensors.
         device:        "auto", "cpu", "cuda", ... (Lightning Fabric's accelerator).
         on_validation: called with the log (list of dicts with LOG_COLUMNS) after every validation.
     Returns:
@@ -91,6 +100,8 @@ def train(
 
         if state is None:  # whether the folder can be written to shows now, and a killed restart stays a restart
             keep()
+            for stale in folder.glob("steps/*.safetensors"):
+                stale.unlink()
         best = max((row["psnr"] for row in log), default=-math.inf)
         with _bar(run, step, progress) as bar:
             while step < run.steps:
@@ -109,6 +120,9 @@ def train(
                 if row["psnr"] > best:
                     best = row["psnr"]
                     weights.save(rescaler.module.networks, folder / "weights.safetensors", header(step, best))
+                if history:
+                    kept = folder / "steps" / f"{step:06}.safetensors"
+                    weights.save(rescaler.module.networks, kept, header(step, row["psnr"]))
                 keep()
                 bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
                 if on_validation:

@@ -40,6 +40,7 @@ class Run:
     steps: int = 0
     batch: int = 16
     grey: float = 0.0  # share of the patches that is shown without colours
+    recolour: float = 0.0  # share of the others whose channels change places and whose saturation changes
     patch: dict = field(default_factory=lambda: {2: 96, 4: 192})  # scale -> HR pixels
     lr: float = 1e-4
     resampler_lr: float | None = None  # None: lr
@@ -182,8 +183,9 @@ def make(**values) -> Run:
     for name in ("steps", "lambda_offset", "gamma_tv", "alpha", "clip", "seed"):
         if not 0 <= getattr(run, name) < float("inf"):
             raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
-    if not 0 <= run.grey <= 1:
-        raise ValueError(f"grey={run.grey!r} is no share of the patches: give 0 to 1")
+    for name in ("grey", "recolour"):
+        if not 0 <= getattr(run, name) <= 1:
+            raise ValueError(f"{name}={getattr(run, name)!r} is no share of the patches: give 0 to 1")
     _among("downscaler", run.downscaler, ("car", *rescale.CLASSICAL))
     _among("upscaler", run.upscaler, models.UPSCALERS)
     if run.warm_start == run.name:

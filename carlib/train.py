@@ -240,14 +240,34 @@ class Patches:
         scale, index = self.run.scale, draw.integers(len(self.hr))
         top, left = (int(draw.integers((n - self.size) // scale + 1)) for n in self.hr[index].shape[:2])
         flip = tuple(slice(None, None, -1 if draw.random() < 0.5 else 1) for _ in range(2))
-        grey = self.run.grey > 0 and draw.random() < self.run.grey
+        colour = _colouring(self.run, draw.spawn(1)[0])  # which patch it is does not depend on its colours
 
         def cut(image, unit):
             size = self.size // scale * unit
             patch = image[top * unit : top * unit + size, left * unit : left * unit + size][flip]
-            return data.to_colour(data.to_grey(patch)) if grey else patch
+            return colour(patch)
 
         return cut(self.hr[index], scale), None if self.lr is None else cut(self.lr[index], 1)
+
+
+def _colouring(run, draw):
+    """What becomes of a patch's colours, a function uint8 (h, w, 3) -> the same; HR and LR patches get the same one.
+
+    `recolour` permutes the channels and multiplies the distance to luma by 0 to 2: colours other than those of the
+    training images, and colour edges stronger than theirs.
+    """
+    if run.grey and draw.random() < run.grey:
+        return lambda patch: data.to_colour(data.to_grey(patch))
+    if not (run.recolour and draw.random() < run.recolour):
+        return lambda patch: patch
+    order, saturation = draw.permutation(3), 2 * draw.random()
+
+    def recoloured(patch):
+        patch = patch[..., order].astype(np.float64)
+        luma = (patch @ data.LUMA)[..., None]
+        return np.rint(np.clip(luma + saturation * (patch - luma), 0, 255)).astype(np.uint8)
+
+    return recoloured
 
 
 def validation_images(run: runs.Run):

@@ -69,8 +69,9 @@ def test_the_resampler_may_have_a_rate_of_its_own(home, tmp_path, given, rates):
     assert optimised == sum(p.numel() for p in networks.parameters() if p.requires_grad)
 
 
-def test_a_batch_of_bicubic_lr_belongs_to_its_hr(home):
-    run = smoke("bicubic-edsr-x2", batch=8)
+@pytest.mark.parametrize("colours", [{}, {"recolour": 1.0}, {"grey": 0.5, "recolour": 0.5}])
+def test_a_batch_of_bicubic_lr_belongs_to_its_hr(home, colours):
+    run = smoke("bicubic-edsr-x2", batch=8, **colours)
     hr, lr = train.Patches(run).batch(5)
     assert hr.shape == (8, 3, 32, 32) and lr.shape == (8, 3, 16, 16)
     assert 0 <= hr.min() < hr.max() <= 1 and hr.dtype == lr.dtype == torch.float32
@@ -98,6 +99,16 @@ def test_a_share_of_the_patches_is_grey_in_hr_and_lr(home, name):
     grey = [(patch == patch[:, :1]).all((1, 2, 3)) for patch in patches]
     assert all(torch.equal(one, grey[0]) for one in grey)
     assert 4 <= (grey[0] & ~was_grey).sum() <= 32 < (~grey[0]).sum()
+
+
+def test_recoloured_patches_have_other_colours_and_grey_stays_grey(home):
+    plain, other = (train.Patches(smoke(batch=32, recolour=share)).batch(0)[0] for share in (0.0, 1.0))
+    grey = (plain == plain[:, :1]).all(1, keepdim=True).expand_as(plain)
+    assert torch.equal(plain[grey], other[grey])
+    changed = (plain != other).flatten(1).any(1)
+    assert changed.sum() >= 24 and other.min() >= 0 and other.max() <= 1
+    luma = other[changed].sub(other[changed].mean(1, keepdim=True)).abs().mean((1, 2, 3))
+    assert luma.min() < 0.5 * luma.median() and luma.max() > 1.5 * luma.median()  # from pale to loud
 
 
 def test_crops_lie_in_the_images_and_are_flipped(home):

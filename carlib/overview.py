@@ -59,7 +59,7 @@ def why_absent(name, profile) -> str:
     found = line(name, profile)
     if found["state"] not in ("shipped", "trained"):
         return "missing: no weights are shipped" if runs.profile(profile)["train"] is None else found["state"]
-    return f"missing: its weights are of {found['note']}" if found["note"] else ""
+    return f"missing: {found['note']}" if found["note"] else ""
 
 
 def _shipped(run) -> dict:
@@ -114,8 +114,8 @@ def other_recipe(path, run) -> str:
     except ValueError as error:
         return str(error)
     if "parameters" not in header:
-        return "the file does not tell its recipe"
+        return "weights that do not tell their recipe"
     now = json.loads(json.dumps(runs.as_dict(wanted)))
     then = {**header["parameters"], "precision": now["precision"]}
     changed = checkpoint.changes({"parameters": then}, {"parameters": now}).get("parameters", "")
-    return changed and f"another recipe: {changed}"
+    return changed and f"weights of another recipe: {changed}"

@@ -132,13 +132,12 @@ def test_a_profile_that_trains_prepares_every_run_and_seed(home, monkeypatch):
 
 
 def test_profile_demo_shows_what_is_shipped_by_the_recipe_of_today(home, monkeypatch):
-    known = {"car-edsr-x4": ("shipped", ""), "car-edsr-x4-free": ("shipped", "another recipe: steps 4000 -> 2000")}
-    states = [{"state": state, "note": note} for state, note in known.values()]
-    lines = dict(zip(known, states, strict=True))
+    old = "weights of another recipe: steps 4000 -> 2000"
+    lines = {"car-edsr-x4": {"state": "shipped", "note": ""}, "car-edsr-x4-free": {"state": "shipped", "note": old}}
     monkeypatch.setattr(overview, "line", lambda name, profile: lines.get(name, {"state": "missing", "note": ""}))
     made, absent = ablation.make_ready("demo", 4, 1)
     assert made == ["car-edsr-x4"]
-    assert absent["car-edsr-x4-free"] == "missing: its weights are of another recipe: steps 4000 -> 2000"
+    assert absent["car-edsr-x4-free"] == f"missing: {old}"
     assert absent["car-edsr-x4-no-tv"] == "missing: no weights are shipped" and len(absent) == 3
 
 

@@ -9,10 +9,11 @@ COSTS = "data/costs.csv"  # `carlib experiments --out`: what the training of the
 def declared(profile: str | None = None) -> list[str]:
     """All runs that have something to train: those of params.yaml, and Table 3's under the further seeds it wants.
 
-    A "-start" that no run of the profile begins with is left out.
+    A "-start" that no run of the profile begins with is left out; where nothing is trained, all are.
     """
+    trains = runs.profile(profile)["train"] is not None
     wanted = list(dict.fromkeys([*runs.names(), *cells.tables_of(profile)]))
-    needed = {other for name in wanted for other in runs.get(name, profile).needs}
+    needed = {other for name in wanted for other in runs.get(name, profile).needs if trains}
     wanted = [name for name in wanted if not name.endswith("-start") or name in needed]
     return [name for name in wanted if runs.get(name, profile).trains]
 
@@ -37,10 +38,13 @@ def as_text(frame) -> str:
         seconds=["-" if value != value else f"{value:.0f}" for value in frame.seconds],
         kB=["-" if value != value else f"{value:.0f}" for value in frame.kB],
     )
+    for column in ("run", "tables", "state", "note"):
+        texts = [text if len(text) <= 72 else f"{text[:71]}…" for text in shown[column]]
+        shown[column] = [text.ljust(max(map(len, texts))) for text in texts]
     states = frame.state.str.partition(",")[0].value_counts(sort=False)
     told = ", ".join(f"{count} {state}" for state, count in states.items())
     hours = f"{frame.seconds.sum() / 3600:.1f} hours measured, {frame.kB.sum() / 1000:.1f} MB"
-    return f"{shown.to_string(index=False, max_colwidth=60)}\n{len(frame)} runs: {told}; {hours}"
+    return f"{shown.to_string(index=False, justify='left')}\n{len(frame)} runs: {told}; {hours}"
 
 
 def line(name: str, profile: str | None = None, tables=()) -> dict:

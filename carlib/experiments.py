@@ -22,7 +22,7 @@ def prepare(
         allow_missing: under profile "demo" a run for which nothing is shipped is no error (what a pipeline wants).
     Returns:
         path of weights.safetensors; log.csv and curve.png lie beside it where it was trained. With allow_missing, and
-        nothing shipped: the run's folder, which is empty.
+        nothing shipped: of missing.txt, which says so.
     Raises:
         ValueError: a name or number is wrong, a set is missing, nothing is shipped for the run, or the profile trains
             nothing and is asked to.
@@ -58,9 +58,9 @@ def _take_shipped(run, folder, allow_missing):
         if not allow_missing:
             raise
         print(f"{error}; where a table shows it, its cells are empty", file=sys.stderr)
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "weights.safetensors").unlink(missing_ok=True)
-        return folder
+        return results.write_text(folder / "missing.txt", f"{error}\n")
+    (folder / "missing.txt").unlink(missing_ok=True)
     with results.atomic(folder / "weights.safetensors") as temporary:
         shutil.copyfile(source, temporary)
     return folder / "weights.safetensors"

@@ -180,10 +180,15 @@ def test_profile_demo_trains_nothing(home, shipping):
 
 def test_a_pipeline_goes_on_without_weights_that_are_not_shipped(home, shipping, capsys):
     prepare("car-edsr-x2", "demo", allow_missing=True)
+    content = shipping.read_bytes()
     shipping.unlink()
-    folder = prepare("car-edsr-x2", "demo", allow_missing=True)
-    assert folder == results.folder("demo", "runs", "car-edsr-x2") and list(folder.iterdir()) == []
+    path = prepare("car-edsr-x2", "demo", allow_missing=True)
+    folder = results.folder("demo", "runs", "car-edsr-x2")
+    assert list(folder.iterdir()) == [path] and "no weights are shipped for car-edsr-x2" in path.read_text()
     assert "no weights are shipped for car-edsr-x2" in capsys.readouterr().err
+    shipping.write_bytes(content)
+    path = prepare("car-edsr-x2", "demo", allow_missing=True)
+    assert list(folder.iterdir()) == [path] and path.read_bytes() == content
 
 
 def test_weights_of_another_seed_are_shipped_under_its_name(shipping):

@@ -13,15 +13,16 @@ import torch
 
 from carlib import data, models, rescale, results, runs
 
-_WHOLE = ("networks", "code", "data", "warm_start")  # parts of a recipe that are compared as a whole
+_WHOLE = ("networks", "code", "data", "warm_start", "resampler_from")  # parts of a recipe that are compared as a whole
 _PARTS = {"recipe", "step", "log", "networks", "optimizer", "rng"}
 
 
-def recipe(run: runs.Run, start: Path | None) -> dict:
+def recipe(run: runs.Run, start: Path | None, frozen: Path | None = None) -> dict:
     """What decides the result of a run: parameters, code, images (names and sizes), the weights it starts from.
 
     Args:
-        start: the weights file of run.warm_start, or None.
+        start:  the weights file of run.warm_start, or None.
+        frozen: that of run.resampler_from, or None.
     """
     sets = data.inventory()
     return {
@@ -29,8 +30,13 @@ def recipe(run: runs.Run, start: Path | None) -> dict:
         "networks": {role: models.specification(**network) for role, network in run.networks().items()},
         "code": code_digest(run),
         "data": {name: sets.get(data.canonical(name)) for name in [*run.train_sets, run.validation_set]},
-        "warm_start": None if start is None else hashlib.sha256(start.read_bytes()).hexdigest(),
+        "warm_start": _digest(start),
+        "resampler_from": _digest(frozen),
     }
+
+
+def _digest(path):
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def code_digest(run: runs.Run) -> str:

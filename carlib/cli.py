@@ -83,21 +83,70 @@ def upscale(
 
 @app.command()
 def train(
-    run: Annotated[str, typer.Argument(help="A run of params.yaml, such as car-edsr-x4.")],
+    run: Annotated[
+        str | None, typer.Argument(help="A run of params.yaml, such as car-edsr-x4; car-edsr-x4-seed1: under seed 1.")
+    ] = None,
     profile: Profile = None,
     param: Parameters = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every run that is missing, one after the other.")] = False,
+    only: Annotated[str | None, typer.Option(help="With --all: the runs of one table, such as table3.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default: results/<profile>/runs/<run>.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier checkpoint in the folder.")] = False,
     renew: Annotated[bool, typer.Option("--renew", help="Begin anew if parameters, code or images changed.")] = False,
     history: Annotated[bool, typer.Option("--history", help="Keep every validation's weights in steps/.")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Profile demo: a run without shipped weights is no error.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ):
-    """Train a run, or continue it where it was stopped. Profile demo takes the shipped weights instead."""
+    """Train a run, or continue it where it was stopped. Profile demo takes the shipped weights instead.
+
+    With --all, train every run that is missing, starts first; a run that fails is told at the end (exit code 1).
+    """
     from carlib import experiments
 
+    if all_:
+        if run or param or out or restart or allow_missing:
+            raise ValueError("--all takes --profile, --only, --renew and --device; name no RUN and no other option")
+        raise typer.Exit(_train_all(profile, only, renew, device))
+    if run is None or only:
+        raise ValueError("name a RUN, or give --all (and with it perhaps --only table3)")
     options = {"restart": restart, "renew": renew, "history": history, "device": device}
-    path = experiments.prepare(run, profile, param or [], folder=out, **options)
-    typer.echo(path)
+    typer.echo(experiments.prepare(run, profile, param or [], folder=out, allow_missing=allow_missing, **options))
+
+
+def _train_all(profile, only, renew, device) -> int:
+    """Exit code: 1 if a run failed."""
+    from carlib import queue
+
+    failed = queue.train_all(profile, _table_number(only), renew=renew, device=device, tell=typer.echo)
+    for name, reason in failed.items():
+        typer.echo(f"carlib: {name}: {reason}", err=True)
+    return 1 if failed else 0
+
+
+def _table_number(text):
+    """ "table3" -> 3."""
+    if text is None:
+        return None
+    number = text.removeprefix("table")
+    if not number.isdecimal() or number == text:
+        raise ValueError(f"--only {text!r} is not the name of a table, such as table3")
+    return int(number)
+
+
+@app.command("experiments")
+def list_experiments(
+    profile: Profile = None,
+    out: Annotated[Path | None, typer.Option(help="Also as CSV; data/costs.csv keeps what training took.")] = None,
+):
+    """List the declared runs: tables that show them, state, steps, seconds of training, size, and what is to know."""
+    from carlib import overview, results
+
+    table = overview.table(profile)
+    typer.echo(overview.as_text(table))
+    if out is not None:
+        typer.echo(results.write_text(out, table.to_csv(index=False)))
 
 
 @app.command()

@@ -2,9 +2,10 @@
 
 import ast
 import shutil
+import sys
 from pathlib import Path
 
-from carlib import results, runs
+from carlib import cells, results, runs
 
 
 def prepare(
@@ -18,16 +19,19 @@ def prepare(
     history=False,
     device="auto",
     progress=True,
+    allow_missing=False,
 ) -> Path:
     """The weights file of a run, made ready: trained, continued, or under profile "demo" the shipped one.
 
-    A run that starts from another's weights (warm_start) has that one trained to its end first.
+    A run that takes weights of others (warm_start, resampler_from) has those trained to their end first.
 
     Args:
         name, profile: of params.yaml.  params: "name=value" strings.  folder: default results/<profile>/runs/<run>.
         restart, renew, history, device, progress: as `train.train`.
+        allow_missing: under profile "demo" a run for which nothing is shipped is no error (what a pipeline wants).
     Returns:
-        path of weights.safetensors; log.csv and curve.png lie beside it where it was trained.
+        path of weights.safetensors; log.csv and curve.png lie beside it where it was trained. With allow_missing, and
+        nothing shipped: of missing.txt, which says so.
     Raises:
         ValueError: a name or number is wrong, a set is missing, nothing is shipped for the run, or the profile trains
             nothing and is asked to.
@@ -37,11 +41,12 @@ def prepare(
     if runs.profile(run.profile)["train"] is None:
         if params or restart:
             raise ValueError(f"profile {run.profile} trains nothing, it takes the shipped weights: use --profile mini")
-        return _take_shipped(run, folder)
+        return _take_shipped(run, folder, allow_missing)
     from carlib import train
 
-    if run.warm_start and (renew or restart or not (folder / "last.ckpt").is_file()):
-        prepare(run.warm_start, run.profile, renew=renew, device=device, progress=progress)
+    if renew or restart or not (folder / "last.ckpt").is_file():
+        for other in run.needs:
+            prepare(other, run.profile, renew=renew, device=device, progress=progress)
 
     def draw(log):
         import pandas as pd
@@ -55,8 +60,16 @@ def prepare(
     return train.train(run, folder, on_validation=draw, **options)
 
 
-def _take_shipped(run, folder):
-    source = shipped(run)
+def _take_shipped(run, folder, allow_missing):
+    try:
+        source = shipped(run)
+    except ValueError as error:
+        if not allow_missing:
+            raise
+        print(f"{error}; where a table shows it, its cells are empty", file=sys.stderr)
+        (folder / "weights.safetensors").unlink(missing_ok=True)
+        return results.write_text(folder / "missing.txt", f"{error}\n")
+    (folder / "missing.txt").unlink(missing_ok=True)
     with results.atomic(folder / "weights.safetensors") as temporary:
         shutil.copyfile(source, temporary)
     return folder / "weights.safetensors"
@@ -178,10 +191,7 @@ def table1(profile, *, progress=True):
     """
     from carlib import tables
 
-    columns = [(down, "bicubic") for down in ("bicubic", "car")]
-    columns += [(down, "edsr") for down in ("bicubic", "perceptual-as-published", "dpid-0.5", "l0", "car")]
-    names = [f"{down}-{up}-x{scale}" for scale in (2, 4) for down, up in columns]
-    rows = [row for name in names for row in measure(name, profile, progress=progress)]
+    rows = [row for cell in cells.of(1, profile) for row in measure(cell.run, profile, progress=progress)]
     results.save_rows(rows, results.folder(profile, "metrics", "table1.csv"))
     table = tables.table1(rows)
     results.save_table(

@@ -7,6 +7,7 @@ from carlib.notebook import ParameterError
 _RUNS = {
     3: ("bicubic-bicubic-x{}", "bicubic-edsr-x{}", "car-edsr-x{}"),
     4: ("car-edsr-x{}", "car-edsr-x{}-free"),
+    5: ("car-edsr-x{}-no-tv", "car-edsr-x{}"),
     6: ("car-edsr-x{}",),
 }
 
@@ -16,7 +17,7 @@ def check_image(image, scale, figure):
 
     Args:
         image:  "set/name", such as "set14/barbara".
-        scale:  one for which params.yaml declares the runs that `figure` (3, 4 or 6) shows.
+        scale:  one for which params.yaml declares the runs that `figure` (3 to 6) shows.
     Returns:
         uint8 (H, W[, 3]).
     Raises:
@@ -198,6 +199,47 @@ def offset_lengths(profile, image, scale, box):
         length = np.hypot(offset_v, offset_h)
         lines.append({"run": name, "mean": np.average(length, weights=abs(kernel)), "largest": length.max()})
     return pd.DataFrame(lines)
+
+
+def figure5(profile, image, scale, box):
+    """Fig. 5: what the TV loss does to the LR image, and what it costs: LR and SR crops without it and with it.
+
+    A run without weights (of the recipe that params.yaml has now) is left out, and the caption says so.
+
+    Arguments and result as `figure3`; written as figures/fig5_x<scale>.
+    Raises:
+        ValueError: as `check_crop`, or neither run has weights.
+    """
+    from carlib import figures, metrics, overview, rescale
+    from carlib.data import to_colour
+
+    hr = check_crop(image, scale, box, figure=5)
+    plain, sr_panels, lr_panels = rescale.classical("bicubic")(hr, scale), [], []
+    names = dict(zip(("CAR, no TV loss", "CAR"), (name.format(scale) for name in _RUNS[5]), strict=True))
+    absent = {label: told for label, name in names.items() if (told := overview.why_absent(name, profile))}
+    for label, name in names.items():
+        if label in absent:
+            continue
+        lr, sr = experiments.chain(name, profile)(hr)
+        values = [getattr(metrics, metric)(hr, sr, scale) for metric in ("psnr", "ssim")]
+        sr_panels.append((label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(_to_8_bits(sr))))
+        lr_panels.append((f"{label}: LR", f"{metrics.psnr(plain, lr, 1):.2f} dB to bicubic LR", to_colour(lr)))
+    if not sr_panels:
+        raise ValueError(f"Fig. 5 has no run to show: {next(iter(absent.values()))}")
+    row = {"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": sr_panels + lr_panels}
+    figure = figures.crops([row])
+    results.save_figure(
+        figure,
+        results.folder(profile, "figures", f"fig5_x{scale}"),
+        title=f"Fig. 5: LR and SR of {image} without and with the TV loss, x{scale}, profile {profile}",
+        alt=f"Crops of {image}: the original, and the small and the restored image of CAR trained without and with the "
+        "TV loss",
+        caption="Under an SR crop: PSNR and SSIM of the whole image (Y channel). Under an LR crop: PSNR of the whole "
+        "LR image against bicubic's, which has no jagged edges. LR crops are enlarged without interpolation."
+        + "".join(f" {label}: {told}." for label, told in absent.items()),
+        command=experiments.papermill_command("03_ablation", profile, scale=scale, figure_image=image, figure_box=box),
+    )
+    return figure
 
 
 def tap_maps(profile, image, scale, box) -> dict:

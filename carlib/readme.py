@@ -3,11 +3,11 @@
 Nothing there is typed: `carlib report --readme` writes them, and a test compares the pages with the files.
 """
 
-from carlib import results, tables, trials
+from carlib import results, tables
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
 PAGES = {
-    "README.md": ("results", "seeds", "downscalers", "attribution", "speed"),
+    "README.md": ("results", "downscalers", "attribution", "speed"),
     "REPLICATION.md": ("claims", "trials"),
 }
 _COLUMNS = {
@@ -62,9 +62,6 @@ def render(block: str) -> str:
     if block == "speed":
         return _speed(pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False))
     table = pd.read_csv(_there(results.folder(PROFILE, "tables", "table1.csv")))
-    if block == "seeds":
-        frame = pd.read_csv(_there(results.root() / "data" / "trials.csv"), keep_default_na=False)
-        return _seeds(trials.seeds(frame, table))
     made = {"results": _results, "downscalers": _downscalers, "claims": lambda table: _markdown(tables.claims(table))}
     return made[block](table)
 
@@ -96,16 +93,6 @@ def _results(table) -> str:
             }
         )
     return _markdown(sorted(lines, key=lambda line: (line["upscaler"], line["scale"])))
-
-
-def _seeds(frame) -> str:
-    """One line per scale and set: the gain of every seed, their mean and its 95 % interval, dB."""
-    lines = []
-    for cell in frame.itertuples():
-        gains = ", ".join(f"{gain:+.2f}" for gain in cell.gains)
-        shown = {"scale": f"x{cell.scale}", "set": _NAMES.get(cell.set, cell.set), "seeds": gains}
-        lines.append({**shown, "mean gain, dB": f"{cell.mean:+.2f} ± {cell.half:.2f}"})
-    return _markdown(lines)
 
 
 def _downscalers(table) -> str:

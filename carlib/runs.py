@@ -1,7 +1,10 @@
 """The declared runs: params.yaml read, merged and checked into one flat `Run` that training and evaluation take."""
 
+import copy
 import dataclasses
 import difflib
+import functools
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -9,6 +12,7 @@ from dataclasses import dataclass, field
 from carlib import models, rescale, results
 
 PROFILES = ("smoke", "demo", "mini", "paper")
+_SEED = re.compile(r"(?P<run>.+)-seed(?P<seed>[1-9]\d*)")  # the name of a declared run under another seed
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Run:
     guided_eps: float = 1e-5
     seed: int = 0
     warm_start: str | None = None
+    resampler_from: str | None = None  # a run whose resampler is taken and frozen; the upscaler alone is trained
     steps: int = 0
     batch: int = 16
     grey: float = 0.0  # share of the patches that is shown without colours
@@ -83,6 +88,11 @@ class Run:
         return next(iter(self.size.values()))
 
     @property
+    def needs(self) -> list:
+        """The runs whose weights this one begins with."""
+        return [name for name in (self.warm_start, self.resampler_from) if name]
+
+    @property
     def trains(self) -> bool:
         """Whether anything is learned (a classical downscaler with bicubic upscaling is not)."""
         return self.downscaler == "car" or self.upscaler != "bicubic"
@@ -98,7 +108,7 @@ def read_params() -> dict:
 
     path = results.root() / "params.yaml"
     try:
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        params = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
         raise ValueError(f"params.yaml is not valid YAML: {str(error).splitlines()[0]}") from error
     needed = ("profile", "defaults", "profiles", "runs")
@@ -108,6 +118,14 @@ def read_params() -> dict:
         if not isinstance(params[section], dict):
             raise ValueError(f"{path}: {section} is {params[section]!r}, not name: value lines")
     return params
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(text):
+    """YAML is slow to read, and a list of all runs asks for each of them several times."""
+    import yaml
+
+    return yaml.safe_load(text)
 
 
 def profile(name: str | None = None) -> dict:
@@ -131,21 +149,27 @@ def names() -> list[str]:
 def get(name: str, profile_name: str | None = None, overrides: dict | None = None) -> Run:
     """The run `name` under a profile: defaults < the profile's training numbers < the run's own < overrides.
 
+    RUN-seed2 is the declared RUN under seed 2, with folder, weights and rows of its own; what it starts from is RUN's.
+
     Raises:
         ValueError: the run, the profile or a parameter is unknown, or a value has the wrong type or is out of range.
     """
-    params = read_params()
-    _known("run", name, params["runs"])
+    params, overrides = read_params(), dict(overrides or {})
+    declared_name, seed = split_seed(name, params["runs"])
+    _known("run", declared_name, params["runs"])
+    if seed and "seed" in overrides:
+        raise ValueError(f"run {name!r} has its seed in its name: leave seed={overrides['seed']!r} out")
+    overrides |= {"seed": seed} if seed else {}
     chosen = profile(profile_name)
     # A profile without training numbers shows what mini's weights, which are shipped, were trained with.
     trained = chosen if chosen["train"] else {"name": "mini", **params["profiles"]["mini"]}
-    if not isinstance(params["runs"][name], dict):
-        raise ValueError(f"run {name!r} has nothing under it: see runs in params.yaml")
-    declared = dict(params["runs"][name])
+    if not isinstance(params["runs"][declared_name], dict):
+        raise ValueError(f"run {declared_name!r} has nothing under it: see runs in params.yaml")
+    declared = dict(params["runs"][declared_name])
     for other in PROFILES:  # numbers a run wants under one profile only
         own = declared.pop(other, {})
         declared.update(own if other == trained["name"] else {})
-    if fixed := {"name", "profile", "size"} & set(overrides or {}):
+    if fixed := {"name", "profile", "size"} & overrides.keys():
         raise ValueError(
             f"parameter {min(fixed)!r} cannot be overridden: declare another run or profile in params.yaml"
         )
@@ -156,9 +180,34 @@ def get(name: str, profile_name: str | None = None, overrides: dict | None = Non
         **trained["train"],
         **declared,
         **nothing,
-        **(overrides or {}),
+        **overrides,
     }
     return make(name=name, profile=chosen["name"], **merged)
+
+
+def split_seed(name: str, declared) -> tuple[str, int | None]:
+    """("car-edsr-x2-seed3", names) -> ("car-edsr-x2", 3); one of the declared names is itself, with seed None."""
+    found = None if name in declared else _SEED.fullmatch(str(name))
+    return (found["run"], int(found["seed"])) if found else (name, None)
+
+
+def seeded(name: str, count: int) -> list[str]:
+    """A run under its own and further seeds: ["car-edsr-x2", "car-edsr-x2-seed1", ...], `count` names."""
+    return [name, *(f"{name}-seed{seed}" for seed in range(1, count))]
+
+
+def needed(name: str, profile_name: str | None = None, _by=()) -> list[str]:
+    """All runs that a run begins with, directly or not, each after those that it needs itself.
+
+    Raises:
+        ValueError: as `get`, or runs need each other in a circle.
+    """
+    if name in _by:
+        raise ValueError(f"no run of {' -> '.join((*_by, name))} can be first: see warm_start and resampler_from")
+    found = []
+    for other in get(name, profile_name).needs:
+        found += [*needed(other, profile_name, (*_by, name)), other]
+    return list(dict.fromkeys(found))
 
 
 def make(**values) -> Run:
@@ -188,8 +237,13 @@ def make(**values) -> Run:
             raise ValueError(f"{name}={getattr(run, name)!r} is no share of the patches: give 0 to 1")
     _among("downscaler", run.downscaler, ("car", *rescale.CLASSICAL))
     _among("upscaler", run.upscaler, models.UPSCALERS)
-    if run.warm_start == run.name:
-        raise ValueError(f"warm_start={run.warm_start!r}: a run cannot start from itself")
+    for name in ("warm_start", "resampler_from"):
+        if getattr(run, name) == run.name:
+            raise ValueError(f"{name}={run.name!r}: a run cannot start from itself")
+    if run.resampler_from and run.downscaler != "car":
+        raise ValueError(f"resampler_from={run.resampler_from!r} needs downscaler=car: {run.downscaler} has none")
+    if run.resampler_from and run.upscaler == "bicubic":
+        raise ValueError(f"resampler_from={run.resampler_from!r} freezes all that a run with bicubic upscaling trains")
     _among("loss", run.loss, ("l1", "l2", "charbonnier"))
     _among("offset_reading", run.offset_reading, ("weighted", "printed", "regulated"))
     _among("tv_reading", run.tv_reading, ("batch", "mean"))

@@ -132,8 +132,8 @@ def claims(table) -> list[dict]:
                 {
                     "claim": text,
                     "scale": f"x{scale}",
-                    "paper (Set5 / B100, dB)": _pair(paper, form),
-                    "ours (Set5 / B100, dB)": _pair(ours, form),
+                    "paper (Set5 / B100, dB)": pair(paper, form),
+                    "ours (Set5 / B100, dB)": pair(ours, form),
                     "verdict": summed_up(verdicts),
                 }
             )
@@ -146,6 +146,7 @@ def summed_up(verdicts) -> str:
     return "not tested" if not found else found.pop() if len(found) == 1 else "partly"
 
 
-def _pair(values, form) -> str:
+def pair(values, form) -> str:
+    """The numbers of Set5 and B100 in a Series whose index are sets, as "1.00 / -"; "-" where there is none."""
     shown = (values.get(name, float("nan")) for name in ("set5", "bsd100"))
     return " / ".join("-" if value != value else format(value, form) for value in shown)

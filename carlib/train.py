@@ -77,7 +77,7 @@ def train(
     rescaler = Rescaler(build_networks(run), run.alpha).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(_groups(run, rescaler.networks), betas=(0.9, 0.999), eps=run.adam_eps)
     rescaler, optimizer = fabric.setup(rescaler, optimizer)
-    recipe = checkpoint.recipe(run, start_of(run))
+    recipe = checkpoint.recipe(run, start_of(run), frozen_from(run))
     state = None if restart else _resume(recipe, folder, rescaler, optimizer, renew)
     if state and state["step"] >= run.steps:
         if on_validation and not (folder / "curve.png").is_file():  # killed before the last drawing
@@ -171,11 +171,24 @@ def _sweep(folder):
 
 
 def build_networks(run: runs.Run) -> nn.ModuleDict:
-    """The run's networks, the upscaler warm-started where the run says so."""
+    """The run's networks, the upscaler warm-started and the resampler taken and frozen where the run says so."""
     networks = nn.ModuleDict({role: models.create(**spec) for role, spec in run.networks().items()})
     if run.warm_start:
         weights.load(networks["upscaler"], start_of(run))
+    if run.resampler_from:
+        header = weights.load(networks["resampler"], frozen_from(run))
+        _check_same_resampler(run, header.get("networks", {}).get("resampler", {}))
+        networks["resampler"].requires_grad_(False)
     return networks
+
+
+def _check_same_resampler(run, theirs):
+    """Weights may fit a resampler that reads them otherwise (another weighting, another border)."""
+    ours = models.specification(**run.networks()["resampler"])
+    differing = sorted(key for key in ours.keys() & theirs.keys() if theirs[key] != ours[key])
+    if differing:
+        told = ", ".join(f"{key}={theirs[key]!r}, not {ours[key]!r}" for key in differing)
+        raise ValueError(f"{run.name} cannot take the resampler of {run.resampler_from}, which has {told}")
 
 
 def _groups(run, networks):
@@ -192,6 +205,11 @@ def _groups(run, networks):
 def start_of(run: runs.Run) -> Path | None:
     """The weights file that the run's upscaler starts from; `experiments.prepare` trains it."""
     return run.warm_start and results.folder(run.profile, "runs", run.warm_start, "weights.safetensors")
+
+
+def frozen_from(run: runs.Run) -> Path | None:
+    """The weights file that the run's frozen resampler comes from; `experiments.prepare` trains it."""
+    return run.resampler_from and results.folder(run.profile, "runs", run.resampler_from, "weights.safetensors")
 
 
 def learning_rate(run: runs.Run, step: int, psnrs) -> float:
@@ -354,7 +372,7 @@ def _train_block(run, fabric, rescaler, optimizer, patches, steps, log, bar):
 
 
 def _objective(run, sr, hr, predicted):
-    if predicted is None:
+    if predicted is None or run.resampler_from:  # nothing is asked of kernels and offsets that stay as they are
         total = losses.RESTORATION[run.loss](sr, hr)
         return total, {"restoration": total.detach()}
     readings = {"offset": run.offset_reading, "tv": run.tv_reading}

@@ -8,6 +8,7 @@ COLUMNS = [
     "run", "profile", "parameters", "steps", "seconds", "precision", "commit", "validation", "set", "n", "psnr", "note",
 ]  # fmt: skip
 SETS = ("set5", "bsd100")
+RECIPE = "recipe"  # the variant in which nothing is changed
 
 
 def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device="auto", progress=True) -> list[dict]:
@@ -40,31 +41,80 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
     return lines
 
 
-def seeds(frame, table):
-    """What another seed does to CAR's gain over bicubic LR images, both followed by EDSR.
+def sensitivity(profile="mini", out=None):
+    """What each changed number did to CAR: the trials of data/trials.csv beside the one that changed nothing else.
 
     Args:
-        frame: data/trials.csv, of which the lines with no other number than "seed=N" count (N not 0).
-        table: a `tables.table1` of the same profile, whose networks are seed 0.
+        profile: whose trials.  out: CSV, default data/trials.csv.
     Returns:
-        DataFrame: scale, set, gains (dB, a list, one a seed), mean, half of its 95 % interval (t).
+        DataFrame: run, scale, steps, variant (what was changed, "recipe" for nothing), set, n, psnr (dB, Y), gain (over
+        the recipe trained for as many steps; NaN without it), seconds, note; the recipe first.
+    Raises:
+        ValueError: there is no trial of CAR.
     """
     import pandas as pd
-    from scipy import stats
 
-    frame = frame[frame.parameters.str.fullmatch(r"seed=[1-9]\d*") & frame.profile.isin(table.profile)]
-    frame = frame.join(frame.run.str.extract(r"^(?P<downscaler>bicubic|car)-edsr-x(?P<scale>\d+)$")).dropna()
-    frame = frame.astype({"psnr": float, "scale": int})
-    pairs = frame.pivot(index=["scale", "set", "parameters"], columns="downscaler", values="psnr")
-    others = (pairs["car"] - pairs["bicubic"]).dropna() if {"car", "bicubic"} <= set(pairs) else pd.Series(dtype=float)
-    lines = []
-    for cell in table[(table.downscaler == "car") & (table.upscaler == "edsr") & (table.metric == "psnr")].itertuples():
-        found = [gain for (scale, name, _), gain in others.items() if (scale, name) == (cell.scale, cell.set)]
-        if found:
-            gains = pd.Series([cell.gain, *found])
-            half = stats.t.ppf(0.975, len(found)) * gains.sem()
-            lines.append((cell.scale, cell.set, gains.tolist(), gains.mean(), half))
-    return pd.DataFrame(lines, columns=["scale", "set", "gains", "mean", "half"])
+    path = results.root() / "data" / "trials.csv" if out is None else Path(out)
+    frame = pd.read_csv(path, keep_default_na=False) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    frame = frame[(frame.profile == profile) & frame.run.str.startswith("car-")]
+    if frame.empty:
+        raise ValueError(f"{path} has no trial of CAR under profile {profile}: call `carlib trial car-edsr-x2`")
+    frame = frame.assign(
+        scale=[runs.get(name, profile).scale for name in frame.run],
+        variant=[_changed(parameters) for parameters in frame.parameters],
+        psnr=frame.psnr.astype(float),
+    )
+    alike = ["run", "steps", "set", "n"]
+    recipe = frame[frame.variant == RECIPE].set_index(alike)["psnr"]
+    known = [recipe.get(key, float("nan")) for key in frame[alike].itertuples(index=False, name=None)]
+    frame["gain"] = frame.psnr - known
+    frame = frame.sort_values(["scale", "run", "steps", "variant"], key=_recipe_first, kind="stable")
+    columns = ["run", "scale", "steps", "variant", "set", "n", "psnr", "gain", "seconds", "note"]
+    return frame[columns].reset_index(drop=True)
+
+
+def _changed(parameters) -> str:
+    """A trial's parameters without those that only make it short."""
+    kept = [pair for pair in parameters.split() if not pair.startswith(("steps=", "validate_every="))]
+    return " ".join(kept) or RECIPE
+
+
+def _recipe_first(column):
+    return column.where(column != RECIPE, "") if column.name == "variant" else column
+
+
+def draw(table, profile):
+    """The gains of `sensitivity` as dots, a panel per scale; both are written, as tables/ and figures/sensitivity.
+
+    Returns:
+        matplotlib Figure.
+    Raises:
+        ValueError: no trial has the recipe beside it.
+    """
+    from carlib import figures
+
+    command = experiments.papermill_command("03_ablation", profile)
+    results.save_table(
+        table,
+        results.folder(profile, "tables", "sensitivity"),
+        title="Sensitivity: short trainings of CAR with one number changed, mini size",
+        caption="From data/trials.csv, a line per trial and image set. gain: over the recipe of profile mini trained "
+        "for as many steps. One seed each.",
+        command=command,
+    )
+    upscaler = table.run.str.removeprefix("car-").str.rpartition("-x")[0]
+    shown = table.assign(variant=upscaler + ", " + table.steps.astype(str) + " steps: " + table.variant)
+    shown = shown[shown.gain.notna()]
+    figure = figures.gains(shown, list(dict.fromkeys(shown.variant)), over="the recipe")
+    results.save_figure(
+        figure,
+        results.folder(profile, "figures", "sensitivity"),
+        title="Sensitivity: what one changed number does to CAR, mini size",
+        alt="Gain in dB of CAR trained with one number changed over CAR trained by the recipe, for each image set",
+        caption="Short trainings, see the table for their steps; 0 is the recipe of profile mini.",
+        command=command,
+    )
+    return figure
 
 
 def _digest(text) -> str:

@@ -16,8 +16,8 @@ from torch import nn
 from carlib import cli, data, imresize, models, rescale, results, runs, weights
 
 COMMANDS = (
-    "downscale", "upscale", "train", "evaluate", "bench", "models", "notebook", "report", "data", "data list",
-    "data verify", "data fetch",
+    "downscale", "upscale", "train", "experiments", "evaluate", "bench", "models", "notebook", "report", "data",
+    "data list", "data verify", "data fetch",
 )  # fmt: skip
 
 
@@ -243,6 +243,14 @@ def test_a_write_that_fails_inside_leaves_the_earlier_file(tmp_path):
     (["train", "car-edsr-x2", "--profile", "smoke", "-p", "lr=0"], "lr=0.0 must be above 0"),
     (["train", "car-edsr-x2", "--profile", "paper"], "image set div2k-train is not here"),
     (["train", "bicubic-bicubic-x2", "--profile", "demo"], "has no weights"),
+    (["train"], "name a RUN, or give --all"),
+    (["train", "car-edsr-x2", "--only", "table3"], "name a RUN, or give --all"),
+    (["train", "car-edsr-x2", "--all"], "--all takes --profile, --only, --renew and --device"),
+    (["train", "--all", "--restart", "--profile", "smoke"], "--all takes --profile, --only"),
+    (["train", "--all", "--profile", "demo"], "profile demo trains nothing"),
+    (["train", "--all", "--profile", "smoke", "--only", "3"], "--only '3' is not the name of a table"),
+    (["train", "--all", "--profile", "smoke", "--only", "table6"], "no runs are declared for table 6"),
+    (["experiments", "--profile", "mni"], "profile 'mni' is unknown"),
     (["train", "car-edsr-x2", "--profile", "demo", "-p", "lr=1e-3"], "profile demo trains nothing"),
     (["train", "car-edsr-x2", "--profile", "demo", "--restart"], "profile demo trains nothing"),
     (["evaluate", "bicubic-bicubic-x2", "--set", "urban100"], "image set urban100 is not here"),
@@ -282,6 +290,24 @@ def test_train_trains_and_evaluate_takes_it(carlib, home):
     code, out, err = carlib("train", *run, *small, "-p", "seed=1", "--renew", "--device", "cpu")
     assert code == 0 and "bicubic-edsr-x2: seed 0 -> 1: training anew" in err
     assert (folder / "weights.safetensors").read_bytes() != weights_before
+
+
+def test_train_all_ends_with_1_and_the_failed_runs(carlib, monkeypatch):
+    from carlib import queue
+
+    asked = []
+    monkeypatch.setattr(queue, "train_all", lambda *arguments, **options: asked.append(arguments) or {"a": "why"})
+    assert carlib("train", "--all", "--profile", "smoke", "--only", "table3") == (1, "", "carlib: a: why\n")
+    assert asked == [("smoke", 3)]
+    monkeypatch.setattr(queue, "train_all", lambda *arguments, **options: {})
+    assert carlib("train", "--all", "--profile", "smoke")[0] == 0
+
+
+def test_experiments_lists_runs_and_keeps_the_list(carlib, home):
+    code, out, _ = carlib("experiments", "--profile", "smoke", "--out", home / "costs.csv")
+    frame = results.read_rows(home / "costs.csv")
+    assert code == 0 and out.splitlines()[-1] == str(home / "costs.csv") and "missing" in out
+    assert out.splitlines()[-2].startswith(f"{len(frame)} runs: {len(frame)} missing")
 
 
 def test_data_list_tells_what_is_here(carlib, tmp_path):

@@ -14,6 +14,7 @@ import yaml
 from torch import nn
 
 from carlib import (
+    ablation,
     attribution,
     checkpoint,
     evaluate,
@@ -27,6 +28,7 @@ from carlib import (
     results,
     runs,
     train,
+    trials,
     weights,
 )  # fmt: skip
 from carlib.notebook import ParameterError
@@ -176,6 +178,29 @@ def test_profile_demo_trains_nothing(home, shipping):
     assert not (home / "results").exists()
 
 
+def test_a_pipeline_goes_on_without_weights_that_are_not_shipped(home, shipping, capsys):
+    prepare("car-edsr-x2", "demo", allow_missing=True)
+    content = shipping.read_bytes()
+    shipping.unlink()
+    path = prepare("car-edsr-x2", "demo", allow_missing=True)
+    folder = results.folder("demo", "runs", "car-edsr-x2")
+    assert list(folder.iterdir()) == [path] and "no weights are shipped for car-edsr-x2" in path.read_text()
+    assert "no weights are shipped for car-edsr-x2" in capsys.readouterr().err
+    shipping.write_bytes(content)
+    path = prepare("car-edsr-x2", "demo", allow_missing=True)
+    assert list(folder.iterdir()) == [path] and path.read_bytes() == content
+
+
+def test_weights_of_another_seed_are_shipped_under_its_name(shipping):
+    assert_refused("no weights are shipped for car-edsr-x2-seed1", experiments.ready, "car-edsr-x2-seed1", "demo")
+    other = shipping.with_name("car-edsr-x2-seed1.safetensors")
+    run = runs.get("car-edsr-x2-seed1", "mini")
+    header = {"run": run.name, "profile": "mini", "networks": run.networks()}
+    weights.save(weights.load_run(shipping)[0], other, header)
+    assert experiments.ready("car-edsr-x2-seed1", "demo") == other
+    assert experiments.chain("car-edsr-x2-seed1", "demo").run.seed == 1
+
+
 def test_ready_says_what_is_missing_and_how_to_make_it(home):
     told = r"no weights at .*results/smoke/runs/car-edsr-x2/.*: call `carlib train car-edsr-x2 --profile smoke` first"
     assert_refused(told, experiments.ready, "car-edsr-x2", "smoke")
@@ -227,6 +252,12 @@ def test_a_crop_that_does_not_fit_is_refused(home, image, scale, box, told):
 # ---- the pipeline -------------------------------------------------------------------------------------
 
 
+def shown_runs():
+    """Runs that a stage with a notebook depends on."""
+    deps = [dep for stage in STAGES.values() for dep in stage.get("deps", [])]
+    return list(dict.fromkeys(dep.rpartition("/")[2] for dep in deps if dep.startswith("results/${profile}/runs/")))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A project in which every run that the stages need was trained under profile smoke."""
@@ -239,7 +270,7 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CARLIB_HOME", str(home))
         patch.delenv("CARLIB_DATA", raising=False)
-        for name in STAGES["weights"]["foreach"]:
+        for name in shown_runs():
             prepare(name)
     torch.set_num_threads(threads)
     return home
@@ -275,8 +306,11 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     figure6.draw(measured), figure6.crops(measured), figure6.verdicts(figure6.table(measured))
     parts = attribution.study("smoke", progress=False)
     attribution.draw("smoke", parts)
+    without, _ = ablation.study("smoke", device="cpu", progress=False)
+    illustrate.figure5("smoke", parameters["image"], 4, parameters["box"])
+    trials.draw(trials.sensitivity(), "smoke")
     page = experiments.build_report("smoke")
-    for stage in ("table1", "table5", "rate_distortion", "fig4", "fig6", "attribution", "report"):
+    for stage in ("table1", "table5", "rate_distortion", "fig4", "fig6", "attribution", "ablation", "report"):
         assert [path for path in outs(stage) if not (smoke / path).is_file()] == []
 
     assert list(table.columns) == [
@@ -302,12 +336,15 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     assert len(sizes) == 2 * 8 * 3 and set(sizes["n"]) == {2} and set(sizes["verdict"]) == {"not tested"}
 
+    assert len(without) == 2 * 4 * 2 and np.isfinite(without["ours"]).all() and set(without["note"]) == {""}
+    assert set(without["seeds"]) == {1} and np.isfinite(without["difference"]).sum() == 2 * 3 * 2
+
     html = page.read_text(encoding="utf-8")
     assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
-    assert html.count("data:image/png") == 6 and "Bits against fidelity" in html
-    assert "profile smoke" in html and "car-edsr-x4-free" not in html
+    assert html.count("data:image/png") == 8 and "Bits against fidelity" in html
+    assert "profile smoke" in html
     made = ["tables/table1", "tables/table5", "tables/table5_findings", "tables/table5_totals", "tables/fig6"]
-    made += ["tables/rate_distortion", "tables/rate_distortion_claims"]
+    made += ["tables/rate_distortion", "tables/rate_distortion_claims", "tables/table3", "tables/table3_claims"]
     for sidecar in (*made, "figures/fig3_x4", "figures/fig4", "figures/fig6", "figures/rate_distortion"):
         fields = json.loads((smoke / f"results/smoke/{sidecar}.json").read_text())
         assert "profile smoke" in fields["title"] and "-p profile smoke" in fields["command"]
@@ -414,7 +451,7 @@ def test_a_notebook_with_wrong_parameters_is_refused_in_one_line(kernel, tmp_pat
 
 def test_an_unknown_notebook_or_profile_is_refused(smoke, tmp_path):
     pytest.importorskip("papermill", reason="papermill comes with the extra notebooks")
-    told = "no notebook '07_none': there are 01_downscaling_for_sr, 05_lossless_size, 05b_rate_distortion, 06_kernels"
+    told = "no notebook '07_none': there are 01_downscaling_for_sr, 03_ablation, 05_lossless_size, 05b_rate_distortion"
     assert_refused(told, experiments.run_notebook, "07_none")
     told = "profile 'smok' is unknown: did you mean 'smoke'"
     assert_refused(told, experiments.run_notebook, "06_kernels_offsets", ["profile=smok"])

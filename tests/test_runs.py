@@ -135,6 +135,7 @@ def test_wrong_types_are_refused(home, name, value, told):
     ("weighting", "relu", "weighting='relu' is unknown: use one of clamp, softmax, signed"),
     ("taps", "odd", "taps='odd' is unknown: use one of symmetric, paper"),
     ("border", "zero", "border='zero' is unknown: use one of replicate, release"),
+    ("resampler_from", "car-edsr-x2", "resampler_from='car-edsr-x2': a run cannot start from itself"),
     ("patch", {2: 33}, "multiple of scale=2"),
     ("patch", {4: 64}, "multiple of scale=2"),
     ("patch", {2: 0}, "multiple of scale=2"),
@@ -142,6 +143,14 @@ def test_wrong_types_are_refused(home, name, value, told):
 ])  # fmt: skip
 def test_numbers_out_of_range_are_refused(home, name, value, told):
     assert_refused(told, "car-edsr-x2", "smoke", {name: value})
+
+
+@pytest.mark.parametrize(("name", "told"), [
+    ("bicubic-edsr-x2", "resampler_from='car-edsr-x2' needs downscaler=car: bicubic has none"),
+    ("car-bicubic-x2", "freezes all that a run with bicubic upscaling trains"),
+])  # fmt: skip
+def test_a_frozen_resampler_needs_one_and_an_upscaler_to_train(home, name, told):
+    assert_refused(told, name, "smoke", {"resampler_from": "car-edsr-x2"})
 
 
 @pytest.mark.parametrize("upscaler", [name for name in models.UPSCALERS if name != "bicubic"])
@@ -211,6 +220,22 @@ def test_overrides_that_cannot_be_read_are_refused(pair, told):
     with pytest.raises(ValueError, match=told) as refusal:
         runs.parse_overrides([pair])
     assert "\n" not in str(refusal.value)
+
+
+def test_a_declared_run_has_a_name_for_every_seed(home):
+    own, other = runs.get("car-edsr-x2", "mini"), runs.get("car-edsr-x2-seed12", "mini")
+    assert runs.as_dict(other) == runs.as_dict(own) | {"name": "car-edsr-x2-seed12", "seed": 12}
+    assert other.warm_start == own.warm_start  # the start is shared
+    assert runs.seeded("car-edsr-x2", 3) == ["car-edsr-x2", "car-edsr-x2-seed1", "car-edsr-x2-seed2"]
+    for name in ("car-edsr-x2-seed0", "car-edsr-x2-seed01", "car-edsr-x2-seed"):
+        assert_refused("is unknown", name, "mini")
+    assert_refused("run 'car-edrs-x2' is unknown: did you mean 'car-edsr-x2'", "car-edrs-x2-seed1", "mini")
+    assert_refused("has its seed in its name: leave seed=3 out", "car-edsr-x2-seed1", "mini", {"seed": 3})
+
+
+def test_a_run_needs_what_it_begins_with_and_what_that_needs(home):
+    assert runs.needed("car-rdn-x4-frozen", "mini") == ["bicubic-rdn-x4-start", "bicubic-edsr-x4-start", "car-edsr-x4"]
+    assert runs.needed("car-rdn-x4-frozen", "smoke") == ["car-edsr-x4"] and runs.needed("car-edsr-x4", "smoke") == []
 
 
 def test_a_run_is_plain_values(home):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from carlib import experiments, trials, weights
+from carlib import experiments, results, trials, weights
 
 SHORT = ["steps=2", "validate_every=2", "patch={2: 16}", "validation_crop=32"]
 
@@ -41,15 +41,32 @@ def test_a_trial_that_cannot_be_leaves_no_line(home, tmp_path):
     assert not out.exists() and not list(home.glob("results/smoke/runs/trial-*"))
 
 
-def test_seeds_are_pairs_and_their_interval_is_students():
-    """Gains of 1, 2 and 3 dB: mean 2, standard error 1 / sqrt(3), t(2, 97.5 %) = 4.303."""
-    gains = {"downscaler": "car", "upscaler": "edsr", "metric": "psnr", "profile": "mini", "gain": 1.0}
-    table = pd.DataFrame([{**gains, "scale": 2, "set": "set5"}, {**gains, "scale": 4, "set": "set5"}])
-    measured = [("car-edsr-x2", "seed=1", 38.0), ("bicubic-edsr-x2", "seed=1", 36.0), ("car-edsr-x2", "seed=2", 38.5)]
-    measured += [("bicubic-edsr-x2", "seed=2", 35.5), ("car-edsr-x2", "seed=3", 99.0), ("car-edsr-x2", "seed=0", 99.0)]
-    measured += [("car-edsr-x2", "seed=4 steps=500", 99.0), ("bicubic-edsr-x2", "seed=4 steps=500", 36.0)]
-    frame = pd.DataFrame(measured, columns=["run", "parameters", "psnr"]).assign(profile="mini", set="set5")
-    (line,) = trials.seeds(frame, table).to_dict("records")
-    assert (line["scale"], line["set"], line["gains"]) == (2, "set5", [1.0, 2.0, 3.0])
-    assert line["mean"] == pytest.approx(2.0) and line["half"] == pytest.approx(4.3027 / 3**0.5, abs=1e-4)
-    assert trials.seeds(frame[:1], table).empty and trials.seeds(frame[:0], table).empty
+def lines(**psnr):
+    """A trials.csv of x2, 500 steps: the recipe at 30 dB, and others by their parameters."""
+    fixed = {"run": "car-edsr-x2", "profile": "mini", "steps": 500, "seconds": 9, "set": "set5", "n": 5, "note": ""}
+    given = {"steps=500": 30.0, **{f"{name}=3 steps=500": value for name, value in psnr.items()}}
+    return [{**fixed, "parameters": parameters, "psnr": value} for parameters, value in given.items()]
+
+
+def test_sensitivity_is_the_gain_over_the_recipe_trained_as_long(home, tmp_path):
+    out = tmp_path / "trials.csv"
+    longer = {**lines()[0], "steps": 900, "parameters": "alpha=0.5 steps=900", "psnr": 33.0}
+    other = {**lines()[0], "run": "bicubic-edsr-x2", "psnr": 20.0}
+    pd.DataFrame([*lines(alpha=30.5, grey=29.0), longer, other], columns=trials.COLUMNS).to_csv(out, index=False)
+    table = trials.sensitivity(out=out)
+    assert table.variant.tolist() == ["recipe", "alpha=3", "grey=3", "alpha=0.5"] and set(table.run) == {"car-edsr-x2"}
+    assert table.gain.tolist()[:3] == pytest.approx([0, 0.5, -1.0]) and table.gain.isna().tolist()[3]
+    assert set(table.scale) == {2}
+    figure = trials.draw(table, "mini")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        f"edsr, 500 steps: {variant}" for variant in ("recipe", "alpha=3", "grey=3")
+    ]
+    assert "gain over the recipe" in axes.get_xlabel()
+    for kind, suffixes in (("tables", ("csv", "md", "json")), ("figures", ("png", "json"))):
+        assert all(results.folder("mini", kind, f"sensitivity.{suffix}").is_file() for suffix in suffixes)
+
+
+def test_no_trial_of_car_is_told(home, tmp_path):
+    with pytest.raises(ValueError, match="has no trial of CAR under profile smoke: call `carlib trial"):
+        trials.sensitivity("smoke", out=tmp_path / "none.csv")

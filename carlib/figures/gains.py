@@ -10,12 +10,13 @@ _OTHERS = (("#E69F00", "D"), ("#CC79A7", "v"), ("#56B4E9", "P"), (GREY, "X"))
 
 
 @styled
-def gains(table, variants):
+def gains(table, variants, over="bicubic + EDSR"):
     """Gains of every variant, a panel per scale.
 
     Args:
         table:    DataFrame scale, set, variant, gain (dB).
         variants: the rows from top to bottom.
+        over:     what they are gains over.
     Returns:
         Figure.
     Raises:
@@ -40,7 +41,7 @@ def gains(table, variants):
         axes.grid(True, axis="both")
         axes.tick_params(labelsize=LABEL, length=0)
         axes.set_title(f"×{scale}", loc="left", fontsize=TITLE, fontweight="bold")
-        axes.set_xlabel("gain over bicubic + EDSR (dB, Y)", fontsize=LABEL)
+        axes.set_xlabel(f"gain over {over} (dB, Y)", fontsize=LABEL)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=CAPTION)
     return figure

@@ -1,0 +1,108 @@
+"""Which run fills which cell of the paper's Tables 1 to 5: the one list that tables, queue and overview ask."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from carlib import runs
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell, named as in data/paper/table<n>.csv, and the run that measures it."""
+
+    table: int
+    upscaler: str
+    downscaler: str
+    variant: str
+    loss: str
+    scale: int
+    run: str
+
+
+# Table -> (upscaler, downscaler, variant, loss) -> run, its scale left open.
+_RUNS = {
+    1: {
+        ("bicubic", "bicubic", "", ""): "bicubic-bicubic-x{}",
+        ("bicubic", "car", "joint", ""): "car-bicubic-x{}",
+        ("edsr", "bicubic", "", ""): "bicubic-edsr-x{}",
+        ("edsr", "perceptual", "", ""): "perceptual-as-published-edsr-x{}",
+        ("edsr", "dpid", "", ""): "dpid-0.5-edsr-x{}",
+        ("edsr", "l0", "", ""): "l0-edsr-x{}",
+        ("edsr", "car", "joint", ""): "car-edsr-x{}",
+    },
+    2: {
+        (printed, downscaler, variant, ""): f"{downscaler}-{name}-x{{}}{suffix}"
+        for printed, name in (("srdensenet", "srdensenet"), ("d-dbpn", "ddbpn"), ("rdn", "rdn"), ("rcan", "rcan"))
+        for downscaler, variant, suffix in (
+            ("bicubic", "", ""),
+            ("car", "joint", ""),
+            ("car", "edsr-guided", "-frozen"),
+        )
+    },
+    3: {
+        ("edsr", "car", "joint", ""): "car-edsr-x{}",
+        ("edsr", "car", "no-tv", ""): "car-edsr-x{}-no-tv",
+        ("edsr", "car", "no-offset-constraint", ""): "car-edsr-x{}-free",
+        ("edsr", "car", "no-offset", ""): "car-edsr-x{}-no-offset",
+    },
+    4: {
+        ("edsr", "car", "joint", "l1"): "car-edsr-x{}-l1",
+        ("edsr", "car", "joint", "l2"): "car-edsr-x{}",
+    },
+    5: {("", "car", "", ""): "car-edsr-x{}"},
+}
+_SCALES = {2: (4,)}  # the others are printed for 2 and 4
+TABLES = tuple(_RUNS)
+
+
+def of(table: int, profile: str | None = None) -> list[Cell]:
+    """The cells of a table that runs fill, scale by scale in the paper's order.
+
+    A cell of one loss (Table 4) is left out where the profile trains its run with the other.
+
+    Raises:
+        ValueError: no such table.
+    """
+    if table not in _RUNS:
+        raise ValueError(f"no runs are declared for table {table!r}: there are tables {', '.join(map(str, TABLES))}")
+    cells = [
+        Cell(table, *key, scale, name.format(scale))
+        for scale in _SCALES.get(table, (2, 4))
+        for key, name in _RUNS[table].items()
+    ]
+    return [cell for cell in cells if not cell.loss or runs.get(cell.run, profile).loss == cell.loss]
+
+
+def seeds(table: int, profile: str | None = None) -> int:
+    """How many seeds params.yaml wants of each run of a table under a profile.
+
+    Raises:
+        ValueError: it is no whole number above 0.
+    """
+    wanted = runs.read_params().get("seeds") or {}
+    count = (wanted.get(f"table{table}") or {}).get(runs.profile(profile)["name"], 1)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"seeds of table{table} is {count!r} in params.yaml, not a whole number above 0")
+    return count
+
+
+def names(table: int, profile: str | None = None) -> list[str]:
+    """The runs of a table, each under all seeds that the profile wants."""
+    count = seeds(table, profile)
+    return list(dict.fromkeys(name for cell in of(table, profile) for name in runs.seeded(cell.run, count)))
+
+
+def tables_of(profile: str | None = None) -> dict[str, list[int]]:
+    """Run -> the tables that show it."""
+    found = {}
+    for table in TABLES:
+        for name in names(table, profile):
+            found.setdefault(name, []).append(table)
+    return found
+
+
+def as_frame(table: int, profile: str | None = None):
+    """The cells as a DataFrame with a column per field."""
+    import pandas as pd
+
+    return pd.DataFrame([dataclasses.asdict(cell) for cell in of(table, profile)])

@@ -1,0 +1,34 @@
+"""Intervals of 95 %: of a mean over seeds, and of a mean difference that is paired image by image."""
+
+import numpy as np
+
+
+def paired(differences, *, resamples=10_000, seed=0) -> tuple[float, float]:
+    """Percentile bootstrap of the mean of `differences`: what another choice of images would have given.
+
+    Each resample draws as many images as there are, with repetition (Efron & Tibshirani 1993, ch. 13). The same images
+    are drawn for every call with the same count, so that differences of one set are comparable.
+
+    Args:
+        differences: (n,) numbers, one per image: the same image by two methods, one less the other.
+        resamples:   how many are drawn.  seed: of the generator.
+    Returns:
+        the 2.5 and 97.5 % quantiles; NaN for fewer than two images.
+    """
+    differences = np.asarray(differences, dtype=float)
+    count = len(differences)
+    if count < 2:
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count), dtype=np.int32)
+    low, high = np.quantile(differences[drawn].mean(axis=1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def half_width(values) -> float:
+    """Half of Student's interval of the mean of `values`, such as one number a seed; NaN for fewer than two."""
+    from scipy.stats import t
+
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return float("nan")
+    return float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))

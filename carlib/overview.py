@@ -1,0 +1,125 @@
+"""What is declared and how far it is: one line per run, with the tables that show it, its state and what it cost."""
+
+from carlib import cells, results, runs
+
+COLUMNS = ["run", "tables", "state", "steps", "seconds", "kB", "note"]
+COSTS = "data/costs.csv"  # `carlib experiments --out`: what the training of the shipped weights took
+
+
+def declared(profile: str | None = None) -> list[str]:
+    """All runs that have something to train: those of params.yaml, and Table 3's under the further seeds it wants.
+
+    A "-start" that no run of the profile begins with is left out; where nothing is trained, all are.
+    """
+    trains = runs.profile(profile)["train"] is not None
+    wanted = list(dict.fromkeys([*runs.names(), *cells.tables_of(profile)]))
+    needed = {other for name in wanted for other in runs.get(name, profile).needs if trains}
+    wanted = [name for name in wanted if not name.endswith("-start") or name in needed]
+    return [name for name in wanted if runs.get(name, profile).trains]
+
+
+def table(profile: str | None = None):
+    """DataFrame with COLUMNS.
+
+    state: "shipped" (profile demo) or "trained", "training" with the step of the last validation, or "missing".
+    steps: of the training that is wanted. seconds: of training, measured; NaN where nothing tells. kB: of the weights.
+    note: what else is to know, such as weights that were made by another recipe than params.yaml has now.
+    """
+    import pandas as pd
+
+    shown = cells.tables_of(profile)
+    lines = [line(name, profile, shown.get(name, ())) for name in declared(profile)]
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def as_text(frame) -> str:
+    """The table for a terminal, and a line that sums it up."""
+    shown = frame.assign(
+        seconds=["-" if value != value else f"{value:.0f}" for value in frame.seconds],
+        kB=["-" if value != value else f"{value:.0f}" for value in frame.kB],
+    )
+    for column in ("run", "tables", "state", "note"):
+        texts = [text if len(text) <= 72 else f"{text[:71]}…" for text in shown[column]]
+        shown[column] = [text.ljust(max(map(len, texts))) for text in texts]
+    states = frame.state.str.partition(",")[0].value_counts(sort=False)
+    told = ", ".join(f"{count} {state}" for state, count in states.items())
+    hours = f"{frame.seconds.sum() / 3600:.1f} hours measured, {frame.kB.sum() / 1000:.1f} MB"
+    return f"{shown.to_string(index=False, justify='left')}\n{len(frame)} runs: {told}; {hours}"
+
+
+def line(name: str, profile: str | None = None, tables=()) -> dict:
+    """One line of `table`."""
+    run = runs.get(name, profile)
+    trains = runs.profile(profile)["train"] is not None
+    found = _trained(run) if trains else _shipped(run)
+    path = found.pop("path")
+    kilobytes = round(path.stat().st_size / 1000) if path.is_file() else float("nan")
+    steps = run.steps if trains else runs.get(name, "mini").steps
+    return {"run": name, "tables": " ".join(map(str, tables)), "steps": steps, "kB": kilobytes, **found}
+
+
+def why_absent(name, profile) -> str:
+    """Why a run cannot stand beside others: it has no weights, or those of another recipe; "" if it can."""
+    found = line(name, profile)
+    if found["state"] not in ("shipped", "trained"):
+        return "missing: no weights are shipped" if runs.profile(profile)["train"] is None else found["state"]
+    return f"missing: {found['note']}" if found["note"] else ""
+
+
+def _shipped(run) -> dict:
+    path = results.root() / "data" / "weights" / f"{run.name}.safetensors"
+    known = {"path": path, "seconds": _costs().get(run.name, float("nan"))}
+    return known | ({"state": "shipped", "note": other_recipe(path, run)} if path.is_file() else _MISSING)
+
+
+def _trained(run) -> dict:
+    folder = results.folder(run.profile, "runs", run.name)
+    path, (step, seconds) = folder / "weights.safetensors", _logged(folder / "log.csv")
+    known = {"path": path, "seconds": seconds}
+    if path.is_file() and step >= run.steps:
+        return known | {"state": "trained", "note": other_recipe(path, run)}
+    return known | ({"state": f"training, {step} of {run.steps}", "note": ""} if step else _MISSING)
+
+
+_MISSING = {"state": "missing", "note": ""}
+
+
+def _logged(path):
+    """Step and seconds at the last validation that a log.csv tells."""
+    import csv
+
+    if not path.is_file():
+        return 0, float("nan")
+    with open(path, newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    return (int(rows[-1]["step"]), float(rows[-1].get("seconds") or "nan")) if rows else (0, float("nan"))
+
+
+def _costs() -> dict:
+    """Run -> seconds that its training took, where COSTS tells."""
+    import pandas as pd
+
+    path = results.root() / COSTS
+    return {} if not path.is_file() else pd.read_csv(path).set_index("run")["seconds"].to_dict()
+
+
+def other_recipe(path, run) -> str:
+    """What was different from params.yaml when the weights in `path` were trained, in words; "" if nothing.
+
+    Precision is left out: "auto" is another one on another machine.
+    """
+    import json
+
+    from carlib import checkpoint, weights
+
+    wanted = run if runs.profile(run.profile)["train"] is not None else runs.get(run.name, "mini")
+    try:
+        _, header = weights.read(path)
+    except ValueError as error:
+        return str(error)
+    if "parameters" not in header:
+        return "weights that do not tell their recipe"
+    now = json.loads(json.dumps(runs.as_dict(wanted)))
+    then = {**header["parameters"], "precision": now["precision"]}
+    changed = checkpoint.changes({"parameters": then}, {"parameters": now}).get("parameters", "")
+    return changed and f"weights of another recipe: {changed}"

@@ -1,0 +1,86 @@
+"""The one list of what fills the tables: every cell was printed, and every run is declared."""
+
+import pandas as pd
+import pytest
+import yaml
+
+from carlib import cells, runs, tables
+
+KEYS = ["upscaler", "downscaler", "variant", "loss", "scale"]
+
+
+@pytest.mark.parametrize("table", cells.TABLES)
+def test_every_cell_was_printed_and_its_run_is_declared(home, table):
+    frame = cells.as_frame(table, "mini")
+    paper = tables.printed(table).reindex(columns=KEYS, fill_value="").astype({"scale": int})
+    printed = set(paper.itertuples(index=False, name=None))
+    assert set(frame[KEYS].itertuples(index=False, name=None)) <= printed and not frame[KEYS].duplicated().any()
+    for cell in cells.of(table, "mini"):
+        run = runs.get(cell.run, "mini")
+        assert run.scale == cell.scale and (run.downscaler == cell.downscaler or not cell.downscaler)
+        if cell.upscaler:
+            assert run.upscaler == cell.upscaler.replace("d-dbpn", "ddbpn")
+
+
+@pytest.mark.parametrize(("table", "count"), [(2, 12), (3, 8)])
+def test_tables_2_and_3_are_whole(home, table, count):
+    paper = tables.printed(table)[[*KEYS[:3], "scale"]].drop_duplicates()
+    assert len(cells.of(table, "mini")) == len(paper) == count
+
+
+def test_what_a_variant_leaves_out(home):
+    made = {cell.variant: runs.get(cell.run, "mini") for cell in cells.of(3) if cell.scale == 2}
+    whole = runs.as_dict(made["joint"])
+    changed = {variant: {key: value for key, value in runs.as_dict(run).items() if value != whole[key]}
+               for variant, run in made.items()}  # fmt: skip
+    names = {"name": "car-edsr-x2-no-tv"}, {"name": "car-edsr-x2-free"}, {"name": "car-edsr-x2-no-offset"}
+    assert changed["no-tv"] == names[0] | {"gamma_tv": 0.0}
+    assert changed["no-offset-constraint"] == names[1] | {"lambda_offset": 0.0}
+    assert changed["no-offset"] == names[2] | {"offsets": False}
+
+
+def test_table_2s_three_upscalers_begin_alike_and_one_has_a_frozen_resampler(home):
+    for cell in cells.of(2, "mini"):
+        run = runs.get(cell.run, "mini")
+        assert run.warm_start == f"bicubic-{run.upscaler}-x4-start" and run.steps == 2000
+        assert run.resampler_from == ("car-edsr-x4" if cell.variant == "edsr-guided" else None)
+
+
+def test_a_cell_of_one_loss_is_filled_by_a_run_that_has_it(home):
+    losses = {(cell.loss, cell.scale): cell.run for cell in cells.of(4, "mini")}
+    assert losses == {
+        (loss, scale): f"car-edsr-x{scale}{end}" for scale in (2, 4) for loss, end in (("l1", "-l1"), ("l2", ""))
+    }
+    assert {cell.loss for cell in cells.of(4, "paper")} == {"l1"}  # whose car-edsr is trained with L1
+
+
+def test_a_run_is_in_every_table_that_shows_it(home):
+    shown = cells.tables_of("smoke")
+    assert (
+        shown["car-edsr-x2"] == [1, 3, 5] and shown["car-edsr-x4-free"] == [3] and "bicubic-edsr-x4-start" not in shown
+    )
+    assert cells.tables_of("mini")["car-edsr-x2"] == [1, 3, 4, 5]
+
+
+def test_table_3_is_asked_for_under_several_seeds(home):
+    content = yaml.safe_load((home / "params.yaml").read_text())
+    content["seeds"] = {"table3": {"smoke": 2}}
+    (home / "params.yaml").write_text(yaml.safe_dump(content))
+    names = cells.names(3, "smoke")
+    assert len(names) == 16 and names[:2] == ["car-edsr-x2", "car-edsr-x2-seed1"]
+    assert len(cells.names(1, "smoke")) == 8 == len(cells.names(3, "mini"))
+    for wrong in (0, "3", True, 1.5):
+        content["seeds"] = {"table3": {"smoke": wrong}}
+        (home / "params.yaml").write_text(yaml.safe_dump(content))
+        with pytest.raises(ValueError, match=r"seeds of table3 is .* not a whole number above 0"):
+            cells.names(3, "smoke")
+
+
+def test_an_unknown_table_is_refused(home):
+    with pytest.raises(ValueError, match="no runs are declared for table 6: there are tables 1, 2, 3, 4, 5"):
+        cells.of(6)
+
+
+def test_table_1_keeps_the_order_of_its_rows(home):
+    frame = pd.DataFrame([(cell.scale, cell.upscaler, cell.downscaler) for cell in cells.of(1)])
+    assert frame.iloc[0].tolist() == [2, "bicubic", "bicubic"] and frame.iloc[-1].tolist() == [4, "edsr", "car"]

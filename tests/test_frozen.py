@@ -1,0 +1,80 @@
+"""A run that takes another's resampler and trains the upscaler alone (Table 2, "CAR double dagger")."""
+
+import hashlib
+
+import pytest
+import torch
+
+from carlib import checkpoint, losses, runs, train, weights
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tiny tensors
+    yield
+    torch.set_num_threads(threads)
+
+
+def short(name, **overrides):
+    """A run of a second."""
+    small = {"steps": 4, "validate_every": 2, "patch": {2: 16, 4: 16}, "validation_crop": 32}
+    return runs.get(name, "smoke", small | overrides)
+
+
+def go(run, folder, **options):
+    return train.train(run, folder, device="cpu", progress=False, **options)
+
+
+@pytest.fixture
+def resampler(home):
+    """The weights of a car-edsr-x2 with kernels that move, trained where runs that need it look for it."""
+    return go(short("car-edsr-x2", steps=2, lr=1e-2), home / "results" / "smoke" / "runs" / "car-edsr-x2")
+
+
+def frozen(**overrides):
+    return short("car-bicubic-x2", **{"upscaler": "edsr", "resampler_from": "car-edsr-x2"} | overrides)
+
+
+def test_a_frozen_resampler_is_that_of_the_run_it_names_and_stays_so(resampler, tmp_path):
+    before = weights.load_run(resampler)[0]["resampler"].state_dict()
+    made = weights.load_run(go(frozen(), tmp_path / "run"))[0]
+    assert all(torch.equal(value, before[key]) for key, value in made["resampler"].state_dict().items())
+    trained = checkpoint.read(tmp_path / "run")["networks"]  # single precision
+    assert all(torch.equal(trained[f"resampler.{key}"], value) for key, value in before.items())
+    begun = train.build_networks(frozen()).state_dict()
+    assert any(not torch.equal(begun[key], value) for key, value in trained.items() if key.startswith("upscaler."))
+
+
+def test_a_frozen_resampler_gets_no_gradient_and_the_loss_is_that_of_restoration(resampler, home):
+    run = frozen(lambda_offset=10.0, gamma_tv=10.0)
+    torch.manual_seed(0)
+    rescaler = train.Rescaler(train.build_networks(run), run.alpha)
+    hr, _ = train.Patches(run).batch(0)
+    sr, lr, predicted = rescaler(hr)
+    assert not lr.requires_grad and torch.equal(lr, (lr * 255).round() / 255)  # the upscaler sees 8 bits
+    total, terms = train._objective(run, sr, hr, predicted)
+    assert set(terms) == {"restoration"} and total == losses.RESTORATION[run.loss](sr, hr)
+    total.backward()
+    assert all(p.grad is None for p in rescaler.networks["resampler"].parameters())
+    assert any(p.grad is not None and p.grad.any() for p in rescaler.networks["upscaler"].parameters())
+    assert len(train._groups(run, rescaler.networks)) == 1
+
+
+def test_the_frozen_resampler_is_part_of_the_recipe(resampler, home, tmp_path):
+    go(frozen(), tmp_path / "run")
+    recipe = checkpoint.read(tmp_path / "run")["recipe"]
+    assert recipe["resampler_from"] == hashlib.sha256(resampler.read_bytes()).hexdigest()
+    assert recipe["warm_start"] is None
+    go(short("car-edsr-x2", steps=3), resampler.parent, restart=True)
+    now = checkpoint.recipe(frozen(), None, resampler)
+    assert checkpoint.changes(recipe, now) == {"resampler_from": "the resampler_from changed"}
+
+
+def test_a_resampler_that_is_not_there_or_reads_its_weights_otherwise_is_refused(resampler, tmp_path):
+    other = "car-bicubic-x2 cannot take the resampler of car-edsr-x2, which has border='replicate', not 'release'$"
+    absent = "no weights at .*car-edsr-x4/"
+    for run, told in ((frozen(border="release"), other), (frozen(resampler_from="car-edsr-x4"), absent)):
+        with pytest.raises(ValueError, match=told):
+            go(run, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

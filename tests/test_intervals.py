@@ -1,0 +1,46 @@
+"""Intervals: brute force, and what must hold for any numbers."""
+
+import math
+
+import numpy as np
+import pytest
+
+from carlib import intervals
+
+
+def test_the_bootstrap_is_its_definition():
+    differences = np.array([0.3, -0.1, 0.25, 0.7])
+    draw, means = np.random.default_rng(5), []
+    places = draw.integers(4, size=(200, 4), dtype=np.int32)
+    for resample in places:
+        means.append(sum(differences[place] for place in resample) / 4)
+    expected = np.quantile(means, (0.025, 0.975))
+    np.testing.assert_allclose(intervals.paired(differences, resamples=200, seed=5), expected, rtol=0, atol=1e-12)
+
+
+def test_the_bootstrap_is_the_same_each_time_and_moves_with_the_numbers():
+    differences = np.random.default_rng(0).normal(size=20)
+    low, high = intervals.paired(differences)
+    assert intervals.paired(differences) == (low, high) and low < differences.mean() < high
+    moved = intervals.paired(differences + 2)
+    np.testing.assert_allclose(moved, (low + 2, high + 2), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(intervals.paired(-differences), (-high, -low), rtol=0, atol=0.02)
+    assert intervals.paired([0.25] * 7) == (0.25, 0.25)
+
+
+def test_the_bootstrap_of_many_normal_numbers_is_about_the_normal_interval():
+    differences = np.random.default_rng(1).normal(size=400)
+    low, high = intervals.paired(differences)
+    half = 1.96 * differences.std() / 20
+    assert low == pytest.approx(differences.mean() - half, abs=0.01)
+    assert high == pytest.approx(differences.mean() + half, abs=0.01)
+
+
+def test_students_interval_of_three_numbers():
+    # t(0.975, 2 degrees of freedom) = 4.302653 (any table); standard deviation 1
+    assert intervals.half_width([1, 2, 3]) == pytest.approx(4.302653 / math.sqrt(3), abs=1e-6)
+
+
+@pytest.mark.parametrize("values", [[], [0.5]])
+def test_one_number_has_no_interval(values):
+    assert math.isnan(intervals.half_width(values)) and all(map(math.isnan, intervals.paired(values)))

@@ -17,7 +17,7 @@ def test_every_cell_was_printed_and_its_run_is_declared(home, table):
     assert set(frame[KEYS].itertuples(index=False, name=None)) <= printed and not frame[KEYS].duplicated().any()
     for cell in cells.of(table, "mini"):
         run = runs.get(cell.run, "mini")
-        assert run.scale == cell.scale and (run.downscaler == cell.downscaler or not cell.downscaler)
+        assert run.scale == cell.scale and tables.COLUMN.get(run.downscaler, run.downscaler) == cell.downscaler
         if cell.upscaler:
             assert run.upscaler == cell.upscaler.replace("d-dbpn", "ddbpn")
 
@@ -68,7 +68,7 @@ def test_table_3_is_asked_for_under_several_seeds(home):
     (home / "params.yaml").write_text(yaml.safe_dump(content))
     names = cells.names(3, "smoke")
     assert len(names) == 16 and names[:2] == ["car-edsr-x2", "car-edsr-x2-seed1"]
-    assert len(cells.names(1, "smoke")) == 8 == len(cells.names(3, "mini"))
+    assert len(cells.names(1, "smoke")) == 14 == len(cells.of(1, "smoke"))
     for wrong in (0, "3", True, 1.5):
         content["seeds"] = {"table3": {"smoke": wrong}}
         (home / "params.yaml").write_text(yaml.safe_dump(content))

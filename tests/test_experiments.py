@@ -317,7 +317,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
         "upscaler", "downscaler", "scale", "set", "metric", "ours", "printed", "difference", "gain", "verdict", "n",
         "run", "profile",
     ]  # fmt: skip
-    assert len(table) == 2 * 2 * 2 * 2 and set(table["set"]) == {"demo"} and set(table["n"]) == {2}
+    assert len(table) == 2 * 7 * 2 and set(table["set"]) == {"demo"} and set(table["n"]) == {2}
     assert np.isfinite(table["ours"]).all() and (table["ours"][table.metric == "psnr"] > 5).all()
     assert np.isfinite(table["gain"][table.downscaler == "car"]).all() and set(table["verdict"]) == {"not tested"}
     written = pd.read_csv(smoke / "results/smoke/tables/table1.csv")

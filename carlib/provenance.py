@@ -1,7 +1,8 @@
 """What made a result: commit, parameters, images, weights, seeds, versions.
 
 Such a record changes with every commit, the result itself does not. So the records are neither outputs nor dependencies
-of a pipeline stage, nor part of the report: `dvc repro` does not look at them, and tables stay byte-identical.
+of a pipeline stage, nor part of the report: `dvc repro` does not look at them, and tables stay byte-identical. Git
+keeps those of mini and paper; every `make repro` writes those of demo anew, and git ignores them.
 """
 
 import hashlib

@@ -1,8 +1,10 @@
 """The only room that knows the layout of results/: one folder a profile, every artefact written atomically.
 
 results/<profile>/metrics/*.csv      long-form rows: ROW_COLUMNS, or those that the module which measured them names
-results/<profile>/tables/*.csv|md    the paper's tables, ours beside the printed value
-results/<profile>/figures/*.png      pictures; tables and pictures have a .json sidecar (title, alt, caption, command)
+results/<profile>/tables/*.csv       the paper's tables, ours beside the printed value; as .md and .tex too
+results/<profile>/figures/*.png      pictures, as .pdf too; tables and pictures have a .json sidecar (title, alt,
+                                     caption, command)
+results/<profile>/provenance/        a .json for each of these files: what made it (carlib.provenance)
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
 results/<profile>/report/index.html  the page
 """
@@ -91,7 +93,7 @@ def save_rows(rows, path, columns=ROW_COLUMNS) -> Path:
     import pandas as pd
 
     frame = pd.DataFrame(list(rows), columns=columns)
-    return write_text(path, frame.to_csv(index=False, float_format="%.6f"))
+    return _traced(write_text(path, frame.to_csv(index=False, float_format="%.6f")))
 
 
 def read_rows(path):
@@ -102,33 +104,54 @@ def read_rows(path):
 
 
 def save_table(frame, path, *, title: str, caption: str, command: str) -> Path:
-    """Write a DataFrame as <path>.csv and <path>.md, with a sidecar <path>.json. `path` has no suffix."""
+    """Write a DataFrame as <path>.csv, .md and .tex, with a sidecar <path>.json. `path` has no suffix."""
+    from carlib import latex
+
     path = Path(path)
     write_text(path.with_suffix(".csv"), frame.round(4).to_csv(index=False))  # 33.66 was printed so, not 33.6600
     write_text(path.with_suffix(".md"), f"**{title}**\n\n{_markdown(frame)}\n\n{caption}\n\nMade by `{command}`.\n")
+    told = {"caption": f"{title}. {caption}", "label": path.stem, "cell": _cell}
+    write_text(path.with_suffix(".tex"), latex.table(frame, **told))
     _sidecar(path, kind="table", title=title, caption=caption, command=command)
-    return path.with_suffix(".csv")
+    return _traced(path.with_suffix(".csv"))
 
 
 def save_figure(figure, path, *, title: str, alt: str, caption: str, command: str, dpi: int = 150) -> Path:
-    """Write a matplotlib figure as <path>.png with a sidecar <path>.json. `path` has no suffix."""
+    """Write a matplotlib figure as <path>.png and .pdf, with a sidecar <path>.json. `path` has no suffix."""
+    import matplotlib
+
     path = Path(path)
-    with atomic(path.with_suffix(".png")) as temporary:
-        figure.savefig(temporary, dpi=dpi, format="png", metadata={"Software": None})
+    for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Producer": None})):
+        with atomic(path.with_suffix(f".{kind}")) as temporary, matplotlib.rc_context({"pdf.fonttype": 42}):
+            figure.savefig(temporary, dpi=dpi, format=kind, metadata=metadata)  # 42: fonts that publishers accept
     _sidecar(path, kind="figure", title=title, alt=alt, caption=caption, command=command)
-    return path.with_suffix(".png")
+    return _traced(path.with_suffix(".png"))
 
 
 def _sidecar(path: Path, **fields):
     write_text(path.with_suffix(".json"), json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
 
 
-def _markdown(frame) -> str:
-    def cell(value):
-        if isinstance(value, float):
-            return "-" if value != value else f"{value:.4f}".rstrip("0").rstrip(".")
-        return str(value)
+def _traced(path: Path) -> Path:
+    """`path`, once what made it is written beside it, if it lies in results/<profile>/<kind>/."""
+    try:
+        profile, kind, name = path.resolve().relative_to(root().resolve() / "results").parts
+    except ValueError:  # the user's own file, or none of a profile
+        return path
+    from carlib import provenance
 
+    record = {"file": f"{kind}/{name}", **provenance.record(path, profile)}
+    write_text(folder(profile, "provenance", f"{kind}-{name}.json"), json.dumps(record, indent=1) + "\n")
+    return path
+
+
+def _markdown(frame) -> str:
     lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
-    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
+    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in frame.itertuples(index=False)]
     return "\n".join(lines)
+
+
+def _cell(value) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.4f}".rstrip("0").rstrip(".")
+    return str(value)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from carlib import models
+from carlib import models, provenance
 from carlib.results import write_bytes
 
 # What torch and Python raise for numbers of which no network can be made (-3 channels, a scale of 1e400, ...).
@@ -108,6 +108,7 @@ def load_run(path):
     for network in networks.values():
         if any(True for _ in network.parameters()):
             load(network, path)
+    provenance.used_weights(path, metadata)
     return networks.eval(), metadata
 
 

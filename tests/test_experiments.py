@@ -19,14 +19,17 @@ from carlib import (
     checkpoint,
     evaluate,
     experiments,
+    figure3,
     figure6,
     figures,
     illustrate,
     lossless,
     models,
+    protocols,
     rate_distortion,
     results,
     runs,
+    sampling,
     train,
     trials,
     weights,
@@ -309,8 +312,10 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     without, _ = ablation.study("smoke", device="cpu", progress=False)
     illustrate.figure5("smoke", parameters["image"], 4, parameters["box"])
     trials.draw(trials.sensitivity(), "smoke")
+    sampling.draw("smoke"), figure3.draw("smoke"), protocols.study("smoke", progress=False)
     page = experiments.build_report("smoke")
-    for stage in ("table1", "table5", "rate_distortion", "fig4", "fig6", "attribution", "ablation", "report"):
+    named = ("table1", "table5", "rate_distortion", "fig3", "fig4", "fig6", "attribution", "ablation", "protocol")
+    for stage in (*named, "report"):
         assert [path for path in outs(stage) if not (smoke / path).is_file()] == []
 
     assert list(table.columns) == [
@@ -341,10 +346,11 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     html = page.read_text(encoding="utf-8")
     assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
-    assert html.count("data:image/png") == 8 and "Bits against fidelity" in html
+    assert html.count("data:image/png") == 10 and "Bits against fidelity" in html
     assert "profile smoke" in html
     made = ["tables/table1", "tables/table5", "tables/table5_findings", "tables/table5_totals", "tables/fig6"]
     made += ["tables/rate_distortion", "tables/rate_distortion_claims", "tables/table3", "tables/table3_claims"]
+    made += ["tables/protocol", "figures/fig3"]
     for sidecar in (*made, "figures/fig3_x4", "figures/fig4", "figures/fig6", "figures/rate_distortion"):
         fields = json.loads((smoke / f"results/smoke/{sidecar}.json").read_text())
         assert "profile smoke" in fields["title"] and "-p profile smoke" in fields["command"]

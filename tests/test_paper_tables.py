@@ -116,7 +116,7 @@ def test_car_with_edsr_is_the_same_in_tables_1_3_and_4():
 
 def test_flags():
     rows = [r for n in range(1, 6) for r in table(n)]
-    assert {r["flag"] for r in rows} == {"", "erratum", "other-protocol"}
+    assert {r["flag"] for r in rows} == {"", "erratum", "other-protocol", "disputed"}
     assert all(r["note"] for r in rows if r["flag"])
     errata = {
         (r["table"], r["upscaler"], r["downscaler"], r["set"], r["value"]) for r in rows if r["flag"] == "erratum"
@@ -129,3 +129,6 @@ def test_flags():
         ("4", "vdsr", "div2k"),
     }
     assert len(other) == 12
+    disputed = [r for r in rows if r["flag"] == "disputed"]
+    assert {(r["table"], r["downscaler"], r["upscaler"]) for r in disputed} == {("4", "tad", "tau")}
+    assert len(disputed) == 10 and all(r["note"].startswith("the IRN README has") for r in disputed)

@@ -170,3 +170,12 @@ def test_the_search_for_such_folders_finds_them():
         "results/<profile>/x",
     ):
         assert not ABSOLUTE.search(line), line
+
+
+def test_a_stage_declares_every_form_of_its_tables_and_figures():
+    forms = {"tables": {".csv", ".md", ".tex", ".json"}, "figures": {".png", ".pdf", ".json"}}
+    for name, (_, _, outs) in stages().items():
+        paths = [Path(out) for out in outs if Path(out).parent.name in forms]
+        for path in paths:
+            suffixes = {other.suffix for other in paths if other.with_suffix("") == path.with_suffix("")}
+            assert suffixes == forms[path.parent.name], f"{name}: {path.with_suffix('')} has {sorted(suffixes)}"

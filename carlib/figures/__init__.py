@@ -9,6 +9,7 @@ from carlib.figures.comparisons import crops
 from carlib.figures.curves import training_curve
 from carlib.figures.gains import gains
 from carlib.figures.rate_curves import rate_curves
+from carlib.figures.sampling import sampling
 from carlib.figures.spectra import spectra
 from carlib.figures.tap_maps import kernels_offsets
 from carlib.figures.tap_places import effective_kernel
@@ -23,6 +24,7 @@ __all__ = [
     "kernels_offsets",
     "offset_colours",
     "rate_curves",
+    "sampling",
     "spectra",
     "training_curve",
 ]

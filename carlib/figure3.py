@@ -1,0 +1,107 @@
+"""Fig. 3 of the paper: crops of its images downscaled by every method, and restored by the EDSR trained on each."""
+
+import numpy as np
+
+from carlib import experiments, illustrate, results, runs
+from carlib.notebook import ParameterError
+
+# The paper's images, and where it looks closely; elsewhere embedded photographs. Boxes: top, left, height, width.
+_PAPERS = {"set14/barbara": [4, 168, 72, 96], "set14/comic": [60, 40, 72, 96], "set14/ppt3": [240, 32, 72, 96]}
+_EMBEDDED = {"demo/kodim23": [64, 152, 72, 96], "demo/monarch": [120, 196, 72, 96], "demo/sail": [176, 196, 72, 96]}
+# Downscaler of the runs <downscaler>-edsr-x<scale> -> label; all but these two are shown where they are trained.
+_NEEDED = ("bicubic", "car")
+_LABELS = {
+    "bicubic": "Bicubic",
+    "perceptual-as-published": "Perceptual, as published",
+    "dpid-0.5": "DPID",
+    "l0": "L0, reconstructed",
+    "car": "CAR",
+}
+
+
+def choose(crops=None) -> dict:
+    """Image -> box: `crops` itself; if empty the paper's images, where they are all here, else embedded ones."""
+    from carlib import data
+
+    there = {path.stem for path in data.find("set14")} if "set14" in data.available() else set()
+    return crops or (_PAPERS if all(image.partition("/")[2] in there for image in _PAPERS) else _EMBEDDED)
+
+
+def check(crops, scale) -> dict:
+    """Image -> HR pixels (see illustrate.check_crop) of every crop that `choose` gives.
+
+    Raises:
+        ParameterError (a ValueError): an image, a box or the scale does not fit.
+    """
+    for image, box in choose(crops).items():
+        if not isinstance(image, str) or not isinstance(box, list):
+            raise ParameterError(f'crops={crops!r} is not {{"set/name": [top, left, height, width]}}')
+    return {image: illustrate.check_crop(image, scale, box) for image, box in choose(crops).items()}
+
+
+def draw(profile, crops=None, scale=4):
+    """Fig. 3: per image the HR crop, and each downscaler's LR crop below what is restored from it.
+
+    Args:
+        crops: {"set/name": [top, left, height, width]} in HR pixels, multiples of the scale; empty: see `choose`.
+        scale: one for which params.yaml declares the runs.
+    Returns:
+        matplotlib Figure; written as figures/fig3.
+    Raises:
+        ParameterError (a ValueError): as `check`.  ValueError: the weights of bicubic-edsr or car-edsr are missing.
+    """
+    from carlib import figures
+    from carlib.data import to_colour
+
+    images = check(crops, scale)
+    chains, missing = _chains(profile, scale)
+    rows = []
+    for image, hr in images.items():
+        panels = [panel for label, chain in chains.items() for panel in _panels(label, chain, hr)]
+        rows.append({"name": image, "hr": to_colour(hr), "box": tuple(choose(crops)[image]), "panels": panels})
+    figure = figures.crops(rows)
+    without = f" Not trained under this profile: {', '.join(missing)}." if missing else ""
+    results.save_figure(
+        figure,
+        results.folder(profile, "figures", "fig3"),
+        title=f"Fig. 3: {', '.join(images)} downscaled by {scale} and restored by EDSR, profile {profile}",
+        alt=f"Crops of {', '.join(images)}: the original, and for {', '.join(chains)} the small image and what the "
+        "EDSR trained on such images restores",
+        caption="Each EDSR was trained on the small images of its own downscaler, CAR's jointly with it. PSNR and SSIM "
+        "are those of the whole image (Y channel, standard protocol). LR crops are enlarged without interpolation."
+        f"{without}",
+        command=_command(profile, crops, scale),
+    )
+    return figure
+
+
+def _chains(profile, scale):
+    """(label -> evaluate.Chain, labels of the runs that have no weights)."""
+    chains, missing = {}, []
+    for downscaler, label in _LABELS.items():
+        name = f"{downscaler}-edsr-x{scale}"
+        try:
+            if downscaler in _NEEDED or (name in runs.names() and experiments.ready(name, profile)):
+                chains[label] = experiments.chain(name, profile)
+                continue
+        except ValueError:
+            if downscaler in _NEEDED:
+                raise
+        missing.append(label)
+    return chains, missing
+
+
+def _panels(label, chain, hr):
+    """The LR and the SR panel of figures.crops."""
+    from carlib import metrics
+    from carlib.data import to_colour
+
+    lr, sr = chain(hr)
+    values = [getattr(metrics, metric)(hr, sr, chain.run.scale) for metric in ("psnr", "ssim")]
+    sr = np.rint(sr * 255).astype(np.uint8)
+    size = f"{lr.shape[1]}×{lr.shape[0]} px"
+    return [(f"{label} LR", size, to_colour(lr)), (label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(sr))]
+
+
+def _command(profile, crops, scale):
+    return experiments.papermill_command("06b_qualitative", profile, scale=scale, **({"crops": crops} if crops else {}))

@@ -1,0 +1,91 @@
+"""What made a result: commit, parameters, images, weights, seeds, versions.
+
+Such a record changes with every commit, the result itself does not. So the records are neither outputs nor dependencies
+of a pipeline stage, nor part of the report: `dvc repro` does not look at them, and tables stay byte-identical. Git
+keeps those of mini and paper; every `make repro` writes those of demo anew, and git ignores them.
+"""
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+_PACKAGES = (
+    "carlib", "imagecodecs", "matplotlib", "numba", "numpy", "pandas", "pillow", "scikit-image", "scipy", "torch",
+)  # fmt: skip
+_used = {}  # run -> what is known of the weights that this process has loaded
+
+
+def used_weights(path, metadata):
+    """Remember that this process has loaded a run's weights.
+
+    Args:
+        path:     the weights file.
+        metadata: its header (see carlib.weights).
+    """
+    _used[metadata.get("run", Path(path).stem)] = {
+        "sha256": _sha256(path),
+        **{name: metadata.get(name) for name in ("profile", "seed", "commit")},
+    }
+
+
+def record(path, profile) -> dict:
+    """All that `path` was made with, as JSON-able values; no clock and no name of a machine is in it.
+
+    Args:
+        path:    the result, already written.
+        profile: of params.yaml.
+    Returns:
+        dict: sha256 of the file; profile; commit; parameters (the
+        profile's section of params.yaml, the tolerance, the digest of the whole file); data (images and digest of every
+        set that is present); weights (of every run that this process has loaded until now: digest, profile, seed,
+        commit); versions.
+    """
+    from carlib import data, results, runs
+
+    params = runs.read_params()
+    return {
+        "sha256": _sha256(path),
+        "profile": profile,
+        "commit": commit(),
+        "parameters": {
+            "profile": params["profiles"].get(profile),
+            "tolerance": params.get("tolerance"),
+            "params.yaml": _sha256(results.root() / "params.yaml"),
+        },
+        "data": data.inventory(),
+        "weights": dict(sorted(_used.items())),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+    }
+
+
+def commit() -> str:
+    """The project's commit, "-dirty" if code, parameters or data differ from it, "unknown" outside a git checkout."""
+    name = _git("describe", "--always", "--exclude=*")
+    if not name:
+        return "unknown"
+    # Results are committed too, and the pipeline has just written some.
+    changed = _git("status", "--porcelain", "--", "carlib", "notebooks", "data", "params.yaml", "dvc.yaml")
+    return f"{name}-dirty" if changed else name
+
+
+def _git(*arguments) -> str:
+    from carlib import results
+
+    try:
+        done = subprocess.run(["git", *arguments], cwd=results.root(), capture_output=True, text=True, check=False)
+    except OSError:  # git is not installed
+        return ""
+    return done.stdout.strip()
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _sha256(path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

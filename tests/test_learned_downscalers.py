@@ -282,14 +282,17 @@ def go(run, folder, **options):
     return train.train(run, folder, device="cpu", progress=False, **options)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("name", RUNS)
-def test_thirty_steps_of_smoke_reduce_the_loss(home, tmp_path, name, precision):
-    seen = []
+@pytest.mark.parametrize(
+    ("name", "precision"), [*((name, "32-true") for name in RUNS), ("irn-irn-x2", "bf16-mixed")]
+)
+def test_thirty_steps_of_smoke_reduce_the_loss(home, tmp_path, monkeypatch, name, precision):
+    """On one batch: two patches differ from the next two by more than thirty steps change."""
+    batch, seen = train.Patches.batch, []
+    monkeypatch.setattr(train.Patches, "batch", lambda patches, step: batch(patches, 0))
     run = smoke(name, steps=30, validate_every=10, precision=precision)
     go(run, tmp_path / "run", on_validation=seen.append)
     first, *_, last = (row["loss"] for row in seen[-1])
-    assert last < first and np.isfinite([row["psnr"] for row in seen[-1]]).all()
+    assert last < 0.95 * first and np.isfinite([row["psnr"] for row in seen[-1]]).all()
     for column in ("restoration", "guidance", "distribution"):
         assert math.isfinite(seen[-1][-1][column]) == (column != "distribution" or run.downscaler == "irn")
 

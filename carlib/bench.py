@@ -222,7 +222,7 @@ def _print_measures(rows, side):
 
     for row in rows:
         network = models.create(row["network"], row["scale"], row["size"]).eval()
-        size = side if row["network"] == "resampler" else side // row["scale"]
+        size = side if row["network"] in models.DOWNSCALERS else side // row["scale"]
         with torch.inference_mode():
             network(torch.rand(1, 3, 16, 16))
             image, began = torch.rand(1, 3, size, size), time.perf_counter()

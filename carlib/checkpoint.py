@@ -48,9 +48,9 @@ def code_digest(run: runs.Run) -> str:
     waiting = [package / name for name in ("train.py", "losses.py", "metrics.py", "data/images.py")]
     waiting += [package / models.file_of(spec["name"]) for spec in run.networks().values()]
     digest = hashlib.sha256()
-    if run.downscaler != "car":
-        waiting.append(package / rescale.file_of(run.downscaler))
-        digest.update(f"{rescale.CLASSICAL[run.downscaler]}\n".encode())
+    if run.classical is not None:
+        waiting.append(package / rescale.file_of(run.classical))
+        digest.update(f"{rescale.CLASSICAL[run.classical]}\n".encode())
     trees = {}
     while waiting:
         path = waiting.pop()

@@ -30,7 +30,9 @@ def downscale(
     source: Annotated[Path, typer.Argument(help="A PNG, JPEG, TIFF, WebP or BMP image.")],
     target: Annotated[Path, typer.Argument(help="The LR image; use a lossless format such as PNG.")],
     scale: Annotated[int | None, typer.Option(help="Downscaling factor; 4 if neither it nor --size is given.")] = None,
-    method: Annotated[str, typer.Option(help="car, bicubic, lanczos, box, perceptual, dpid or l0.")] = "car",
+    method: Annotated[
+        str, typer.Option(help="car, bicubic, lanczos, box, perceptual, dpid, l0; or trained: cnn-cr, tad, irn.")
+    ] = "car",
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Size of the LR image, not --scale: bicubic, lanczos, box, dpid.")
     ] = None,
@@ -66,7 +68,9 @@ def upscale(
     source: Annotated[Path, typer.Argument(help="The LR image.")],
     target: Annotated[Path, typer.Argument(help="The enlarged image.")],
     scale: Annotated[int, typer.Option(help="Factor.")] = 4,
-    method: Annotated[str, typer.Option(help="car (for LR images made by car), edsr, bicubic or lanczos.")] = "car",
+    method: Annotated[
+        str, typer.Option(help="car, cnn-cr, tad or irn (for LR images made by it), edsr, bicubic or lanczos.")
+    ] = "car",
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the original, to cut padding off.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of a trained run; default: the shipped ones.")] = None,
     alpha: Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")] = "refuse",

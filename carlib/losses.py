@@ -1,4 +1,4 @@
-"""The training objective (CAR, Eq. 8-11), one function per term."""
+"""The training objective (CAR, Eq. 8-11), one function per term, and that of the other learned downscalers."""
 
 import math
 
@@ -103,6 +103,36 @@ def objective(sr, hr, kernel, offset_v, offset_h, scale, *, loss="l1", lambda_of
         term = partial_tv(kernel, offset_v, offset_h, scale, readings["tv"])
         total, terms["tv"] = total + gamma_tv * term, term.detach()
     return total, terms
+
+
+def guided(sr, hr, guide, lr, z=None, *, loss="l1", guidance=1.0, guidance_loss="l2", distribution=1.0):
+    """The objective of CNN-CR, TAD and IRN: restoration, an LR image near bicubic's, a likely z; and each term by name.
+
+    IRN sums |sr - hr|, scale^2 (lr - guide)^2 and z^2 over all values of an image; divided by the number of HR values
+    those sums are the terms here with both weights 1, at every scale. z^2 is the negative logarithm of the density of
+    N(0, 1) but for a constant and a factor 2: the distribution matching of IRN's first stage, without an adversary.
+
+    Args:
+        sr, hr:        (N, 3, H, W), range [0, 1].
+        guide, lr:     (N, 3, h, w), the bicubic LR image and the predicted one, not rounded.
+        z:             what IRN throws away, (N, C, h, w); None for the others.
+        loss:          "l1" or "l2" between sr and hr.
+        guidance:      weight of `guidance_loss` ("l1" or "l2") between lr and guide, >= 0.
+        distribution:  weight of z^2, summed over z and divided by the number of HR values, >= 0.
+    Returns:
+        total (scalar), {"restoration": ..., "guidance": ..., "distribution": ...} (detached scalars).
+    Raises:
+        ValueError: a loss is unknown, or shapes do not fit.
+    """
+    if unknown := {loss, guidance_loss} - RESTORATION.keys():
+        raise ValueError(f"loss={min(unknown)!r} is unknown: use one of {', '.join(RESTORATION)}")
+    _check_shapes(guide=guide, lr=lr)
+    terms = {"restoration": RESTORATION[loss](sr, hr), "guidance": RESTORATION[guidance_loss](lr, guide)}
+    total = terms["restoration"] + guidance * terms["guidance"]
+    if z is not None:
+        terms["distribution"] = z.square().sum() / hr.numel()
+        total = total + distribution * terms["distribution"]
+    return total, {name: term.detach() for name, term in terms.items()}
 
 
 def _check_shapes(**tensors):

@@ -2,6 +2,7 @@
 
 "car" needs both sides to agree: an LR image made by one CAR model is restored by the upscaler trained with that model
 (sunwj/CAR issue 23: CAR's upscaler on bicubic LR is 10 dB worse). The shipped pairs are data/weights/car-edsr-x2|x4.
+So do the other learned downscalers, "cnn-cr", "tad" and "irn".
 """
 
 from functools import lru_cache, partial
@@ -14,13 +15,20 @@ from carlib import results
 from carlib.ops.imresize import imresize
 
 _FILTERS = {"bicubic": "cubic", "lanczos": "lanczos3", "box": "box"}
-DOWNSCALERS = (*_FILTERS, "perceptual", "dpid", "l0", "car")
-UPSCALERS = ("bicubic", "lanczos", "edsr", "car")
+# The learned downscalers: the network that makes the LR images, and the run whose weights are the default.
+LEARNED = {
+    "car": ("ResamplerNet", "car-edsr"),
+    "cnn-cr": ("CNNCR", "cnn-cr-cnn-sr"),
+    "tad": ("TAD", "tad-tau"),
+    "irn": ("IRN", "irn-irn"),
+}
+DOWNSCALERS = (*_FILTERS, "perceptual", "dpid", "l0", *LEARNED)
+UPSCALERS = ("bicubic", "lanczos", "edsr", *LEARNED)
 _OPTIONS = {
     "perceptual": ("variant",),
     "dpid": ("lambda", "rounding"),
     "l0": ("variant", "lambda"),
-    "car": ("weights",),
+    **dict.fromkeys(LEARNED, ("weights",)),
 }
 _SIZED = (*_FILTERS, "dpid")
 _MOST_PIXELS = 1 << 28  # of a padded image: 16384 x 16384, 0.8 GB
@@ -63,13 +71,14 @@ def downscale(
 
     Args:
         image:    uint8 (H, W) or (H, W, 3) RGB.
-        scale:    whole number >= 2; "car" has the scales of its weights (shipped: 2 and 4).
+        scale:    whole number >= 2; learned methods have the scales of their weights (shipped: 2 and 4).
         method:   "car", "bicubic" (MATLAB's imresize), "lanczos" (lobes 3), "box", "perceptual", "dpid" or "l0"
-                  (carlib.downscalers).
+                  (carlib.downscalers); learned as "car" is: "cnn-cr", "tad", "irn" (carlib.models).
         size:     (h, w) in place of `scale`: "bicubic", "lanczos", "box" and "dpid" take any up to (H, W).
         pad:      continue an image whose sides are not multiples of `scale` by reflection, instead of refusing it; the
                   LR image is then ceil(H/scale) x ceil(W/scale) and `upscale(..., size=(H, W))` gives the size back.
-        weights:  "car": a weights file of a trained run, default the shipped CAR + EDSR of this scale.
+        weights:  "car", "cnn-cr", "tad", "irn": a weights file of a trained run, default the shipped one of this scale
+                  (of CAR that with EDSR).
         variant:  "perceptual": "paper" (default) or "as-published"; "l0": "reconstruction" (default) or "surrogate".
         lambda_:  "dpid": 0 to 100, default 1.0, the CAR paper 0.5; "l0": price of an edge, default 2e-4.
         rounding: "dpid": "nearest" (default) or "truncate".
@@ -101,10 +110,10 @@ def downscale(
         from carlib.downscalers.l0 import l0
 
         return l0(image, scale, **options)
-    networks = _networks(weights or _shipped(f"car-edsr-x{scale}"), scale)
-    if "resampler" not in networks:
+    network = downscaler_of(_pair(method, weights, scale))
+    if network is None:
         raise ValueError(f"{weights} holds no resampler: it belongs to an upscaler trained on bicubic LR")
-    return car_downscale(networks["resampler"], image)
+    return car_downscale(network, image)
 
 
 def _given(method, options) -> dict:
@@ -132,12 +141,13 @@ def upscale(image, scale, method="car", size=None, *, weights=None):
     """Enlarge an 8-bit image by a whole factor.
 
     Args:
-        image:   uint8 (h, w) or (h, w, 3) RGB; for "car" an LR image made by `downscale` with the same weights.
-        scale:   whole number >= 2; "car" and "edsr" have the scales of their weights (shipped: 2 and 4).
+        image:   uint8 (h, w) or (h, w, 3) RGB; for "car", "cnn-cr", "tad" and "irn" an LR image made by `downscale`
+                 with the same method and weights.
+        scale:   whole number >= 2; networks have the scales of their weights (shipped: 2 and 4).
         method:  "car": the SR network trained jointly with CAR; "edsr": the same network trained on bicubic LR;
-                 "bicubic" or "lanczos" (MATLAB's imresize).
+                 "bicubic" or "lanczos" (MATLAB's imresize); "cnn-cr", "tad": the upscaler trained with it; "irn".
         size:    (H, W) of the original image: what was padded is cut off. None keeps h*scale x w*scale.
-        weights: "car", "edsr": a weights file of a trained run, default the shipped one.
+        weights: of all but "bicubic" and "lanczos": a weights file of a trained run, default the shipped one.
     Returns:
         uint8 (h*scale, w*scale[, 3]) or of `size`.
     Raises:
@@ -150,23 +160,42 @@ def upscale(image, scale, method="car", size=None, *, weights=None):
     if method not in UPSCALERS:
         raise ValueError(f"upscaling method {method!r} is unknown: use one of {', '.join(UPSCALERS)}")
     if weights is not None and method in _FILTERS:
-        raise ValueError(f"method {method!r} has no weights: leave weights out, or use method car or edsr")
+        those = " or ".join(name for name in UPSCALERS if name not in _FILTERS)
+        raise ValueError(f"method {method!r} has no weights: leave weights out, or use method {those}")
     height, width = _check_size(image, scale, size)
     if method in _FILTERS:
         return imresize(image, scale, kernel=_FILTERS[method])[:height, :width]
-    run = f"{'car' if method == 'car' else 'bicubic'}-edsr-x{scale}"
-    upscaler = _networks(weights or _shipped(run), scale)["upscaler"]
-    sr = restore(upscaler, image)[:height, :width]
+    if method == "edsr":
+        networks = _networks(weights or _shipped(f"bicubic-edsr-x{scale}"), scale)
+    else:
+        networks = _pair(method, weights, scale)
+    sr = restore(networks["upscaler"], image)[:height, :width]
     return np.rint(sr * 255).astype(np.uint8)
 
 
-def car_downscale(resampler, hr):
-    """uint8 (H, W[, 3]) -> uint8 (H/scale, W/scale[, 3]) through a ResamplerNet; grey stays grey, exactly."""
+def downscaler_of(networks):
+    """The network of a run that makes its LR images, IRN's being its upscaler; None where a classical method does."""
+    for role in ("resampler", "downscaler"):
+        if role in networks:
+            return networks[role]
+    return networks["upscaler"] if hasattr(networks["upscaler"], "downscale") else None
+
+
+def car_downscale(network, hr):
+    """uint8 (H, W[, 3]) -> uint8 (H/scale, W/scale[, 3]) through a ResamplerNet or another learned downscaler.
+
+    Grey stays grey: through a ResamplerNet all channels do, exactly; of others, which may colour it, the luma is kept.
+    """
     import torch
 
+    from carlib.data import LUMA
+
     with torch.inference_mode():
-        lr, _ = resampler.downscale(to_tensor(hr, _device(resampler)))
-    return to_image(_finite(lr, "resampler"), grey=hr.ndim == 2)
+        lr, _ = network.downscale(to_tensor(hr, _device(network)))
+        if hr.ndim == 2:
+            first = lr[:, :1]
+            lr = first + torch.einsum("nchw,c->nhw", lr - first, lr.new_tensor(LUMA))[:, None]  # first where all agree
+    return to_image(_finite(lr, "downscaler"), grey=hr.ndim == 2)
 
 
 def restore(upscaler, lr):
@@ -210,6 +239,17 @@ def to_image(tensor, grey=False):
 def _device(network):
     tensor = next(network.parameters(), None)
     return "cpu" if tensor is None else tensor.device
+
+
+def _pair(method, weights, scale):
+    """The networks of a learned method; weights that belong to another one are refused."""
+    path = weights or _shipped(f"{LEARNED[method][1]}-x{scale}")
+    networks = _networks(path, scale)
+    found = type(downscaler_of(networks)).__name__
+    for other, (network, _) in LEARNED.items():
+        if network == found and other != method:
+            raise ValueError(f"{path} is of method {other}, not {method}: choose other weights, or method {other}")
+    return networks
 
 
 def _networks(path, scale):

@@ -21,8 +21,8 @@ class Run:
 
     name: str
     profile: str
-    downscaler: str  # "car" (trained) or a classical one of rescale.CLASSICAL
-    upscaler: str  # of carlib.models.UPSCALERS; all are trained but "bicubic"
+    downscaler: str  # trained: of rescale.LEARNED; or a classical one of rescale.CLASSICAL
+    upscaler: str  # of carlib.models.UPSCALERS; all are trained but "bicubic"; "irn" downscales as well
     scale: int
     size: str | dict  # "mini" | "base" | "paper" of every network, or network name -> its size
     loss: str = "l1"
@@ -30,6 +30,9 @@ class Run:
     offset_reading: str = "weighted"
     gamma_tv: float = 0.005
     tv_reading: str = "batch"
+    guidance: float = 1.0  # of CNN-CR, TAD and IRN: weight of what ties LR to bicubic LR
+    guidance_loss: str = "l2"
+    distribution: float = 1.0  # of IRN: weight of z^2
     alpha: float = 1.0
     weighting: str = "clamp"
     taps: str = "symmetric"
@@ -71,6 +74,12 @@ class Run:
                 "size": self.size_of("resampler"),
                 **{option: getattr(self, option) for option in options},
             }
+        elif self.learns_downscaling and self.downscaler != self.upscaler:  # IRN is one network for both
+            made["downscaler"] = {
+                "name": self.downscaler,
+                "scale": self.scale,
+                "size": self.size_of(self.downscaler),
+            }
         return made
 
     def size_of(self, network: str) -> str:
@@ -95,7 +104,19 @@ class Run:
     @property
     def trains(self) -> bool:
         """Whether anything is learned (a classical downscaler with bicubic upscaling is not)."""
-        return self.downscaler == "car" or self.upscaler != "bicubic"
+        return self.learns_downscaling or self.upscaler != "bicubic"
+
+    @property
+    def learns_downscaling(self) -> bool:
+        """Whether the LR images are a network's."""
+        return self.downscaler in rescale.LEARNED
+
+    @property
+    def classical(self) -> str | None:
+        """Whose LR images training reads: the downscaler's, bicubic's as a learned one's guide; CAR needs none."""
+        if self.downscaler == "car":
+            return None
+        return "bicubic" if self.learns_downscaling else self.downscaler
 
 
 def read_params() -> dict:
@@ -229,14 +250,18 @@ def make(**values) -> Run:
             raise ValueError(f"{name}={getattr(run, name)!r} must be above 0")
     if run.resampler_lr is not None and not 0 < run.resampler_lr < float("inf"):
         raise ValueError(f"resampler_lr={run.resampler_lr!r} must be above 0, or empty")
-    for name in ("steps", "lambda_offset", "gamma_tv", "alpha", "clip", "seed"):
+    for name in ("steps", "lambda_offset", "gamma_tv", "guidance", "distribution", "alpha", "clip", "seed"):
         if not 0 <= getattr(run, name) < float("inf"):
             raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
     for name in ("grey", "recolour"):
         if not 0 <= getattr(run, name) <= 1:
             raise ValueError(f"{name}={getattr(run, name)!r} is no share of the patches: give 0 to 1")
-    _among("downscaler", run.downscaler, ("car", *rescale.CLASSICAL))
+    _among("downscaler", run.downscaler, (*rescale.LEARNED, *rescale.CLASSICAL))
     _among("upscaler", run.upscaler, models.UPSCALERS)
+    if (run.downscaler == "irn") != (run.upscaler == "irn"):
+        raise ValueError(
+            f"downscaler={run.downscaler!r}, upscaler={run.upscaler!r}: IRN is one network, name it as both or neither"
+        )
     for name in ("warm_start", "resampler_from"):
         if getattr(run, name) == run.name:
             raise ValueError(f"{name}={run.name!r}: a run cannot start from itself")
@@ -245,6 +270,7 @@ def make(**values) -> Run:
     if run.resampler_from and run.upscaler == "bicubic":
         raise ValueError(f"resampler_from={run.resampler_from!r} freezes all that a run with bicubic upscaling trains")
     _among("loss", run.loss, ("l1", "l2", "charbonnier"))
+    _among("guidance_loss", run.guidance_loss, ("l1", "l2"))
     _among("offset_reading", run.offset_reading, ("weighted", "printed", "regulated"))
     _among("tv_reading", run.tv_reading, ("batch", "mean"))
     _among("weighting", run.weighting, ("clamp", "softmax", "signed", "guided"))

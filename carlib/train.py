@@ -1,7 +1,8 @@
-"""Training: one loop for CAR with any upscaler, and for an upscaler alone on the LR of a classical downscaler.
+"""Training: one loop for a learned downscaler with any upscaler, and for an upscaler on a classical downscaler's LR.
 
-A step is a function of (seed, step) and the weights: crops and flips are drawn from a generator seeded with both. So a
-run that was stopped anywhere continues from its last checkpoint to the same bits, on the same machine and thread count.
+A step is a function of (seed, step) and the weights: crops and flips are drawn from a generator seeded with both (IRN's
+z from PyTorch's own, whose state a checkpoint keeps). So a run that was stopped anywhere continues from its last
+checkpoint to the same bits, on the same machine and thread count.
 """
 
 import contextlib
@@ -20,22 +21,23 @@ from carlib import checkpoint, data, losses, metrics, models, rescale, results, 
 from carlib.ops.quantize import quantize
 
 LOG_COLUMNS = [
-    "step", "loss", "restoration", "offset", "tv", "patch_psnr", "psnr", "adaptivity", "offset_length", "lr", "seconds",
+    "step", "loss", "restoration", "offset", "tv", "guidance", "distribution", "patch_psnr", "psnr", "adaptivity",
+    "offset_length", "lr", "seconds",
 ]  # fmt: skip
 
 
 class Rescaler(nn.Module):
-    """Down and up again: CAR's resampler (or a given LR image), quantisation, upscaler."""
+    """Down and up again: a learned downscaler and quantisation (or a given LR image), upscaler."""
 
     def __init__(self, networks: nn.ModuleDict, alpha: float):
         super().__init__()
         self.networks, self.alpha = networks, alpha
 
     def forward(self, hr, lr=None):
-        """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it -> sr, lr (8 bits), (kernel, offset_v, offset_h)."""
+        """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it -> sr, lr (8 bits), what its loss takes."""
         predicted = None
         if lr is None:
-            lr, predicted = self.networks["resampler"].downscale(hr)
+            lr, predicted = rescale.downscaler_of(self.networks).downscale(hr)
             lr = quantize(lr, self.alpha)
         return self.networks["upscaler"](lr), lr, predicted
 
@@ -193,12 +195,12 @@ def _check_same_resampler(run, theirs):
 
 def _groups(run, networks):
     """Adam's parameter groups, each with the "share" of the learning rate that it gets."""
-    shares = {"upscaler": 1.0, "resampler": 1.0 if run.resampler_lr is None else run.resampler_lr / run.lr}
     groups = []
     for role, network in networks.items():
+        share = run.resampler_lr / run.lr if role == "resampler" and run.resampler_lr is not None else 1.0
         trainable = [p for p in network.parameters() if p.requires_grad]
         if trainable:
-            groups.append({"params": trainable, "lr": run.lr * shares[role], "share": shares[role]})
+            groups.append({"params": trainable, "lr": run.lr * share, "share": share})
     return groups
 
 
@@ -246,10 +248,13 @@ class Patches:
         self.dropped = found - len(self.hr)
         if not self.hr:
             raise ValueError(f"no image of {', '.join(run.train_sets)} is as large as patch={self.size}")
-        self.lr = None if run.downscaler == "car" else [_downscaled(run, image) for image in self.hr]
+        self.lr = None if run.classical is None else [_downscaled(run, image) for image in self.hr]
 
     def batch(self, step: int):
-        """(hr, lr or None), float32 (N, 3, size, size) and (N, 3, size/scale, size/scale) in [0, 1]."""
+        """(hr, lr or None), float32 (N, 3, size, size) and (N, 3, size/scale, size/scale) in [0, 1].
+
+        lr is what the upscaler sees, or what guides a learned downscaler; CAR has neither.
+        """
         draw = np.random.default_rng([self.run.seed, step])
         crops = [self._crop(draw) for _ in range(self.run.batch)]
         return [None if part[0] is None else _tensor(np.stack(part)) for part in zip(*crops, strict=True)]
@@ -293,12 +298,12 @@ def validation_images(run: runs.Run):
     pairs = []
     for _, image in data.load(run.validation_set, limit=run.validation_images):
         hr = data.crop_to_multiple(data.centre_crop(data.to_colour(image), run.validation_crop), run.scale)
-        pairs.append((hr, None if run.downscaler == "car" else _downscaled(run, hr)))
+        pairs.append((hr, None if run.learns_downscaling else _downscaled(run, hr)))
     return pairs
 
 
 def _downscaled(run, hr):
-    return rescale.classical(run.downscaler)(hr, run.scale)
+    return rescale.classical(run.classical)(hr, run.scale)
 
 
 @torch.inference_mode()
@@ -353,8 +358,8 @@ def _train_block(run, fabric, rescaler, optimizer, patches, steps, log, bar):
         for group in optimizer.param_groups:
             group["lr"] = (rate := learning_rate(run, step, psnrs)) * group["share"]
         hr, lr = (None if t is None else fabric.to_device(t) for t in patches.batch(step))
-        sr, _, predicted = rescaler(hr, lr)
-        total, terms = _objective(run, sr, hr, predicted)
+        sr, _, predicted = rescaler(hr, None if run.learns_downscaling else lr)
+        total, terms = _objective(run, sr, hr, lr, predicted)
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(total)
         if run.clip:
@@ -371,10 +376,13 @@ def _train_block(run, fabric, rescaler, optimizer, patches, steps, log, bar):
     return means | {"lr": rate, "patch_psnr": -10 * math.log10(max(means["mse"], 1e-12))}
 
 
-def _objective(run, sr, hr, predicted):
+def _objective(run, sr, hr, guide, predicted):
     if predicted is None or run.resampler_from:  # nothing is asked of kernels and offsets that stay as they are
         total = losses.RESTORATION[run.loss](sr, hr)
         return total, {"restoration": total.detach()}
+    if run.downscaler != "car":
+        options = {name: getattr(run, name) for name in ("loss", "guidance", "guidance_loss", "distribution")}
+        return losses.guided(sr, hr, guide, *predicted, **options)
     readings = {"offset": run.offset_reading, "tv": run.tv_reading}
     weighing = {"lambda_offset": run.lambda_offset, "gamma_tv": run.gamma_tv}
     if not run.offsets:

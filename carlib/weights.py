@@ -19,9 +19,9 @@ from carlib.results import write_bytes
 
 # What torch and Python raise for numbers of which no network can be made (-3 channels, a scale of 1e400, ...).
 _UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
-_ROLES = {"resampler": models.ResamplerNet, "upscaler": nn.Module}
+_ROLES = {"resampler": models.ResamplerNet, "downscaler": (models.CNNCR, models.TAD), "upscaler": nn.Module}
 # What gives another result at another range of the image, whatever the biases.
-_BOUND_TO_RANGE = (models.ResamplerNet, nn.BatchNorm2d, nn.InstanceNorm2d, nn.Sigmoid, nn.Tanh)
+_BOUND_TO_RANGE = (models.ResamplerNet, models.IRN, nn.BatchNorm2d, nn.InstanceNorm2d, nn.Sigmoid, nn.Tanh)
 
 
 def save(model, path, metadata=None, *, dtype=torch.float16):
@@ -52,8 +52,8 @@ def load(model, path, *, value_range=None):
     Understood: a "module." prefix (DataParallel); a dict wrapped in "state_dict", "model", "params_ema" or "params";
     layouts told apart by their keys (the network's `from_public`); frozen mean shifts (constants here, compared and
     left out); checkpoints at another range, whose biases are divided by it (exact for networks of convolutions and
-    ReLU; RCAN has a rule of its own); own files of a whole run, of which a ResamplerNet takes "resampler" and any other
-    network "upscaler".
+    ReLU; RCAN has a rule of its own); own files of a whole run, of which a ResamplerNet takes "resampler", CNN-CR and
+    TAD take "downscaler" and any other network "upscaler".
 
     Args:
         value_range: what white was in the training of a foreign file: 1, 255, or 2 for images less the mean over 127.5
@@ -67,7 +67,7 @@ def load(model, path, *, value_range=None):
     """
     state, metadata = read(path)
     state = _strip(state)
-    role = "resampler" if isinstance(model, models.ResamplerNet) else "upscaler"
+    role = next(role for role, network in _ROLES.items() if isinstance(model, network))
     whole_run = tuple(f"{r}." for r in _ROLES)
     own = any(k.startswith(whole_run) for k in model.state_dict())  # an nn.ModuleDict takes all of a run
     if not own and any(k.startswith(whole_run) for k in state):
@@ -93,7 +93,8 @@ def load_run(path):
     """Build the networks of a trained run and load them.
 
     Returns:
-        (networks, metadata): networks is an nn.ModuleDict with "upscaler" and, for CAR, "resampler", in eval mode.
+        (networks, metadata): networks is an nn.ModuleDict, in eval mode, with "upscaler" and, for CAR, "resampler", for
+        CNN-CR and TAD "downscaler"; IRN's "upscaler" is both.
     Raises:
         ValueError: as `load`, or the file does not say how to build its networks.
     """

@@ -71,8 +71,9 @@ def test_every_declared_run_can_be_built_under_every_profile(home, name, profile
     with torch.device("meta" if profile == "paper" else "cpu"):
         networks = {role: models.create(**options) for role, options in run.networks().items() if role != "upscaler"}
         upscaler = models.create(**run.networks()["upscaler"]) if run.upscaler != "bicubic" else None
-    assert run.trains == any(net is not None for net in (upscaler, networks.get("resampler")))
+    assert run.trains == (upscaler is not None or networks != {})
     assert ("resampler" in networks) == (run.downscaler == "car")
+    assert ("downscaler" in networks) == (run.downscaler in ("cnn-cr", "tad"))
     assert name.startswith(f"{run.downscaler}-{run.upscaler}-x{run.scale}")
     if run.warm_start:
         assert run.warm_start in runs.names()
@@ -129,7 +130,12 @@ def test_wrong_types_are_refused(home, name, value, told):
     ("loss", "l3", "loss='l3' is unknown: use one of l1, l2, charbonnier"),
     ("schedule", "cosine", "schedule='cosine' is unknown: use one of constant, one-cycle, plateau"),
     ("precision", "fp16", "precision='fp16' is unknown"),
-    ("downscaler", "nearest", "downscaler='nearest' is unknown: use one of car, bicubic, lanczos, box, perceptual"),
+    ("downscaler", "nearest", "downscaler='nearest' is unknown: use one of car, cnn-cr, tad, irn, bicubic, lanczos"),
+    ("downscaler", "irn", "downscaler='irn', upscaler='edsr': IRN is one network, name it as both or neither"),
+    ("upscaler", "irn", "downscaler='car', upscaler='irn': IRN is one network"),
+    ("guidance", -1, "guidance=-1.0 must be a finite number >= 0"),
+    ("guidance_loss", "l3", "guidance_loss='l3' is unknown: use one of l1, l2"),
+    ("distribution", float("nan"), "distribution=nan must be"),
     ("offset_reading", "x", "offset_reading='x' is unknown: use one of weighted, printed, regulated"),
     ("tv_reading", "sum", "tv_reading='sum' is unknown: use one of batch, mean"),
     ("weighting", "relu", "weighting='relu' is unknown: use one of clamp, softmax, signed"),
@@ -153,9 +159,9 @@ def test_a_frozen_resampler_needs_one_and_an_upscaler_to_train(home, name, told)
     assert_refused(told, name, "smoke", {"resampler_from": "car-edsr-x2"})
 
 
-@pytest.mark.parametrize("upscaler", [name for name in models.UPSCALERS if name != "bicubic"])
+@pytest.mark.parametrize("upscaler", [name for name in models.UPSCALERS if name not in ("bicubic", "irn")])
 def test_any_network_follows_any_downscaler_at_the_profiles_size(home, upscaler):
-    for downscaler in ("car", "bicubic"):
+    for downscaler in ("car", "bicubic", "cnn-cr", "tad"):
         run = runs.get("car-edsr-x4", "mini", {"upscaler": upscaler, "downscaler": downscaler})
         assert run.networks()["upscaler"] == {"name": upscaler, "scale": 4, "size": "mini"}
     assert runs.get("car-edsr-x4", "paper", {"upscaler": upscaler}).networks()["upscaler"]["size"] == "paper"

@@ -1,8 +1,9 @@
 """Networks: each a class that takes its own numbers; `create` knows the sizes at which the project trains them.
 
-A network is one file, imported when it is first used. All but the resampler are upscalers, with one contract:
+A network is one file, imported when it is first used. All but DOWNSCALERS are upscalers, with one contract:
 forward(lr), lr (N, 3, h, w) RGB in [0, 1], gives sr (N, 3, h*scale, w*scale), not clamped, in single precision at
-least, and passes gradients on to lr. So any of them follows any downscaler.
+least, and passes gradients on to lr. So any of them follows any downscaler. Those have downscale(hr) -> lr, not rounded
+yet, and what their loss takes besides; so has IRN, whose forward is the inverse of it.
 """
 
 from importlib import import_module
@@ -32,13 +33,17 @@ _CLASSES = {
     "RRDB": "rrdb",
     "CNNSR": "cnn_sr",
     "TAU": "tau",
+    "CNNCR": "cnn_cr",
+    "TAD": "tad",
+    "IRN": "irn",
 }
 # Name for `create` -> class, where the name is not the file's.
-_NAMES = {file: cls for cls, file in _CLASSES.items()} | {"carn-m": "CARN", "cnn-sr": "CNNSR"}
+_NAMES = {file: cls for cls, file in _CLASSES.items()} | {"carn-m": "CARN", "cnn-sr": "CNNSR", "cnn-cr": "CNNCR"}
 _DOORS = _CLASSES | {"MeanShift": "layers", "summary": "costs"}
-UPSCALERS = tuple(name for name in SIZES if name != "resampler")
+DOWNSCALERS = ("resampler", "cnn-cr", "tad")  # forward takes the HR image
+UPSCALERS = tuple(name for name in SIZES if name not in DOWNSCALERS)
 
-__all__ = ["SIZES", "UPSCALERS", *_DOORS, "create", "file_of", "specification"]
+__all__ = ["DOWNSCALERS", "SIZES", "UPSCALERS", *_DOORS, "create", "file_of", "specification"]
 
 
 def specification(name, scale, size="paper", **options):

@@ -1,4 +1,4 @@
-"""MATLAB's bicubic enlargement as a fixed, differentiable upscaler (Table 1, "Upscaling: Bicubic")."""
+"""MATLAB's bicubic enlargement (Table 1, "Upscaling: Bicubic") and reduction as fixed, differentiable networks."""
 
 import numpy as np
 import torch
@@ -35,6 +35,38 @@ class Bicubic(nn.Module):
             padded = at_least_float32(padded)
             phases = nn.functional.conv2d(padded, self.filters.to(padded.dtype))
         return nn.functional.pixel_shuffle(phases, self.scale).unflatten(0, (n, c)).squeeze(2)
+
+
+class BicubicReduction(nn.Module):
+    """`carlib.imresize(hr, 1 / scale)` for tensors, without rounding; it has no parameters.
+
+    Sides are multiples of the scale, so the same antialiased taps serve every LR pixel: a strided convolution an axis.
+    """
+
+    def __init__(self, scale):
+        super().__init__()
+        if scale != int(scale) or scale < 1:
+            raise ValueError(f"scale={scale!r} is not a whole number >= 1")
+        self.scale = int(scale)
+        middle = 8  # an LR pixel whose taps do not meet the border
+        weights, indices = contributions(2 * middle * self.scale, 2 * middle, 1 / self.scale)
+        dense = np.zeros(2 * middle * self.scale)
+        dense[indices[middle]] = weights[middle]  # with the zeros between the taps
+        first, last = np.flatnonzero(dense)[[0, -1]]
+        self.reach = middle * self.scale - int(first)  # HR pixels before the LR pixel's own
+        self.register_buffer("line", torch.from_numpy(dense[first : last + 1]).float(), persistent=False)
+
+    def forward(self, hr):
+        """hr (N, C, H, W), sides multiples of scale -> lr (N, C, H/scale, W/scale), neither clamped nor rounded."""
+        n, c = hr.shape[:2]
+        rows, columns = (_symmetric(self.reach, length, hr.device) for length in hr.shape[-2:])
+        padded = hr.index_select(2, rows).index_select(3, columns).flatten(0, 1)[:, None]
+        with torch.autocast(hr.device.type, enabled=False):
+            padded = at_least_float32(padded)
+            line = self.line.to(padded.dtype)
+            narrow = nn.functional.conv2d(padded, line.view(1, 1, -1, 1), stride=(self.scale, 1))
+            lr = nn.functional.conv2d(narrow, line.view(1, 1, 1, -1), stride=(1, self.scale))
+        return lr.unflatten(0, (n, c)).squeeze(2)
 
 
 def _phases(scale):

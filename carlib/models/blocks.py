@@ -57,6 +57,15 @@ def check_rgb(lr):
         raise ValueError(f"lr is {tuple(lr.shape)}, expected (N, 3, h, w)")
 
 
+def check_hr(hr, scale):
+    """Refuse an image that is not (N, 3, H, W) with sides that are multiples of `scale`."""
+    if hr.ndim != 4 or hr.shape[1] != 3 or 0 in hr.shape:
+        raise ValueError(f"hr is {tuple(hr.shape)}, expected (N, 3, H, W)")
+    height, width = hr.shape[-2:]
+    if height % scale or width % scale:
+        raise ValueError(f"hr is {height}x{width}, not a multiple of scale={scale}: crop or pad it first")
+
+
 def with_zero_biases(network, state):
     """`state` and a zero for every bias that the network has: what a layout without biases means."""
     own = network.state_dict().items()

@@ -33,7 +33,7 @@ def _row(name, size, scale):
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode
 
-    side = _SIDE * scale if name == "resampler" else _SIDE
+    side = _SIDE * scale if name in models.DOWNSCALERS else _SIDE
     models.specification(name, scale, size)  # refuses an unknown size, which the next lines would not tell
     with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
         try:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from carlib.models.blocks import check_hr
 from carlib.models.guided import guided_residual
 from carlib.models.layers import MeanShift, at_least_float32
 from carlib.ops.imresize import contributions
@@ -109,12 +110,8 @@ class ResamplerNet(nn.Module):
         Raises:
             ValueError: H or W is not a multiple of scale, or hr is not (N, 3, H, W).
         """
-        if hr.ndim != 4 or hr.shape[1] != 3 or 0 in hr.shape:
-            raise ValueError(f"hr is {tuple(hr.shape)}, expected (N, 3, H, W)")
-        height, width = hr.shape[-2:]
-        if height % self.scale or width % self.scale:
-            raise ValueError(f"hr is {height}x{width}, not a multiple of scale={self.scale}: crop or pad it first")
-        h, w = height // self.scale, width // self.scale
+        check_hr(hr, self.scale)
+        h, w = (n // self.scale for n in hr.shape[-2:])
         image = self.sub_mean(_to_multiple_of_8(hr))
         features = self.ds_4(self.ds_2(self.ds_1(image)))
         features = self.ds_8(features + self.res_4(features))

@@ -12,6 +12,22 @@ SIZES = {
         "paper": {"blocks": 32, "channels": 256, "res_scale": 0.1},
     },
     "bicubic": {"mini": {}, "base": {}, "paper": {}},
+    # Learned downscalers of Table 4, and IRN, which is both
+    "cnn-cr": {
+        "mini": {"depth": 8, "channels": 32},
+        "base": {"depth": 10, "channels": 64},
+        "paper": {"depth": 10, "channels": 64},
+    },
+    "tad": {
+        "mini": {"blocks": 3, "channels": 32},
+        "base": {"blocks": 3, "channels": 64},
+        "paper": {"blocks": 3, "channels": 64},
+    },
+    "irn": {
+        "mini": {"blocks": 6, "growth": 8},
+        "base": {"blocks": 8, "growth": 16},
+        "paper": {"blocks": 8, "growth": 32},
+    },
     # Table 2
     "srdensenet": {
         "mini": {"blocks": 4, "layers": 4, "growth": 8, "bottleneck": 32},

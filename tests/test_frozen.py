@@ -53,7 +53,7 @@ def test_a_frozen_resampler_gets_no_gradient_and_the_loss_is_that_of_restoration
     hr, _ = train.Patches(run).batch(0)
     sr, lr, predicted = rescaler(hr)
     assert not lr.requires_grad and torch.equal(lr, (lr * 255).round() / 255)  # the upscaler sees 8 bits
-    total, terms = train._objective(run, sr, hr, predicted)
+    total, terms = train._objective(run, sr, hr, None, predicted)
     assert set(terms) == {"restoration"} and total == losses.RESTORATION[run.loss](sr, hr)
     total.backward()
     assert all(p.grad is None for p in rescaler.networks["resampler"].parameters())

@@ -60,7 +60,7 @@ def draw(profile, crops=None, scale=4):
         panels = [panel for label, chain in chains.items() for panel in _panels(label, chain, hr)]
         rows.append({"name": image, "hr": to_colour(hr), "box": tuple(choose(crops)[image]), "panels": panels})
     figure = figures.crops(rows)
-    without = f" Not trained under this profile: {', '.join(missing)}." if missing else ""
+    without = f" Not trained under this profile: {'; '.join(missing)}." if missing else ""
     results.save_figure(
         figure,
         results.folder(profile, "figures", "fig3"),
@@ -80,15 +80,18 @@ def _chains(profile, scale):
     chains, missing = {}, []
     for downscaler, label in _LABELS.items():
         name = f"{downscaler}-edsr-x{scale}"
-        try:
-            if downscaler in _NEEDED or (name in runs.names() and experiments.ready(name, profile)):
-                chains[label] = experiments.chain(name, profile)
-                continue
-        except ValueError:
-            if downscaler in _NEEDED:
-                raise
-        missing.append(label)
+        if downscaler in _NEEDED or _trained(name, profile):
+            chains[label] = experiments.chain(name, profile)
+        else:
+            missing.append(label)
     return chains, missing
+
+
+def _trained(name, profile) -> bool:
+    try:
+        return name in runs.names() and experiments.ready(name, profile) is not None
+    except ValueError:  # declared, but there are no weights yet
+        return False
 
 
 def _panels(label, chain, hr):

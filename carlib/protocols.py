@@ -102,8 +102,8 @@ def made_otherwise(chain, image) -> dict:
     if chain.run.downscaler == "bicubic":
         kinds = {"without antialiasing": no_antialias, "as OpenCV": opencv_like, "by Pillow": pillow}
         for kind, resize in kinds.items():
-            sr = np.rint(_levels(chain, resize(hr, size))).astype(np.uint8)
-            found[f"downscaled {kind}"] = metrics.psnr(hr, sr, scale)
+            restored = np.rint(_levels(chain, resize(hr, size))).astype(np.uint8)
+            found[f"downscaled {kind}"] = metrics.psnr(hr, restored, scale)
     if chain.run.upscaler == "bicubic":
         small = chain(hr)[0]
         for kind, resize in {"as OpenCV": opencv_like, "by Pillow": pillow}.items():
@@ -197,7 +197,8 @@ def table(rows):
 
 
 def _spread(values, form) -> str:
-    return f"{values.mean():{form}} ({values.min():{form}}, {values.max():{form}})"
+    mean, least, most = (f"{round(value, 3) + 0.0:{form}}" for value in (values.mean(), values.min(), values.max()))
+    return f"{mean} ({least}, {most})"  # + 0.0: no -0.000
 
 
 def _mean_of_errors(psnr) -> float:

@@ -37,10 +37,9 @@ def record(path, profile) -> dict:
         path:    the result, already written.
         profile: of params.yaml.
     Returns:
-        dict: sha256 of the file; profile; commit; parameters (the
-        profile's section of params.yaml, the tolerance, the digest of the whole file); data (images and digest of every
-        set that is present); weights (of every run that this process has loaded until now: digest, profile, seed,
-        commit); versions.
+        dict: sha256 of the file; profile; commit; parameters (the profile's section of params.yaml, the tolerance, the
+        digest of the whole file); data (images and digest of every set that is present); weights (of every run that
+        this process has loaded until now: digest, profile, seed, commit); versions.
     """
     from carlib import data, results, runs
 

@@ -36,6 +36,12 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def small_irn(monkeypatch):
+    """IRN's mini size, that tests/test_networks.py sees learn, with two couplings a level: fewer convolutions."""
+    monkeypatch.setitem(models.SIZES["irn"], "mini", {"blocks": 2, "growth": 4})
+
+
 def image(*shape, seed=0, dtype=torch.float32):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
@@ -282,9 +288,7 @@ def go(run, folder, **options):
     return train.train(run, folder, device="cpu", progress=False, **options)
 
 
-@pytest.mark.parametrize(
-    ("name", "precision"), [*((name, "32-true") for name in RUNS), ("irn-irn-x2", "bf16-mixed")]
-)
+@pytest.mark.parametrize(("name", "precision"), [*((name, "32-true") for name in RUNS), ("irn-irn-x2", "bf16-mixed")])
 def test_thirty_steps_of_smoke_reduce_the_loss(home, tmp_path, monkeypatch, name, precision):
     """On one batch: two patches differ from the next two by more than thirty steps change."""
     batch, seen = train.Patches.batch, []

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from itertools import product
 from math import isqrt
 from pathlib import Path
 
@@ -96,24 +97,26 @@ _RESAMPLERS = {
 
 
 def _operator(repeats, patches=_PATCHES):
-    """Rows of the operator: forward, and backward to the kernel and both offsets."""
+    """Rows of the operator: forward, and backward to kernel and offsets as training needs it, then to hr as well."""
     rows = []
-    for problem in patches:
+    for problem, with_hr in product(patches, (False, True)):
         n, side, scale, size = (problem[key] for key in ("n", "side", "scale", "size"))
-        job = f"operator x{scale}: {n} patches of {side} px, {size}x{size} taps"
-        inputs = _inputs(**problem)
+        job = f"operator x{scale}: {n} patches of {side} px, {size}x{size} taps" + ", hr's gradient too" * with_hr
+        inputs = _inputs(**problem, with_hr=with_hr)
         calls = {name: partial(_forward_backward, f, inputs, scale) for name, f in _RESAMPLERS.items()}
         threads = torch.get_num_threads()
         difference = _largest_difference(calls, job)
         torch.set_num_threads(threads)  # numba's first launch changes OpenMP's number, which is torch's as well
         seconds = timing.in_turns(calls, repeats, job)
-        memory = {name: _memory_in_a_child(name, problem) for name in tqdm(calls, desc=f"{job}: memory")}
-        notes = {name: f"forward and backward; lr within {difference:.1g} of each other" for name in calls}
-        rows += timing.rows(job, seconds, notes, memory)
+        child = problem | {"with_hr": with_hr}
+        memory = {name: _memory_in_a_child(name, child) for name in tqdm(calls, desc=f"{job}: memory")}
+        gradients = "kernel, offsets and hr" if with_hr else "kernel and offsets"
+        note = f"forward, and backward to {gradients}; lr within {difference:.1g} of each other"
+        rows += timing.rows(job, seconds, dict.fromkeys(calls, note), memory)
     return rows
 
 
-def _inputs(n, side, scale, size):
+def _inputs(n, side, scale, size, with_hr=False):
     """hr, kernel, offset_v, offset_h and the gradient of lr, float32, as a network gives them."""
     draw = torch.Generator().manual_seed(0)
     shape = (n, size * size, side // scale, side // scale)
@@ -122,14 +125,14 @@ def _inputs(n, side, scale, size):
     kernel /= kernel.sum(1, keepdim=True)
     offsets = [torch.empty(shape).uniform_(-scale, scale, generator=draw) for _ in range(2)]
     upstream = torch.rand(n, 3, *shape[2:], generator=draw)
-    return hr, *(t.requires_grad_() for t in (kernel, *offsets)), upstream
+    return hr.requires_grad_(with_hr), *(t.requires_grad_() for t in (kernel, *offsets)), upstream
 
 
 def _forward_backward(function, inputs, scale):
-    """lr and the gradients of the kernel and both offsets."""
-    hr, *per_tap, upstream = inputs
-    lr = function(hr, *per_tap, scale=scale)
-    return lr, *torch.autograd.grad(lr, per_tap, upstream)
+    """lr and the gradients of the inputs that want one."""
+    *tensors, upstream = inputs
+    lr = function(*tensors, scale=scale)
+    return lr, *torch.autograd.grad(lr, [t for t in tensors if t.requires_grad], upstream)
 
 
 def _largest_difference(calls, job) -> float:
@@ -146,7 +149,7 @@ def _memory_in_a_child(name, problem) -> float:
 
 
 def _extra_memory(name, problem) -> float:
-    """Peak growth of this process in forward and backward, over the bytes of lr and the three gradients."""
+    """Peak growth of this process in forward and backward, over the bytes of lr and the gradients."""
     scale = problem["scale"]
     function = _RESAMPLERS[name]
     _forward_backward(function, _inputs(**problem | {"n": 1, "side": 8 * scale}), scale)  # compiles, starts threads

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -36,8 +37,10 @@ def test_the_rival_is_the_same_operator_forward_and_backward(scale, size, h, w):
 def test_operator_has_a_row_for_each_resampler_and_problem(monkeypatch):
     monkeypatch.setattr(bench, "_memory_in_a_child", lambda name, problem: 1.5)
     rows = bench._operator(1, patches=(TINY, TINY | {"scale": 4}))
-    assert [row["name"] for row in rows] == ["carlib, numba", "carlib, torch", "grid_sample"] * 2
-    assert [row["ratio"] for row in rows[::3]] == [1, 1]
+    assert [row["name"] for row in rows] == ["carlib, numba", "carlib, torch", "grid_sample"] * 4
+    assert [row["ratio"] for row in rows[::3]] == [1] * 4
+    assert ["hr's gradient too" in row["case"] for row in rows[::3]] == [False, True] * 2
+    assert ["offsets and hr;" in row["note"] for row in rows[::3]] == [False, True] * 2
     assert all(row["memory"] == 1.5 for row in rows)
     assert all(row["ratio"] == row["seconds"] / rows[0]["seconds"] for row in rows[:3])
 
@@ -64,8 +67,8 @@ def test_peak_growth_sees_memory_that_is_freed_again():
 
 
 def test_extra_memory_knows_every_resampler():
-    for name in bench._RESAMPLERS:
-        ratio = bench._extra_memory(name, TINY)
+    for name, with_hr in product(bench._RESAMPLERS, (False, True)):
+        ratio = bench._extra_memory(name, TINY | {"with_hr": with_hr})
         assert ratio >= 0 or math.isnan(ratio)
 
 

@@ -86,6 +86,7 @@ def test_a_changed_number_or_line_is_a_change(package, file, before, after):
     ("models/edsr.py", {"bicubic-edsr-x2", "car-edsr-x2"}),
     ("models/bicubic.py", {"car-bicubic-x2"}),
     ("ops/resample_numba.py", {"car-edsr-x2", "car-bicubic-x2"}),
+    ("ops/resample_kernels.py", {"car-edsr-x2", "car-bicubic-x2"}),
     ("ops/imresize.py", {"bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2"}),
     ("metrics.py", {"bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2"}),  # selects the weights that are kept
     ("evaluate.py", set()),

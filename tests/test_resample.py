@@ -212,6 +212,20 @@ def test_numba_gives_the_same_bits_every_time():
         assert all(torch.equal(a, b) for a, b in zip(runs[0], again, strict=True))
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_numba_gives_the_same_bits_whatever_the_number_of_threads(n, monkeypatch):
+    """More LR pixels than a block has, so that some blocks do not reach into some threads' bands."""
+    args = [t.requires_grad_() for t in problem(2, 3, 40, 17, n=n, c=5, spread=2.0)]
+    results = []
+    for impl, threads in [("reference", 1), ("numba", 1), ("numba", 2), ("numba", 5)]:
+        monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
+        lr = resample(*args, scale=2, impl=impl)
+        results.append((lr, *torch.autograd.grad(lr.square().sum(), args)))
+    for expected, one, *others in zip(*results, strict=True):
+        torch.testing.assert_close(one, expected, rtol=0, atol=1e-11)
+        assert all(torch.equal(one, other) for other in others)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -12,30 +12,22 @@ border="release" they do so as the released code does: the fraction is taken bef
 the top and left rim two pixels are mixed. The paper prints the row and column weights of Eq. 3 and 6 swapped; here the
 vertical fraction weighs rows.
 
-Three ways to compute the same thing: "reference" is the formula, a tap at a time, under autograd; "torch" is the same
-code over a row of taps with the intermediate results recomputed in the backward pass, for any device; "numba"
-(ops/resample_numba.py) is compiled for the CPU. tests/test_resample.py holds each against the one before.
+Four ways to compute the same thing: "reference" is the formula, a tap at a time, under autograd, for any number of
+derivatives; "torch" (ops/resample_torch.py) is for any device; "numba" (ops/resample_numba.py) is compiled for the CPU,
+"cuda" (ops/resample_cuda.py) for Nvidia's GPUs, also by numba. The last three keep nothing for the backward pass but
+their arguments and are one operator of PyTorch's (ops/resample_op.py), which torch.compile and torch.export accept.
+tests/test_resample.py and tests/test_resample_cuda.py hold each against the one before.
 """
 
 import numbers
-from dataclasses import dataclass
 
 import torch
+
+from carlib.ops.resample_op import Geometry, resample_op
 
 _MOST_PIXELS = 2**31  # of a padded image: they are counted in 32 bits
 _LONGEST_SIDE = 2**24  # positions in float32 tell pixels apart up to here
 IMPLEMENTATIONS = ("auto", "reference", "torch", "numba", "cuda")
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where taps lie: everything of Eq. 1-3 that is not a tensor."""
-
-    scale: int
-    size: int  # K, taps along each axis
-    pad: int  # width of the reflected border, HR pixels
-    centre: float  # c, the half tap
-    release_border: bool
 
 
 def resample(hr, kernel, offset_v, offset_h, *, scale, impl="auto", pad=None, taps="symmetric", border="replicate"):
@@ -47,7 +39,8 @@ def resample(hr, kernel, offset_v, offset_h, *, scale, impl="auto", pad=None, ta
         offset_v: same shape; vertical (downward) shift of each tap in HR pixels.
         offset_h: same shape; horizontal (rightward) shift of each tap in HR pixels.
         scale:    integer >= 1.
-        impl:     "auto" (numba on a CPU, torch elsewhere), "reference", "torch", "numba" or "cuda".
+        impl:     "auto" (numba on a CPU, cuda on an Nvidia GPU where numba's compiler for it is installed, else torch),
+                  "reference", "torch", "numba" or "cuda".
         pad:      width of the reflected border in HR pixels, default floor(K/2); may exceed the image.
         taps:     "symmetric" (centred for every K; the released code for odd K) or "paper" (i - K/2, as printed).
         border:   beyond the pad: "replicate", or "release" for the released code's rule (see the module).
@@ -56,6 +49,8 @@ def resample(hr, kernel, offset_v, offset_h, *, scale, impl="auto", pad=None, ta
     Raises:
         ValueError: a shape, dtype, device or option does not fit, or `impl` cannot run here.
     """
+    if impl not in IMPLEMENTATIONS:
+        raise ValueError(f"impl={impl!r} is unknown: use one of {', '.join(IMPLEMENTATIONS)}")
     for name, tensor in {"hr": hr, "kernel": kernel, "offset_v": offset_v, "offset_h": offset_h}.items():
         if not isinstance(tensor, torch.Tensor):
             raise ValueError(f"{name} is a {type(tensor).__name__}, not a torch.Tensor: convert it first")
@@ -80,7 +75,9 @@ def resample(hr, kernel, offset_v, offset_h, *, scale, impl="auto", pad=None, ta
         centre=(size - 1) / 2 if taps == "symmetric" else size / 2,
         release_border=border == "release",
     )
-    return _implementation(impl, hr)(hr, kernel, offset_v, offset_h, geometry)
+    if impl == "reference":
+        return _reference(hr, kernel, offset_v, offset_h, geometry)
+    return resample_op(hr, kernel, offset_v, offset_h, geometry, impl)
 
 
 def _is_whole(number) -> bool:
@@ -116,44 +113,11 @@ def _check(hr, kernel, offset_v, offset_h, scale) -> int:
     return size
 
 
-def _implementation(impl, hr):
-    if impl == "auto":
-        impl = "numba" if hr.device.type == "cpu" else "torch"
-    if impl == "reference":
-        return _reference
-    if impl == "torch":
-        return _torch
-    if impl == "numba":
-        if hr.device.type != "cpu":
-            raise ValueError(f'impl="numba" runs on the CPU, hr is on {hr.device}: use impl="torch" or "auto"')
-        from carlib.ops.resample_numba import resample_numba
-
-        return resample_numba
-    if impl == "cuda":
-        raise ValueError('impl="cuda" is not in this version: use impl="torch", which runs on CUDA tensors')
-    raise ValueError(f"impl={impl!r} is unknown: use one of {', '.join(IMPLEMENTATIONS)}")
-
-
 def reflect_indices(first: int, last: int, n: int, device=None) -> torch.Tensor:
     """Source index in 0..n-1 of every position first..last, by reflection without repeating the edge, of any width."""
     period = max(2 * (n - 1), 1)
     position = torch.arange(first, last + 1, device=device) % period
     return torch.minimum(position, period - position) if n > 1 else torch.zeros_like(position)
-
-
-def _reference(hr, kernel, offset_v, offset_h, geometry):
-    """Eq. 2 as printed, one tap after the other, differentiated by autograd."""
-    return _sum_of_taps(hr, kernel, offset_v, offset_h, geometry, together=1)
-
-
-def _sum_of_taps(hr, kernel, offset_v, offset_h, geometry, together):
-    """Eq. 2, `together` taps at a time."""
-    padded = reflect_pad(hr, geometry.pad)
-    lr = 0
-    for first in range(0, geometry.size**2, together):
-        taps = slice(first, first + together)
-        lr = lr + _some_taps(padded, kernel[:, taps], offset_v[:, taps], offset_h[:, taps], first, geometry)
-    return lr.to(hr.dtype)
 
 
 def reflect_pad(hr, pad):
@@ -162,24 +126,45 @@ def reflect_pad(hr, pad):
     return hr.index_select(2, rows).index_select(3, columns)
 
 
-def _some_taps(padded, kernel, offset_v, offset_h, first, geometry):
-    """(N, C, h, w): the part of Eq. 2's sum due to the T taps from number `first` on; the last three (N, T, h, w)."""
-    tap = torch.arange(first, first + kernel.shape[1], device=kernel.device)
-    work = torch.promote_types(kernel.dtype, torch.float32)
+def working_dtype(*tensors) -> torch.dtype:
+    """What positions and sums are computed in: float64 where a tensor is, else float32."""
+    return torch.float64 if torch.float64 in [t.dtype for t in tensors] else torch.float32
 
-    def positions(n, place):  # (T, n): Eq. 1 and the tap's place in the kernel, in HR pixels
-        centre = (torch.arange(n, device=kernel.device, dtype=work) + 0.5) * geometry.scale - 0.5
-        return centre + (place.to(work) - geometry.centre)[:, None]
 
-    v = positions(kernel.shape[2], tap // geometry.size)[None, :, :, None] + offset_v
-    u = positions(kernel.shape[3], tap % geometry.size)[None, :, None, :] + offset_h
-    return (kernel[:, None] * _bilinear(padded, v, u, geometry)).sum(2)
+def _reference(hr, kernel, offset_v, offset_h, geometry):
+    """Eq. 2 as printed, one tap after the other, differentiated by autograd."""
+    return sum_of_taps(hr, kernel, offset_v, offset_h, geometry, together=1)
+
+
+def sum_of_taps(hr, kernel, offset_v, offset_h, geometry, together):
+    """Eq. 2, `together` taps at a time."""
+    work = working_dtype(hr, kernel, offset_v, offset_h)
+    padded = reflect_pad(hr.to(work), geometry.pad)
+    lr = 0
+    for first in range(0, geometry.size**2, together):
+        taps = slice(first, first + together)
+        v, u = positions(offset_v[:, taps].to(work), offset_h[:, taps].to(work), first, geometry)
+        lr = lr + (kernel[:, None, taps].to(work) * _bilinear(padded, v, u, geometry)).sum(2)
+    return lr.to(hr.dtype)
+
+
+def positions(offset_v, offset_h, first, geometry):
+    """Rows and columns of the T taps from number `first` on, in padded pixels: all four (N, T, h, w)."""
+    tap = torch.arange(first, first + offset_v.shape[1], device=offset_v.device)
+
+    def at_rest(n, place):  # (T, n): Eq. 1 and the tap's place in the kernel
+        centre = (torch.arange(n, device=offset_v.device, dtype=offset_v.dtype) + 0.5) * geometry.scale - 0.5
+        return centre + (place.to(offset_v.dtype) - geometry.centre + geometry.pad)[:, None]
+
+    v = at_rest(offset_v.shape[2], tap // geometry.size)[None, :, :, None] + offset_v
+    u = at_rest(offset_v.shape[3], tap % geometry.size)[None, :, None, :] + offset_h
+    return v, u
 
 
 def _bilinear(padded, v, u, geometry):
-    """Eq. 3 at rows v and columns u, each (N, T, h, w), in HR pixels: (N, C, T, h, w)."""
-    top, bottom, fraction_v = _neighbours(v, padded.shape[2], geometry)
-    left, right, fraction_h = _neighbours(u, padded.shape[3], geometry)
+    """Eq. 3 at rows v and columns u, each (N, T, h, w), in padded pixels: (N, C, T, h, w)."""
+    top, bottom, fraction_v = neighbours(v, padded.shape[2], geometry)
+    left, right, fraction_h = neighbours(u, padded.shape[3], geometry)
 
     def pixels(row, column):
         flat = (row * padded.shape[3] + column).flatten(1)[:, None].expand(-1, padded.shape[1], -1)
@@ -191,43 +176,10 @@ def _bilinear(padded, v, u, geometry):
     return (1 - fraction_v) * upper + fraction_v * lower
 
 
-def _neighbours(position, padded_length, geometry):
+def neighbours(position, padded_length, geometry):
     """The two padded indices beside each position and the fraction between them."""
-    position = position + geometry.pad
     if not geometry.release_border:
         position = position.clamp(0, padded_length - 1)
     floor = position.detach().floor()
     before = floor.long().clamp(0, padded_length - 1)
     return before, (before + 1).clamp(max=padded_length - 1), position - floor
-
-
-def _torch(hr, kernel, offset_v, offset_h, geometry):
-    return _RowByRow.apply(hr, kernel, offset_v, offset_h, geometry)
-
-
-class _RowByRow(torch.autograd.Function):
-    """The formula, a row of K taps at a time; nothing of it is kept for the backward pass, which computes it again."""
-
-    @staticmethod
-    def forward(ctx, hr, kernel, offset_v, offset_h, geometry):
-        ctx.save_for_backward(hr, kernel, offset_v, offset_h)
-        ctx.geometry = geometry
-        return _sum_of_taps(hr, kernel, offset_v, offset_h, geometry, together=geometry.size)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_lr):
-        (hr, *per_tap), geometry = ctx.saved_tensors, ctx.geometry
-        needed = ctx.needs_input_grad[:4]
-        gradients = [torch.zeros_like(t) if need else None for t, need in zip(ctx.saved_tensors, needed, strict=True)]
-        for first in range(0, geometry.size**2, geometry.size):
-            taps = slice(first, first + geometry.size)
-            inputs = [hr.detach(), *(t.detach()[:, taps] for t in per_tap)]
-            targets = [g if g is None or i == 0 else g[:, taps] for i, g in enumerate(gradients)]
-            with torch.enable_grad():
-                wanted = [t.requires_grad_() for t, need in zip(inputs, needed, strict=True) if need]
-                lr = _some_taps(reflect_pad(inputs[0], geometry.pad), *inputs[1:], first, geometry)
-            parts = torch.autograd.grad(lr, wanted, grad_lr.to(lr.dtype))
-            for target, part in zip([t for t in targets if t is not None], parts, strict=True):
-                target += part
-        return (*gradients, None)

@@ -1,0 +1,122 @@
+"""The resampling operator as PyTorch knows it: carlib::resample and, for its gradients, carlib::resample_backward.
+
+To torch.compile and torch.export each is one node whose inside they do not look at; so `impl` is resolved inside, when
+the tensors are there. Second derivatives: carlib.resample(..., impl="reference").
+"""
+
+from dataclasses import astuple, dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where taps lie: everything of Eq. 1-3 that is not a tensor."""
+
+    scale: int
+    size: int  # K, taps along each axis
+    pad: int  # width of the reflected border, HR pixels
+    centre: float  # c, the half tap
+    release_border: bool
+
+
+def resample_op(hr, kernel, offset_v, offset_h, geometry, impl):
+    """`carlib.resample` by "auto", "torch", "numba" or "cuda"; the arguments have been checked there."""
+    return _resample(hr, kernel, offset_v, offset_h, *astuple(geometry), impl)
+
+
+def _passes(impl, hr):
+    """Forward and backward pass of an implementation, once it is sure that it can run."""
+    if impl == "auto":
+        impl = "numba" if hr.device.type == "cpu" else "torch" if _why_no_cuda(hr) else "cuda"
+    if impl == "numba":
+        if hr.device.type != "cpu":
+            raise ValueError(f'impl="numba" runs on the CPU, hr is on {hr.device}: use impl="torch" or "auto"')
+        from carlib.ops.resample_numba import backward, forward
+    elif impl == "cuda":
+        if why := _why_no_cuda(hr):
+            raise ValueError(f'impl="cuda" cannot run here: {why}; use impl="torch" or "auto"')
+        from carlib.ops.resample_cuda import backward, forward
+    else:
+        from carlib.ops.resample_torch import backward, forward
+    return forward, backward
+
+
+def _why_no_cuda(hr) -> str:
+    """What keeps the CUDA kernels from running on this tensor, with the remedy; nothing if they can."""
+    if hr.device.type not in ("cuda", "cpu") or torch.version.hip:
+        return f"hr is on {hr.device}, not on an Nvidia GPU"
+    try:
+        from carlib.ops.resample_cuda import why_not
+    except ImportError as error:
+        return f"numba has no CUDA target ({error}); install it: pip install 'carlib[cuda]'"
+    return why_not(hr)
+
+
+@torch.library.custom_op("carlib::resample", mutates_args=())
+def _resample(
+    hr: Tensor,
+    kernel: Tensor,
+    offset_v: Tensor,
+    offset_h: Tensor,
+    scale: int,
+    size: int,
+    pad: int,
+    centre: float,
+    release_border: bool,
+    impl: str,
+) -> Tensor:
+    forward, _ = _passes(impl, hr)
+    return forward(hr, kernel, offset_v, offset_h, Geometry(scale, size, pad, centre, release_border))
+
+
+@_resample.register_fake
+def _(hr, kernel, offset_v, offset_h, scale, size, pad, centre, release_border, impl):
+    return hr.new_empty((*hr.shape[:2], *kernel.shape[2:]))
+
+
+@torch.library.custom_op("carlib::resample_backward", mutates_args=())
+def _resample_backward(
+    grad_lr: Tensor,
+    hr: Tensor,
+    kernel: Tensor,
+    offset_v: Tensor,
+    offset_h: Tensor,
+    scale: int,
+    size: int,
+    pad: int,
+    centre: float,
+    release_border: bool,
+    impl: str,
+    needed: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _, backward = _passes(impl, hr)
+    geometry = Geometry(scale, size, pad, centre, release_border)
+    found = backward(grad_lr, hr, kernel, offset_v, offset_h, geometry, needed)
+    return tuple(hr.new_empty(0) if gradient is None else gradient for gradient in found)
+
+
+@_resample_backward.register_fake
+def _(grad_lr, hr, kernel, offset_v, offset_h, scale, size, pad, centre, release_border, impl, needed):
+    pairs = zip((hr, kernel, offset_v, offset_h), needed, strict=True)
+    return tuple(tensor.new_empty(tensor.shape) if need else hr.new_empty(0) for tensor, need in pairs)
+
+
+def _keep(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:4])
+    ctx.numbers = inputs[4:]
+
+
+def _gradients(ctx, grad_lr):
+    needed = list(ctx.needs_input_grad[:4])
+    found = _resample_backward(grad_lr, *ctx.saved_tensors, *ctx.numbers, needed)
+    return *(gradient if need else None for gradient, need in zip(found, needed, strict=True)), *[None] * 6
+
+
+def _no_second_derivative(ctx, *gradients):
+    raise RuntimeError('carlib.resample has second derivatives only with impl="reference"')
+
+
+_resample.register_autograd(_gradients, setup_context=_keep)
+_resample_backward.register_autograd(_no_second_derivative)

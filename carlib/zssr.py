@@ -12,8 +12,9 @@ import time
 
 import numpy as np
 
+from carlib.data import LUMA
 from carlib.ops.imresize import imresize
-from carlib.rescale import LUMA, to_tensor
+from carlib.rescale import to_tensor
 
 _CROP = 128  # pixels of a father
 _FATHERS = (1.0, 0.9, 0.8, 0.7, 0.6)  # sizes of the image that serve as fathers

@@ -112,7 +112,7 @@ def test_what_is_written_is_named_by_its_scale(home):
     ablation.write(paper_like(), {}, "mini", 2, 1)
     folder = results.folder("mini", "tables")
     assert {path.name for path in folder.iterdir()} == {
-        f"{name}.{suffix}" for name in ("table3_x2", "table3_x2_claims") for suffix in ("csv", "md", "json")
+        f"{name}.{suffix}" for name in ("table3_x2", "table3_x2_claims") for suffix in ("csv", "md", "tex", "json")
     }
     assert '-p profile mini -y \\"{scale: 2, seeds: 1}\\"' in (folder / "table3_x2.json").read_text()
     first = {path: path.read_bytes() for path in folder.iterdir()}

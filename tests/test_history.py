@@ -1,5 +1,6 @@
 """A run's history: weights kept at every validation, and the picture of how kernels and offsets were learned."""
 
+import pandas as pd
 import pytest
 from matplotlib.text import Text
 
@@ -24,11 +25,10 @@ def test_every_validation_leaves_its_weights(home, tmp_path):
     assert not steps(folder)
     train(folder, restart=True, history=True)
     assert steps(folder) == ["000002.safetensors", "000004.safetensors", "000006.safetensors"]
-    log = (folder / "log.csv").read_text().splitlines()[1:]
-    for line, name in zip(log, steps(folder), strict=True):
+    log = pd.read_csv(folder / "log.csv")
+    for line, name in zip(log.itertuples(), steps(folder), strict=True):
         _, header = weights.load_run(folder / "steps" / name)
-        step, psnr = int(line.split(",")[0]), float(line.split(",")[6])
-        assert header["steps"] == step and header["validation"]["psnr_rgb"] == pytest.approx(psnr, abs=1e-3)
+        assert header["steps"] == line.step and header["validation"]["psnr_rgb"] == pytest.approx(line.psnr, abs=1e-3)
     train(folder, "steps=2", restart=True, history=True)
     assert steps(folder) == ["000002.safetensors"]  # nothing of the longer run is left
 

@@ -96,7 +96,8 @@ class TestEveryNotebook:
 
     def test_it_begins_with_its_question(self, path):
         first = cells(path)[0]
-        assert first["cell_type"] == "markdown" and source(first).startswith(f"# {path.stem[:2]} - ")
+        numbers = path.stem[:2], path.stem.partition("_")[0]
+        assert first["cell_type"] == "markdown" and source(first).startswith(tuple(f"# {n} - " for n in numbers))
         assert source(first).partition("\n")[0].endswith("?")
 
     def test_it_has_one_parameters_cell_of_plain_values(self, path):

@@ -80,6 +80,8 @@ def test_a_log_from_before_seconds_were_kept_has_none(declare, no_tables):
 def test_profile_demo_lists_what_is_shipped(home):
     (home / "data").unlink()
     (home / "data" / "weights").mkdir(parents=True)
+    params = home / "params.yaml"
+    params.write_text(params.read_text().replace("table3: {smoke: 1, demo: 1,", "table3: {smoke: 1, demo: 3,"))
     made = finish("car-edsr-x2-no-tv", "mini", precision="bf16-mixed")  # "auto" on another machine: the same recipe
     source = results.folder("mini", "runs", "car-edsr-x2-no-tv", "weights.safetensors")
     for name in ("car-edsr-x2-no-tv", "car-edsr-x2-no-tv-seed1"):
@@ -157,9 +159,9 @@ def test_one_table_alone_and_what_it_needs(home):
     names = queue.order(cells.names(2, "mini"), "mini")
     assert len(names) == 12 + 4 + 2 and names[0].endswith("-start")
     assert names.index("bicubic-edsr-x4-start") < names.index("car-edsr-x4") < names.index("car-rdn-x4-frozen")
-    assert queue.order(cells.names(1, "smoke"), "smoke") == [
-        "car-bicubic-x2", "bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x4", "bicubic-edsr-x4", "car-edsr-x4",
-    ]  # fmt: skip
+    downscalers = ("perceptual-as-published", "dpid-0.5", "l0", "car")
+    both = ["car-bicubic", "bicubic-edsr", *(f"{downscaler}-edsr" for downscaler in downscalers)]
+    assert queue.order(cells.names(1, "smoke"), "smoke") == [f"{name}-x{scale}" for scale in (2, 4) for name in both]
     frozen = queue.order(cells.names(2, "smoke"), "smoke")  # from the beginning, but for the resampler
     assert "bicubic-rdn-x4-start" not in frozen and frozen[0] != "car-rdn-x4-frozen" and "car-edsr-x4" in frozen
 

@@ -29,7 +29,7 @@ class Chain:
     def __call__(self, hr):
         """hr uint8 (H, W[, 3]), sides multiples of the scale -> lr uint8, sr (uint8, or float32 in [0, 1])."""
         if self.run.learns_downscaling:
-            lr = rescale.car_downscale(rescale.downscaler_of(self.networks), hr)
+            lr = rescale.learned_downscale(rescale.downscaler_of(self.networks), hr)
         else:
             lr = rescale.classical(self.run.downscaler)(hr, self.run.scale)
         if self.run.upscaler == "bicubic":

@@ -1,7 +1,5 @@
 """Fig. 3 of the paper: crops of its images downscaled by every method, and restored by the EDSR trained on each."""
 
-import numpy as np
-
 from carlib import experiments, illustrate, results, runs
 from carlib.notebook import ParameterError
 
@@ -96,14 +94,11 @@ def _trained(name, profile) -> bool:
 
 def _panels(label, chain, hr):
     """The LR and the SR panel of figures.crops."""
-    from carlib import metrics
     from carlib.data import to_colour
 
     lr, sr = chain(hr)
-    values = [getattr(metrics, metric)(hr, sr, chain.run.scale) for metric in ("psnr", "ssim")]
-    sr = np.rint(sr * 255).astype(np.uint8)
     size = f"{lr.shape[1]}×{lr.shape[0]} px"
-    return [(f"{label} LR", size, to_colour(lr)), (label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(sr))]
+    return [(f"{label} LR", size, to_colour(lr)), illustrate.sr_panel(label, hr, sr, chain.run.scale)]
 
 
 def _command(profile, crops, scale):

@@ -88,7 +88,7 @@ def _downscalers(profile, scale) -> dict:
 
     found = {label: partial(rescale.classical(name), scale=scale) for label, name in _CLASSICAL.items()}
     resampler = experiments.chain(f"car-edsr-x{scale}", profile).networks["resampler"]
-    return {**found, _CAR: partial(rescale.car_downscale, resampler)}
+    return {**found, _CAR: partial(rescale.learned_downscale, resampler)}
 
 
 def draw(measured):

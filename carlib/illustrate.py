@@ -63,6 +63,15 @@ def check_crop(image, scale, box, figure=3):
     return hr
 
 
+def sr_panel(label, hr, sr, scale):
+    """A panel of `figures.crops`: SR in 8 bits, below its label PSNR and SSIM of the whole image."""
+    from carlib import metrics, rescale
+    from carlib.data import to_colour
+
+    values = [getattr(metrics, metric)(hr, sr, scale) for metric in ("psnr", "ssim")]
+    return label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(rescale.to_8_bits(sr))
+
+
 def figure3(profile, image, scale, box):
     """Fig. 3: HR, LR and SR crops of one image for bicubic and CAR downscaling.
 
@@ -70,7 +79,7 @@ def figure3(profile, image, scale, box):
     Returns:
         matplotlib Figure; written as figures/fig3_x<scale>.
     """
-    from carlib import figures, metrics
+    from carlib import figures
     from carlib.data import to_colour
 
     hr, panels = check_crop(image, scale, box), []
@@ -78,11 +87,10 @@ def figure3(profile, image, scale, box):
         name = name.format(scale)
         run = runs.get(name, profile)
         lr, sr = experiments.chain(name, profile)(hr)
-        values = [getattr(metrics, metric)(hr, sr, scale) for metric in ("psnr", "ssim")]
         if run.upscaler != "bicubic":
             size = f"{box[3] // scale}×{box[2] // scale} px"
             panels.append((f"{label.split()[0]} LR", size, to_colour(lr)))
-        panels.append((label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(_to_8_bits(sr))))
+        panels.append(sr_panel(label, hr, sr, scale))
     figure = figures.crops([{"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": panels}])
     results.save_figure(
         figure,
@@ -221,8 +229,7 @@ def figure5(profile, image, scale, box):
         if label in absent:
             continue
         lr, sr = experiments.chain(name, profile)(hr)
-        values = [getattr(metrics, metric)(hr, sr, scale) for metric in ("psnr", "ssim")]
-        sr_panels.append((label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(_to_8_bits(sr))))
+        sr_panels.append(sr_panel(label, hr, sr, scale))
         lr_panels.append((f"{label}: LR", f"{metrics.psnr(plain, lr, 1):.2f} dB to bicubic LR", to_colour(lr)))
     if not sr_panels:
         raise ValueError(f"Fig. 5 has no run to show: {next(iter(absent.values()))}")
@@ -276,9 +283,3 @@ def bicubic_taps(scale, shape):
 
     prior = ResamplerNet(scale, weighting="signed", width=4, blocks=0).prior.numpy()
     return np.broadcast_to(prior[:, None, None], (len(prior), *shape))
-
-
-def _to_8_bits(image):
-    import numpy as np
-
-    return image if image.dtype == np.uint8 else np.rint(image * 255).astype(np.uint8)

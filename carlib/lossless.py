@@ -100,7 +100,7 @@ def _downscalers(profile) -> dict:
             ways[name, scale] = "", lambda hr, scale=scale, classical=classical: classical(hr, scale)
         run = f"car-edsr-x{scale}"
         network = experiments.chain(run, profile).networks["resampler"]
-        ways["car", scale] = run, lambda hr, network=network: rescale.car_downscale(network, hr)
+        ways["car", scale] = run, lambda hr, network=network: rescale.learned_downscale(network, hr)
     return ways
 
 

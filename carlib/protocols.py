@@ -72,7 +72,7 @@ def compared(chain, image) -> dict:
     hr = data.crop_to_multiple(image, scale)
     lr, sr = chain(hr)
     levels = _unrounded(lr, sr, scale)
-    sr = np.rint(sr * 255).astype(np.uint8) if sr.dtype != np.uint8 else sr
+    sr = rescale.to_8_bits(sr)
     over_255 = "standard" if hr.ndim == 2 else "car-release"  # a grey image has no weights of Y
     return {
         STANDARD: metrics.psnr(hr, sr, scale),

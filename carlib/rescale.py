@@ -113,7 +113,7 @@ def downscale(
     network = downscaler_of(_pair(method, weights, scale))
     if network is None:
         raise ValueError(f"{weights} holds no resampler: it belongs to an upscaler trained on bicubic LR")
-    return car_downscale(network, image)
+    return learned_downscale(network, image)
 
 
 def _given(method, options) -> dict:
@@ -170,7 +170,7 @@ def upscale(image, scale, method="car", size=None, *, weights=None):
     else:
         networks = _pair(method, weights, scale)
     sr = restore(networks["upscaler"], image)[:height, :width]
-    return np.rint(sr * 255).astype(np.uint8)
+    return to_8_bits(sr)
 
 
 def downscaler_of(networks):
@@ -181,7 +181,7 @@ def downscaler_of(networks):
     return networks["upscaler"] if hasattr(networks["upscaler"], "downscale") else None
 
 
-def car_downscale(network, hr):
+def learned_downscale(network, hr):
     """uint8 (H, W[, 3]) -> uint8 (H/scale, W/scale[, 3]) through a ResamplerNet or another learned downscaler.
 
     Grey stays grey: through a ResamplerNet all channels do, exactly; of others, which may colour it, the luma is kept.
@@ -224,6 +224,11 @@ def to_tensor(image, device="cpu"):
     from carlib.data import to_colour
 
     return torch.tensor(np.ascontiguousarray(to_colour(image)), device=device).permute(2, 0, 1)[None].float() / 255
+
+
+def to_8_bits(image):
+    """float in [0, 1] -> uint8, rounded; a uint8 image is returned as it is."""
+    return image if image.dtype == np.uint8 else np.rint(image * 255).astype(np.uint8)
 
 
 def to_image(tensor, grey=False):

@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from carlib.data import LUMA
+from carlib.data import to_grey
 from carlib.ops.imresize import imresize
-from carlib.rescale import to_tensor
+from carlib.rescale import to_8_bits, to_tensor
 
 _CROP = 128  # pixels of a father
 _FATHERS = (1.0, 0.9, 0.8, 0.7, 0.6)  # sizes of the image that serve as fathers
@@ -50,8 +50,8 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", pr
         raise ValueError(f"steps={steps!r} and seconds={seconds!r} cannot be negative")
     image = to_tensor(lr)[0].permute(1, 2, 0).double().numpy()
     network = train(image, int(scale), steps=steps, seconds=seconds, seed=seed, size=size, progress=progress)
-    sr = np.rint(apply(network, image, int(scale)) * 255).astype(np.uint8)
-    return sr if lr.ndim == 3 else np.rint(sr @ LUMA).astype(np.uint8)
+    sr = to_8_bits(apply(network, image, int(scale)))
+    return sr if lr.ndim == 3 else to_grey(sr)
 
 
 def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", progress=False):

@@ -30,7 +30,7 @@ def images(resampler, image):
 
 
 def test_the_whole_is_what_downscaling_gives(images, resampler, image):
-    np.testing.assert_array_equal(images["CAR"], rescale.car_downscale(resampler, image))
+    np.testing.assert_array_equal(images["CAR"], rescale.learned_downscale(resampler, image))
     np.testing.assert_array_equal(images["bicubic LR"], rescale.downscale(image, 2, "bicubic"))
     assert list(images) == list(attribution.PARTS)
 

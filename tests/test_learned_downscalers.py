@@ -403,11 +403,11 @@ def test_a_released_irn_checkpoint_loads_and_another_range_is_refused(tmp_path):
 def test_a_learned_downscaler_that_colours_grey_keeps_its_luma():
     network = trained_looking(mini("tad"), 0.05).eval()
     hr = np.random.default_rng(2).integers(0, 256, (8, 12), dtype=np.uint8)
-    coloured = rescale.car_downscale(network, np.repeat(hr[..., None], 3, axis=2))
+    coloured = rescale.learned_downscale(network, np.repeat(hr[..., None], 3, axis=2))
     assert (coloured != coloured[..., :1]).any()
     with torch.inference_mode():
         exact = network(rescale.to_tensor(hr))[0].permute(1, 2, 0).numpy() @ np.array([0.299, 0.587, 0.114])
-    np.testing.assert_allclose(rescale.car_downscale(network, hr), np.clip(exact, 0, 1) * 255, rtol=0, atol=0.501)
+    np.testing.assert_allclose(rescale.learned_downscale(network, hr), np.clip(exact, 0, 1) * 255, rtol=0, atol=0.501)
 
 
 def test_weights_of_another_method_are_refused(trained, monkeypatch):

@@ -208,7 +208,7 @@ def test_every_file_has_a_row(shrunk):
         for downscaler, lr in {
             "bicubic": imresize(hr, 1 / 4),
             "perceptual-as-published": rescale.downscale(hr, 4, "perceptual", variant="as-published"),
-            "car": rescale.car_downscale(networks["resampler"], hr),
+            "car": rescale.learned_downscale(networks["resampler"], hr),
         }.items():
             key = name, downscaler, 4
             assert sizes[(*key, "jpegls")] == len(codecs.encode(lr, "jpegls"))

@@ -244,7 +244,7 @@ def test_a_network_that_makes_no_numbers_is_refused_not_shown_as_black(role):
     network = models.create(**specifications(2)[role])
     with torch.no_grad():
         next(p for p in network.parameters() if p.requires_grad).fill_(math.inf)
-    call = rescale.car_downscale if role == "resampler" else rescale.restore
+    call = rescale.learned_downscale if role == "resampler" else rescale.restore
     with pytest.raises(ValueError, match=r"the (down|up)scaler made values that are not finite"):
         call(network.eval(), picture(16, 16, 3))
 

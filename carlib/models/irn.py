@@ -53,8 +53,8 @@ class IRN(nn.Module):
     def forward(self, lr, z=None):
         """lr (N, 3, h, w), RGB in [0, 1], and z -> sr (N, 3, h*scale, w*scale), not clamped.
 
-        Without z it is drawn from N(0, 1) in training mode, as published, and is 0 in eval mode: the released test
-        draws it there too; 0 is its most likely value, makes the result reproducible, and costs no PSNR.
+        Without z it is drawn from N(0, 1) in training mode, as published, and is 0 in eval mode: its most likely value,
+        which makes the result reproducible.
         """
         check_rgb(lr)
         image = at_least_float32(lr)

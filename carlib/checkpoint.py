@@ -45,7 +45,7 @@ def code_digest(run: runs.Run) -> str:
     Comments, docstrings and layout do not count, nor does the version of Python.
     """
     package = Path(__file__).parent
-    waiting = [package / name for name in ("train.py", "losses.py", "metrics.py", "data/images.py")]
+    waiting = [package / name for name in ("train.py", "patches.py", "losses.py", "metrics.py", "data/images.py")]
     waiting += [package / models.file_of(spec["name"]) for spec in run.networks().values()]
     digest = hashlib.sha256()
     if run.classical is not None:

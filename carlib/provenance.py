@@ -61,15 +61,16 @@ def record(path, profile) -> dict:
 
 def commit() -> str:
     """The project's commit, "-dirty" if code, parameters or data differ from it, "unknown" outside a git checkout."""
-    name = _git("describe", "--always", "--exclude=*")
+    name = git("describe", "--always", "--exclude=*")
     if not name:
         return "unknown"
     # Results are committed too, and the pipeline has just written some.
-    changed = _git("status", "--porcelain", "--", "carlib", "notebooks", "data", "params.yaml", "dvc.yaml")
+    changed = git("status", "--porcelain", "--", "carlib", "notebooks", "data", "params.yaml", "dvc.yaml")
     return f"{name}-dirty" if changed else name
 
 
-def _git(*arguments) -> str:
+def git(*arguments) -> str:
+    """What git answers in the project's folder; "" where it is not installed or refuses."""
     from carlib import results
 
     try:

@@ -20,3 +20,14 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
     monkeypatch.delenv("CARLIB_DATA", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def one_thread():
+    """PyTorch on one thread, for tiny tensors."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

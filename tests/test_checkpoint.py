@@ -11,13 +11,7 @@ import torch
 
 from carlib import checkpoint, data, rescale, results, runs, train
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # tiny tensors
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def short(name="bicubic-edsr-x2", **overrides):

@@ -27,13 +27,7 @@ from carlib.models.irn import Coupling, Haar
 
 NAMES = ("cnn-cr", "tad", "irn")
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # tiny tensors
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

@@ -11,15 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from carlib import data, models, runs, train, weights
+from carlib import data, models, provenance, runs, train, weights
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # tiny tensors
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def smoke(name="car-edsr-x2", **overrides):
@@ -415,7 +409,7 @@ def test_two_processes_train_a_folder_one_after_the_other(home, tmp_path, capsys
 
 
 def test_training_needs_no_git(home, monkeypatch):
-    monkeypatch.setattr(train.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("git")))
+    monkeypatch.setattr(provenance.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("git")))
     assert train._commit() == "unknown"
 
 

@@ -157,13 +157,35 @@ def _block(job, blocks, area):
     return n, block * area // blocks, (block + 1) * area // blocks
 
 
+@compiled(inline="always", fastmath=_FAST)
+def _weigh(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, weight):
+    """One tap of a block: `start`, the pixel above and left of it; `weight`, of its upper and lower row, and across."""
+    upper, lower, across = weight[0], weight[1], weight[2]
+    zero = taps.dtype.type(0)
+    for j in range(taps.shape[0]):
+        y, fraction_v, _ = _locate(at_v[j], row, shift_v[j], zero, last_v, release_border)
+        x, fraction_h, _ = _locate(at_h[j], column, shift_h[j], zero, last_h, release_border)
+        start[j] = y * np.int32(width) + x
+        lower[j] = taps[j] * fraction_v
+        upper[j] = taps[j] - taps[j] * fraction_v
+        across[j] = fraction_h
+
+
+@compiled(inline="always")
+def _gather(grad_lr, upstream):
+    """Lays a block's channels (channels, count) side by side: (groups, count, LANES)."""
+    for c in range(grad_lr.shape[0]):
+        for j in range(grad_lr.shape[1]):
+            upstream[c // LANES, j, c % LANES] = grad_lr[c, j]
+
+
 @compiled(parallel=True, fastmath=_FAST)
 def forward(padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, lr):
     """Eq. 2: one block of LR pixels a job."""
     channels, area = lr.shape[1:]
     groups, height, width = padded.shape[1:4]
     real = padded.dtype.type
-    zero, last_v, last_h = real(0), real(height - 2), real(width - 2)
+    last_v, last_h = real(height - 2), real(width - 2)
     pixels = padded.reshape((-1, LANES))
     blocks = -(-area // BLOCK)
     for job in prange(lr.shape[0] * blocks):
@@ -179,13 +201,9 @@ def forward(padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_bo
             taps, shift_v, shift_h = (
                 kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
             )  # fmt: skip
-            for j in range(count):
-                y, fraction_v, _ = _locate(at_v[j], row, shift_v[j], zero, last_v, release_border)
-                x, fraction_h, _ = _locate(at_h[j], column, shift_h[j], zero, last_h, release_border)
-                start[j] = y * np.int32(width) + x
-                lower[j] = taps[j] * fraction_v
-                upper[j] = taps[j] - taps[j] * fraction_v
-                across[j] = fraction_h
+            _weigh(
+                at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, weight
+            )
             for group in range(groups):
                 origin = (n * groups + group) * height * width
                 for j in range(count):
@@ -200,7 +218,7 @@ def backward_taps(
     padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, grad_lr, grad_kernel, grad_v, grad_h
 ):
     """Eq. 4-6, summed over channels: each corner is projected on the upstream gradient, then they are interpolated."""
-    channels, area = grad_lr.shape[1:]
+    area = grad_lr.shape[2]
     groups, height, width = padded.shape[1:4]
     real = padded.dtype.type
     zero, last_v, last_h = real(0), real(height - 2), real(width - 2)
@@ -211,9 +229,7 @@ def backward_taps(
         at_v, at_h = rest_v[first:end], rest_h[first:end]
         count = end - first
         upstream = np.zeros((groups, count, LANES), padded.dtype)
-        for c in range(channels):
-            for j in range(count):
-                upstream[c // LANES, j, c % LANES] = grad_lr[n, c, first + j]
+        _gather(grad_lr[n, :, first:end], upstream)
         start = np.empty(count, np.int32)
         corners = np.empty((count, LANES), padded.dtype)
         for tap in range(size * size):
@@ -270,7 +286,7 @@ def backward_image(
 
     It goes through all blocks of LR pixels that reach its band and adds what falls into it, always in the same order.
     """
-    channels, area = grad_lr.shape[1:]
+    area = grad_lr.shape[2]
     groups, height, width = grad_padded.shape[1:4]
     real = grad_padded.dtype.type
     zero, last_v, last_h = real(0), real(height - 2), real(width - 2)
@@ -291,21 +307,16 @@ def backward_image(
             _, first, end = _block(block, blocks, area)
             at_v, at_h = rest_v[first:end], rest_h[first:end]
             count = end - first
-            for c in range(channels):
-                for j in range(count):
-                    upstream[c // LANES, j, c % LANES] = grad_lr[n, c, first + j]
+            _gather(grad_lr[n, :, first:end], upstream)
             for tap in range(size * size):
                 row, column = real(tap // size), real(tap % size)
                 taps, shift_v, shift_h = (
                     kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
                 )  # fmt: skip
-                for j in range(count):
-                    y, fraction_v, _ = _locate(at_v[j], row, shift_v[j], zero, last_v, release_border)
-                    x, fraction_h, _ = _locate(at_h[j], column, shift_h[j], zero, last_h, release_border)
-                    start[j] = y * np.int32(width) + x
-                    lower[j] = taps[j] * fraction_v
-                    upper[j] = taps[j] - taps[j] * fraction_v
-                    across[j] = fraction_h
+                _weigh(
+                    at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border,
+                    start, weight,
+                )  # fmt: skip
                 for group in range(groups):
                     origin = (n * groups + group) * height * width
                     for j in range(count):

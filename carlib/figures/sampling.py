@@ -31,7 +31,8 @@ def sampling(kernels, tap):
     number = tap[0] * last.size + tap[1]
     lines = -(-(len(kernels) + 1) // 2)
     figure = Figure(figsize=(9.2, 5.1 * lines + 0.55), layout="constrained")
-    figure.get_layout_engine().set(rect=(0.01, 0.01, 0.98, 0.975))  # square axes: it leaves no room for their titles
+    # The layout of square axes leaves too little room for titles.
+    figure.get_layout_engine().set(rect=(0.01, 0.01, 0.98, 0.975), h_pad=0.12, hspace=0.04)
     grid = figure.subplots(lines, 2, squeeze=False).ravel()
     for axes in grid[len(kernels) + 1 :]:
         axes.set_axis_off()

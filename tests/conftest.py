@@ -31,3 +31,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def small_irn(monkeypatch):
+    """IRN's mini size, that tests/test_networks.py sees learn, with two couplings a level: fewer convolutions."""
+    from carlib import models
+
+    monkeypatch.setitem(models.SIZES["irn"], "mini", {"blocks": 2, "growth": 4})

@@ -1,0 +1,190 @@
+"""Weights made ready: starts first, continued, renewed, shipped under profile demo, or refused in one line."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from torch import nn
+
+from carlib import (
+    checkpoint,
+    experiments,
+    models,
+    results,
+    runs,
+    train,
+    weights,
+)  # fmt: skip
+
+ROOT = Path(__file__).resolve().parent.parent
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def edit_params(home, edit):
+    content = yaml.safe_load((home / "params.yaml").read_text())
+    edit(content)
+    (home / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+def prepare(name, profile="smoke", params=(), **options):
+    return experiments.prepare(name, profile, params, device="cpu", progress=False, **options)
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def assert_refused(told, call, *arguments, **options):
+    with pytest.raises(ValueError, match=told) as refusal:
+        call(*arguments, **options)
+    assert "\n" not in str(refusal.value)
+    return refusal.value
+
+
+# ---- weights made ready -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def started(home):
+    """car-edsr-x2 starts from bicubic-edsr-x2-start; both take a second."""
+
+    def edit(content):
+        content["profiles"]["smoke"]["train"] |= {
+            "steps": 4, "validate_every": 2, "patch": {2: 16, 4: 16}, "validation_crop": 32, "validation_images": 1,
+        }  # fmt: skip
+        content["runs"]["car-edsr-x2"]["smoke"] = {"warm_start": "bicubic-edsr-x2-start"}
+
+    edit_params(home, edit)
+    return results.folder("smoke", "runs", "bicubic-edsr-x2-start"), results.folder("smoke", "runs", "car-edsr-x2")
+
+
+def last_step(folder):
+    return checkpoint.read(folder)["step"]
+
+
+def interrupt(name, folder):
+    """Train to the first validation; what is left looks like a run that was killed there."""
+
+    def stop(log):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(runs.get(name, "smoke"), folder, device="cpu", progress=False, on_validation=stop)
+    assert last_step(folder) == 2 and (folder / "weights.safetensors").is_file()
+
+
+def test_a_start_is_trained_before_the_run_that_begins_with_it(started):
+    start, run = started
+    path = prepare("car-edsr-x2")
+    assert path == run / "weights.safetensors" and last_step(start) == last_step(run) == 4
+    assert {entry.name for entry in run.iterdir()} == {"weights.safetensors", "last.ckpt", "log.csv", "curve.png"}
+    assert checkpoint.read(run)["recipe"]["warm_start"] == sha256(start / "weights.safetensors")
+
+
+@pytest.mark.parametrize("options", [{}, {"renew": True}])
+def test_an_interrupted_start_is_finished_first(started, options):
+    start, run = started
+    interrupt("bicubic-edsr-x2-start", start)
+    prepare("car-edsr-x2", **options)
+    assert last_step(start) == 4
+    assert checkpoint.read(run)["recipe"]["warm_start"] == sha256(start / "weights.safetensors")
+
+
+def test_an_interrupted_start_is_finished_before_a_restart(started):
+    start, run = started
+    prepare("car-edsr-x2")
+    shutil.rmtree(start)
+    interrupt("bicubic-edsr-x2-start", start)
+    prepare("car-edsr-x2", restart=True)
+    assert last_step(start) == 4
+    assert checkpoint.read(run)["recipe"]["warm_start"] == sha256(start / "weights.safetensors")
+
+
+def test_a_run_that_goes_on_leaves_its_start_alone(started):
+    start, run = started
+    prepare("bicubic-edsr-x2-start")
+    interrupt("car-edsr-x2", run)
+    before = {path: path.stat().st_mtime_ns for path in start.iterdir()}
+    prepare("car-edsr-x2")
+    assert last_step(run) == 4 and {path: path.stat().st_mtime_ns for path in start.iterdir()} == before
+
+
+def test_renew_follows_a_change_of_the_start(home, started):
+    start, run = started
+    prepare("car-edsr-x2")
+    first = sha256(start / "weights.safetensors")
+    edit_params(home, lambda content: content["runs"]["bicubic-edsr-x2-start"].update(seed=5))
+    prepare("car-edsr-x2", renew=True)
+    assert sha256(start / "weights.safetensors") != first
+    assert checkpoint.read(run)["recipe"]["warm_start"] == sha256(start / "weights.safetensors")
+
+
+@pytest.fixture
+def shipping(home):
+    """A project whose data/weights holds nothing but car-edsr-x2, as profile mini would have made it."""
+    (home / "data").unlink()
+    shutil.copytree(ROOT / "data" / "paper", home / "data" / "paper")
+    shutil.copytree(ROOT / "data" / "demo", home / "data" / "demo")
+    run = runs.get("car-edsr-x2", "mini")
+    networks = nn.ModuleDict({role: models.create(**options) for role, options in run.networks().items()})
+    path = home / "data" / "weights" / "car-edsr-x2.safetensors"
+    weights.save(networks, path, {"run": run.name, "profile": run.profile, "networks": run.networks()})
+    return path
+
+
+def test_profile_demo_takes_the_shipped_weights(shipping):
+    path = prepare("car-edsr-x2", "demo")
+    assert path == results.folder("demo", "runs", "car-edsr-x2", "weights.safetensors")
+    assert path.read_bytes() == shipping.read_bytes() and [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert prepare("car-edsr-x2", "demo", renew=True) == path  # what the pipeline says
+    assert experiments.ready("car-edsr-x2", "demo") == shipping
+    rows = experiments.measure("car-edsr-x2", "demo", ["demo"], progress=False)
+    assert len(rows) == 22 and {row["profile"] for row in rows} == {"demo"}
+
+
+def test_profile_demo_trains_nothing(home, shipping):
+    told = "profile demo trains nothing, it takes the shipped weights: use --profile mini"
+    assert_refused(told, prepare, "car-edsr-x2", "demo", ["lr=1.0e-3"])
+    assert_refused(told, prepare, "car-edsr-x2", "demo", restart=True)
+    assert_refused("no weights are shipped for car-edsr-x4: train it with", prepare, "car-edsr-x4", "demo")
+    assert_refused("no weights are shipped for car-edsr-x4", experiments.ready, "car-edsr-x4", "demo")
+    assert_refused("bicubic-bicubic-x2 has no weights", prepare, "bicubic-bicubic-x2", "demo")
+    assert not (home / "results").exists()
+
+
+def test_a_pipeline_goes_on_without_weights_that_are_not_shipped(home, shipping, capsys):
+    prepare("car-edsr-x2", "demo", allow_missing=True)
+    content = shipping.read_bytes()
+    shipping.unlink()
+    path = prepare("car-edsr-x2", "demo", allow_missing=True)
+    folder = results.folder("demo", "runs", "car-edsr-x2")
+    assert list(folder.iterdir()) == [path] and "no weights are shipped for car-edsr-x2" in path.read_text()
+    assert "no weights are shipped for car-edsr-x2" in capsys.readouterr().err
+    shipping.write_bytes(content)
+    path = prepare("car-edsr-x2", "demo", allow_missing=True)
+    assert list(folder.iterdir()) == [path] and path.read_bytes() == content
+
+
+def test_weights_of_another_seed_are_shipped_under_its_name(shipping):
+    assert_refused("no weights are shipped for car-edsr-x2-seed1", experiments.ready, "car-edsr-x2-seed1", "demo")
+    other = shipping.with_name("car-edsr-x2-seed1.safetensors")
+    run = runs.get("car-edsr-x2-seed1", "mini")
+    header = {"run": run.name, "profile": "mini", "networks": run.networks()}
+    weights.save(weights.load_run(shipping)[0], other, header)
+    assert experiments.ready("car-edsr-x2-seed1", "demo") == other
+    assert experiments.chain("car-edsr-x2-seed1", "demo").run.seed == 1
+
+
+def test_ready_says_what_is_missing_and_how_to_make_it(home):
+    told = r"no weights at .*results/smoke/runs/car-edsr-x2/.*: call `carlib train car-edsr-x2 --profile smoke` first"
+    assert_refused(told, experiments.ready, "car-edsr-x2", "smoke")
+    assert experiments.ready("bicubic-bicubic-x2", "smoke") is None
+
+
+def test_weights_of_another_run_in_the_shipped_place_are_not_measured(shipping):
+    shipping.rename(shipping.with_name("car-bicubic-x2.safetensors"))
+    told = "is of run car-edsr-x2, profile mini, not of car-bicubic-x2, demo"
+    assert_refused(told, experiments.measure, "car-bicubic-x2", "demo", ["demo"], progress=False)

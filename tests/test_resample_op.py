@@ -5,7 +5,6 @@ import torch
 from test_resample import problem
 
 from carlib import resample
-from carlib.ops import resample_op
 
 NUMBERS = {"scale": 2, "size": 3, "pad": 1, "centre": 1.0, "release_border": False}
 
@@ -17,13 +16,13 @@ def tensors(requires_grad=True):
 @pytest.mark.parametrize("impl", ["torch", "numba"])
 def test_pytorch_finds_nothing_wrong_with_it(impl):
     """Schema, fake tensors, autograd registration and AOT with static and dynamic shapes."""
-    torch.library.opcheck(resample_op._resample, (*tensors(), *NUMBERS.values(), impl))
+    torch.library.opcheck(torch.ops.carlib.resample.default, (*tensors(), *NUMBERS.values(), impl))
 
 
 def test_pytorch_finds_nothing_wrong_with_its_backward_pass():
     needed = [True, True, False, True]
     backward = (torch.ones(1, 2, 3, 4, dtype=torch.float64), *tensors(False), *NUMBERS.values(), "numba", needed)
-    torch.library.opcheck(resample_op._resample_backward, backward)
+    torch.library.opcheck(torch.ops.carlib.resample_backward.default, backward)
 
 
 def loss(hr, kernel, offset_v, offset_h):

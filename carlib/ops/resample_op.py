@@ -7,7 +7,6 @@ the tensors are there. Second derivatives: carlib.resample(..., impl="reference"
 from dataclasses import astuple, dataclass
 
 import torch
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Geometry:
 
 def resample_op(hr, kernel, offset_v, offset_h, geometry, impl):
     """`carlib.resample` by "auto", "torch", "numba" or "cuda"; the arguments have been checked there."""
-    return _resample(hr, kernel, offset_v, offset_h, *astuple(geometry), impl)
+    return torch.ops.carlib.resample(hr, kernel, offset_v, offset_h, *astuple(geometry), impl)
 
 
 def _passes(impl, hr):
@@ -54,52 +53,39 @@ def _why_no_cuda(hr) -> str:
     return why_not(hr)
 
 
-@torch.library.custom_op("carlib::resample", mutates_args=())
-def _resample(
-    hr: Tensor,
-    kernel: Tensor,
-    offset_v: Tensor,
-    offset_h: Tensor,
-    scale: int,
-    size: int,
-    pad: int,
-    centre: float,
-    release_border: bool,
-    impl: str,
-) -> Tensor:
+# Defined by schema, not by torch.library.custom_op, whose first call in a process imports torch._dynamo: seconds.
+_TENSORS = "Tensor hr, Tensor kernel, Tensor offset_v, Tensor offset_h"
+_NUMBERS = "int scale, int size, int pad, float centre, bool release_border, str impl"
+_FORWARD, _BACKWARD = "carlib::resample", "carlib::resample_backward"
+torch.library.define(_FORWARD, f"({_TENSORS}, {_NUMBERS}) -> Tensor")
+torch.library.define(
+    _BACKWARD, f"(Tensor grad_lr, {_TENSORS}, {_NUMBERS}, bool[] needed) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+@torch.library.impl(_FORWARD, "default")
+def _resample(hr, kernel, offset_v, offset_h, *numbers):
+    *geometry, impl = numbers
     forward, _ = _passes(impl, hr)
-    return forward(hr, kernel, offset_v, offset_h, Geometry(scale, size, pad, centre, release_border))
+    return forward(hr, kernel, offset_v, offset_h, Geometry(*geometry))
 
 
-@_resample.register_fake
-def _(hr, kernel, offset_v, offset_h, scale, size, pad, centre, release_border, impl):
+@torch.library.register_fake(_FORWARD)
+def _(hr, kernel, offset_v, offset_h, *numbers):
     return hr.new_empty((*hr.shape[:2], *kernel.shape[2:]))
 
 
-@torch.library.custom_op("carlib::resample_backward", mutates_args=())
-def _resample_backward(
-    grad_lr: Tensor,
-    hr: Tensor,
-    kernel: Tensor,
-    offset_v: Tensor,
-    offset_h: Tensor,
-    scale: int,
-    size: int,
-    pad: int,
-    centre: float,
-    release_border: bool,
-    impl: str,
-    needed: list[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@torch.library.impl(_BACKWARD, "default")
+def _resample_backward(grad_lr, hr, kernel, offset_v, offset_h, *numbers):
+    *geometry, impl, needed = numbers
     _, backward = _passes(impl, hr)
-    geometry = Geometry(scale, size, pad, centre, release_border)
-    found = backward(grad_lr, hr, kernel, offset_v, offset_h, geometry, needed)
+    found = backward(grad_lr, hr, kernel, offset_v, offset_h, Geometry(*geometry), needed)
     return tuple(hr.new_empty(0) if gradient is None else gradient for gradient in found)
 
 
-@_resample_backward.register_fake
-def _(grad_lr, hr, kernel, offset_v, offset_h, scale, size, pad, centre, release_border, impl, needed):
-    pairs = zip((hr, kernel, offset_v, offset_h), needed, strict=True)
+@torch.library.register_fake(_BACKWARD)
+def _(grad_lr, hr, kernel, offset_v, offset_h, *numbers):
+    pairs = zip((hr, kernel, offset_v, offset_h), numbers[-1], strict=True)
     return tuple(tensor.new_empty(tensor.shape) if need else hr.new_empty(0) for tensor, need in pairs)
 
 
@@ -110,7 +96,7 @@ def _keep(ctx, inputs, output):
 
 def _gradients(ctx, grad_lr):
     needed = list(ctx.needs_input_grad[:4])
-    found = _resample_backward(grad_lr, *ctx.saved_tensors, *ctx.numbers, needed)
+    found = torch.ops.carlib.resample_backward(grad_lr, *ctx.saved_tensors, *ctx.numbers, needed)
     return *(gradient if need else None for gradient, need in zip(found, needed, strict=True)), *[None] * 6
 
 
@@ -118,5 +104,5 @@ def _no_second_derivative(ctx, *gradients):
     raise RuntimeError('carlib.resample has second derivatives only with impl="reference"')
 
 
-_resample.register_autograd(_gradients, setup_context=_keep)
-_resample_backward.register_autograd(_no_second_derivative)
+torch.library.register_autograd(_FORWARD, _gradients, setup_context=_keep)
+torch.library.register_autograd(_BACKWARD, _no_second_derivative)

@@ -87,8 +87,9 @@ def upscale(
 
 @app.command()
 def train(
-    run: Annotated[
-        str | None, typer.Argument(help="A run of params.yaml, such as car-edsr-x4; car-edsr-x4-seed1: under seed 1.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Runs of params.yaml, such as car-edsr-x4; car-edsr-x4-seed1: seed 1."),
     ] = None,
     profile: Profile = None,
     param: Parameters = None,
@@ -103,20 +104,23 @@ def train(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ):
-    """Train a run, or continue it where it was stopped. Profile demo takes the shipped weights instead.
+    """Train runs, or continue them where they were stopped. Profile demo takes the shipped weights instead.
 
     With --all, train every run that is missing, starts first; a run that fails is told at the end (exit code 1).
     """
     from carlib import experiments
 
     if all_:
-        if run or param or out or restart or allow_missing:
+        if names or param or out or restart or allow_missing:
             raise ValueError("--all takes --profile, --only, --renew and --device; name no RUN and no other option")
         raise typer.Exit(_train_all(profile, only, renew, device))
-    if run is None or only:
+    if not names or only:
         raise ValueError("name a RUN, or give --all (and with it perhaps --only table3)")
+    if out is not None and len(names) > 1:
+        raise ValueError(f"--out {out} is the folder of one run, here are {len(names)}")
     options = {"restart": restart, "renew": renew, "history": history, "device": device}
-    typer.echo(experiments.prepare(run, profile, param or [], folder=out, allow_missing=allow_missing, **options))
+    for name in names:
+        typer.echo(experiments.prepare(name, profile, param or [], folder=out, allow_missing=allow_missing, **options))
 
 
 def _train_all(profile, only, renew, device) -> int:

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from carlib import cli, data, imresize, models, rescale, results, runs, weights
+from carlib import cli, data, experiments, imresize, models, rescale, results, runs, weights
 
 COMMANDS = (
     "downscale", "upscale", "train", "experiments", "evaluate", "bench", "models", "notebook", "report", "data",
@@ -330,3 +330,12 @@ def test_models_lists_what_networks_cost(carlib):
     assert code == 0 and len(out.splitlines()) == 1 + len(models.SIZES)
     assert re.search(r"^ *edsr +mini +2 +121,987 +31\.03$", out, re.MULTILINE)
     assert_refused(carlib("models", "--size", "huge"), "size 'huge' of resampler is unknown")
+
+
+def test_several_runs_are_made_ready_in_their_order_and_out_is_of_one(carlib, monkeypatch):
+    made = []
+    monkeypatch.setattr(experiments, "prepare", lambda name, *_, **__: made.append(name) or f"{name}.safetensors")
+    code, out, _ = carlib("train", "car-edsr-x4", "bicubic-edsr-x4", "--profile", "smoke")
+    assert code in (0, None) and made == ["car-edsr-x4", "bicubic-edsr-x4"] == re.findall(r"(\S+)\.safetensors", out)
+    code, _, err = carlib("train", "car-edsr-x4", "bicubic-edsr-x4", "--out", "x")
+    assert code == 2 and "--out x is the folder of one run, here are 2" in err and len(made) == 2

@@ -72,22 +72,22 @@ def test_make_installs_extras_that_exist():
 
 
 def stages():
-    """Every stage of dvc.yaml under the default profile, its foreach ones once an item: name -> cmd, deps, outs."""
+    """Every stage of dvc.yaml under the default profile: name -> cmd, deps, outs."""
     profile = yaml.safe_load((ROOT / "params.yaml").read_text())["profile"]
     found = {}
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
-        for item in stage.get("foreach", [None]):
-            text = yaml.safe_dump(stage.get("do", stage)).replace("${profile}", profile).replace("${item}", str(item))
-            assert "${" not in text
-            done = yaml.safe_load(text)
-            outs = [next(iter(out)) if isinstance(out, dict) else out for out in done.get("outs", [])]
-            found[name if item is None else f"{name}@{item}"] = (done["cmd"], done.get("deps", []), outs)
+        text = yaml.safe_dump(stage).replace("${profile}", profile)
+        assert "${" not in text
+        done = yaml.safe_load(text)
+        outs = [next(iter(out)) if isinstance(out, dict) else out for out in done.get("outs", [])]
+        found[name] = (done["cmd"], done.get("deps", []), outs)
     return found
 
 
 def test_a_stage_trains_every_run_that_another_shows():
     shown = {Path(dep).name for _, deps, _ in stages().values() for dep in deps if Path(dep).parent.name == "runs"}
-    assert {name.partition("@")[2] for name in stages() if name.startswith("weights@")} == shown
+    command, _, outs = stages()["weights"]
+    assert {Path(out).name for out in outs} == shown == set(re.findall(r"\S+-x\d\S*", command))
 
 
 def test_dvc_changes_a_parameter_and_leaves_every_other_line_as_it_is(tmp_path):
@@ -104,7 +104,7 @@ def test_dvc_changes_a_parameter_and_leaves_every_other_line_as_it_is(tmp_path):
 
 
 def test_every_notebook_is_stripped_for_its_stage():
-    stripped = {name.partition("@")[2] for name in stages() if name.startswith("strip@")}
+    stripped = {Path(out).stem for out in stages()["strip"][2]}
     assert stripped == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     commands = " ".join(cmd for cmd, _, _ in stages().values())
     assert all(f"papermill build/nb/{name}.ipynb" in commands for name in stripped)

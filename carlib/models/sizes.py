@@ -24,7 +24,7 @@ SIZES = {
         "paper": {"blocks": 3, "channels": 64},
     },
     "irn": {
-        "mini": {"blocks": 6, "growth": 8},
+        "mini": {"blocks": 4, "growth": 8},
         "base": {"blocks": 8, "growth": 16},
         "paper": {"blocks": 8, "growth": 32},
     },

@@ -160,7 +160,7 @@ def _extra_memory(name, problem) -> float:
 
 def _convolution(repeats, features=_FEATURES):
     """Rows of a stack of 3x3 convolutions, forward and backward to features and weights, as `train` computes them."""
-    from carlib.train import auto_precision
+    from carlib.devices import auto_precision
 
     dtype = torch.bfloat16 if auto_precision() == "bf16-mixed" else torch.float32
     remark = "" if dtype == torch.bfloat16 else "; this processor has no bfloat16, training uses float32"

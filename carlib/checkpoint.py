@@ -114,8 +114,8 @@ def _with_defaults(recipe, other):
     }
 
 
-def write(folder: Path, recipe: dict, networks, optimizer, step: int, log: list[dict]):
-    """Write last.ckpt atomically.
+def write(folder: Path, recipe: dict, networks, optimizer, step: int, log: list[dict], block: dict):
+    """Write last.ckpt atomically. block: what the steps since the last validation are to add to the log.
 
     Raises:
         ValueError: the folder cannot be written to, or the disk is full.
@@ -127,6 +127,7 @@ def write(folder: Path, recipe: dict, networks, optimizer, step: int, log: list[
         "networks": networks.state_dict(),
         "optimizer": optimizer.state_dict(),
         "rng": _rng_state(),
+        **block,
     }
     buffer = io.BytesIO()  # a full disk makes torch.save raise a RuntimeError, writing a buffer an OSError
     torch.save(state, buffer)

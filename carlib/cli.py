@@ -1,13 +1,14 @@
 """The command `carlib`. Bad input ends in one line on stderr and exit code 2; heavy imports happen inside commands."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from carlib import data_commands
+from carlib import data_commands, stopping
 
 app = typer.Typer(
     name="carlib",
@@ -270,6 +271,9 @@ def main():
     except (ValueError, OSError) as error:
         typer.echo(f"carlib: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
+    except stopping.Stopped as told:
+        typer.echo(f"carlib: {told}: the same command continues", err=True)
+        sys.exit(128 + signal.SIGTERM)
     except MemoryError as error:  # NumPy says how much it wanted, Python nothing
         told = " ".join(str(error).split())
         typer.echo(f"carlib: not enough memory{f' ({told})' if told else ''}: use a smaller image or scale", err=True)

@@ -7,10 +7,15 @@ from carlib import data, rescale, runs
 
 
 class Patches:
-    """Random flipped crops of the training sets; the batch of a step depends on (seed, step) alone."""
+    """Random flipped crops of the training sets; the batch of a step depends on (seed, step) alone.
 
-    def __init__(self, run: runs.Run):
+    Args:
+        rank, world: of `world` processes that share a batch, this is number `rank`; patches[step] is its share.
+    """
+
+    def __init__(self, run: runs.Run, rank=0, world=1):
         self.run, self.size = run, run.patch[run.scale]
+        self.share = slice(rank * run.batch // world, (rank + 1) * run.batch // world)
         self.hr = [data.to_colour(image) for name in run.train_sets for _, image in data.load(name)]
         found = len(self.hr)
         self.hr = [data.crop_to_multiple(image, run.scale) for image in self.hr if min(image.shape[:2]) >= self.size]
@@ -26,9 +31,22 @@ class Patches:
         """
         draw = np.random.default_rng([self.run.seed, step])
         crops = [self._crop(draw) for _ in range(self.run.batch)]
-        return [None if part[0] is None else to_batch(np.stack(part)) for part in zip(*crops, strict=True)]
+        hr, lr = zip(*(crop() for crop in crops[self.share]), strict=True)
+        return to_batch(np.stack(hr)), None if self.lr is None else to_batch(np.stack(lr))
+
+    __getitem__ = batch
+
+    def ahead(self, steps: range, workers: int):
+        """An iterator over the batches of `steps`; with workers, so many processes make them beforehand."""
+        if not workers:
+            return map(self.batch, steps)
+        from torch.utils.data import DataLoader
+
+        pinned = torch.cuda.is_available()
+        return iter(DataLoader(self, None, sampler=steps, num_workers=workers, prefetch_factor=4, pin_memory=pinned))
 
     def _crop(self, draw):
+        """Draw a crop; a function that cuts it: (hr, lr or None)."""
         scale, index = self.run.scale, draw.integers(len(self.hr))
         top, left = (int(draw.integers((n - self.size) // scale + 1)) for n in self.hr[index].shape[:2])
         flip = tuple(slice(None, None, -1 if draw.random() < 0.5 else 1) for _ in range(2))
@@ -39,7 +57,7 @@ class Patches:
             patch = image[top * unit : top * unit + size, left * unit : left * unit + size][flip]
             return colour(patch)
 
-        return cut(self.hr[index], scale), None if self.lr is None else cut(self.lr[index], 1)
+        return lambda: (cut(self.hr[index], scale), None if self.lr is None else cut(self.lr[index], 1))
 
 
 def _colouring(run, draw):

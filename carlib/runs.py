@@ -57,6 +57,9 @@ class Run:
     adam_eps: float = 1e-6  # the paper's
     clip: float = 0.0  # largest gradient norm; 0 = none
     precision: str = "32-true"  # "auto": bfloat16 autocast where the machine has it; "bf16-mixed"
+    accumulate: int = 1  # parts in which a batch is computed, for devices that cannot hold it; 1 update all the same
+    compile: bool = False  # torch.compile
+    deterministic: bool = False  # refuse what gives other bits each time (matters on a GPU)
     train_sets: list = field(default_factory=list)
     validation_set: str = "demo"
     validation_images: int | None = None
@@ -245,7 +248,17 @@ def make(**values) -> Run:
     if missing := [name for name in required if name not in values]:
         raise ValueError(f"run {values.get('name')!r} lacks {', '.join(missing)}: see runs in params.yaml")
     run = Run(**{k: float(v) if hints[k] is float else v for k, v in values.items()})
-    for name in ("batch", "validate_every", "scale", "lr", "adam_eps", "bound", "guided_eps", "plateau_patience"):
+    for name in (
+        "batch",
+        "validate_every",
+        "scale",
+        "lr",
+        "adam_eps",
+        "bound",
+        "guided_eps",
+        "plateau_patience",
+        "accumulate",
+    ):
         if not getattr(run, name) > 0:
             raise ValueError(f"{name}={getattr(run, name)!r} must be above 0")
     if run.resampler_lr is not None and not 0 < run.resampler_lr < float("inf"):

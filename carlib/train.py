@@ -16,14 +16,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from carlib import checkpoint, losses, metrics, models, provenance, rescale, results, runs, weights
+from carlib import (
+    checkpoint,
+    devices,
+    losses,
+    metrics,
+    models,
+    provenance,
+    rescale,
+    results,
+    runs,
+    stopping,
+    training_folder,
+    weights,
+)
 from carlib.ops.quantize import quantize
 from carlib.patches import Patches, to_batch, validation_images
-
-LOG_COLUMNS = [
-    "step", "loss", "restoration", "offset", "tv", "guidance", "distribution", "patch_psnr", "psnr", "adaptivity",
-    "offset_length", "lr", "seconds",
-]  # fmt: skip
+from carlib.training_folder import LOG_COLUMNS
 
 
 class Rescaler(nn.Module):
@@ -57,6 +66,7 @@ def train(
 
     Files: weights.safetensors (best validation PSNR so far, half precision), last.ckpt (all that continuing needs),
     log.csv. Each appears atomically. A second process that is to train in the same folder waits for the first.
+    Processes that torchrun or srun started share each batch, and train as one process would; the first writes.
 
     Args:
         restart:       begin anew; the checkpoint in `folder` is replaced at once, the weights at the first validation.
@@ -68,108 +78,157 @@ def train(
     Returns:
         the path of weights.safetensors.
     Raises:
-        ValueError: nothing to train, a set is missing, the folder holds other parameters or cannot be written to, or
-            the loss or the validation is no number.
+        ValueError: nothing to train, a set is missing, the folder holds other parameters or cannot be written to, the
+            batch cannot be shared out, or the loss or the validation is no number.
+        stopping.Stopped: SIGTERM came. The checkpoint is of the step at which it came.
     """
     if not run.trains or not run.steps:
         raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train")
     folder, commit = Path(folder), _commit()
-    fabric = _fabric(run, device)
-    torch.manual_seed(run.seed)
-    rescaler = Rescaler(build_networks(run), run.alpha).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(_groups(run, rescaler.networks), betas=(0.9, 0.999), eps=run.adam_eps)
-    rescaler, optimizer = fabric.setup(rescaler, optimizer)
-    recipe = checkpoint.recipe(run, start_of(run), frozen_from(run))
-    state = None if restart else _resume(recipe, folder, rescaler, optimizer, renew)
-    if state and state["step"] >= run.steps:
-        if on_validation and not (folder / "curve.png").is_file():  # killed before the last drawing
-            on_validation(state["log"])
-        return _finished(folder)
+    fabric = devices.fabric(run, device)
+    header = partial(metadata, run, commit=commit, precision=devices.precision(run, device))
+    with devices.determinism(run.deterministic), stopping.on_sigterm() as told:
+        torch.manual_seed(run.seed)
+        loop = Loop(run, fabric, told)
+        recipe = checkpoint.recipe(run, start_of(run), frozen_from(run))
+        fabric.barrier()  # nobody reads the folder while another process of this run writes there already
+        state = None if restart else _resume(recipe, folder, loop, renew)
+        fabric.barrier()
+        if state and state["step"] >= run.steps:
+            if on_validation and fabric.is_global_zero and not (folder / "curve.png").is_file():
+                on_validation(state["log"])  # killed before the last drawing
+            return training_folder.finished(folder)
 
-    patches, validation = Patches(run), validation_images(run)
-    if patches.dropped:
-        print(f"{run.name}: {patches.dropped} images are smaller than patch={patches.size}, left out", file=sys.stderr)
-    header = partial(metadata, run, commit=commit, precision=_precision(run, device))
-    with _alone(folder) as waited:
-        if waited and not restart:
-            state = _resume(recipe, folder, rescaler, optimizer, renew)
-        log, step = (state["log"], state["step"]) if state else ([], 0)
-        _sweep(folder)
-
-        def keep():
-            write_log(log, folder / "log.csv")  # before the checkpoint: a finished run never lacks the end of its log
-            checkpoint.write(folder, recipe, rescaler.module.networks, optimizer, step, log)
-
-        if state is None:  # whether the folder can be written to shows now, and a killed restart stays a restart
-            keep()
-            for stale in folder.glob("steps/*.safetensors"):
-                stale.unlink()
-        best = max((row["psnr"] for row in log), default=-math.inf)
-        with _bar(run, step, progress) as bar:
-            while step < run.steps:
-                block = min(run.validate_every - step % run.validate_every, run.steps - step)
-                began = time.perf_counter()
-                row = _train_block(run, fabric, rescaler, optimizer, patches, range(step, step + block), log, bar)
-                step += block
-                row |= {"step": step, "psnr": validate(rescaler.module, validation, run.scale)}
-                row |= behaviour(rescaler.module, validation)
-                if math.isnan(row["psnr"]):
-                    raise ValueError(
-                        f"{run.name}: the validation is no number at step {step}: lower lr={run.lr} or set clip"
-                    )
-                row["seconds"] = (log[-1]["seconds"] if log else 0) + time.perf_counter() - began
-                log.append({column: row.get(column, math.nan) for column in LOG_COLUMNS})
-                if row["psnr"] > best:
-                    best = row["psnr"]
-                    weights.save(rescaler.module.networks, folder / "weights.safetensors", header(step, best))
-                if history:
-                    kept = folder / "steps" / f"{step:06}.safetensors"
-                    weights.save(rescaler.module.networks, kept, header(step, row["psnr"]))
-                keep()
-                bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
-                if on_validation:
-                    on_validation(log)
-    return _finished(folder)
+        loop.load_images()
+        with training_folder.alone(folder) if fabric.is_global_zero else contextlib.nullcontext(False) as waited:
+            if fabric.broadcast(waited) and not restart:
+                state = _resume(recipe, folder, loop, renew)
+            fabric.barrier()
+            loop.begin(state)
+            record = training_folder.Record(loop, folder, recipe, header, history)
+            if state is None:
+                record.begin()
+            with _bar(run, loop.step, progress and fabric.is_global_zero) as bar:
+                while loop.step < run.steps:
+                    row = loop.block(bar)
+                    if row is None:
+                        record.keep()
+                        raise stopping.Stopped(f"{run.name}: stopped by SIGTERM after step {loop.step} of {run.steps}")
+                    best = record.validated(row)
+                    bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
+                    if on_validation and fabric.is_global_zero:
+                        on_validation(loop.log)
+            fabric.barrier()  # the others return when the files are there
+    return training_folder.finished(folder)
 
 
-@contextlib.contextmanager
-def _alone(folder):
-    """Hold the folder's lock, so that two runs with the same start train it once and neither disturbs the other.
+class Loop:
+    """The training loop of one process. With several each trains on its share of every batch.
 
-    Yields whether another process held it before.
+    step: updates done. log: rows of LOG_COLUMNS so far. sums, seconds: of the block since the last validation, so that
+    a run which stops within it logs the same means as one that does not.
     """
-    from filelock import FileLock, Timeout
 
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock, waited = FileLock(folder.parent / f".{folder.name}.lock"), False
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waited = True
-            print(f"{folder}: another process trains here: waiting for it", file=sys.stderr)
-            lock.acquire()
-    except OSError as error:
-        raise ValueError(f"cannot write {folder}/: {error.strerror or error}") from error
-    try:
-        yield waited
-    finally:
-        lock.release()
+    def __init__(self, run, fabric, told=lambda: False):
+        self.run, self.fabric, self.told = run, fabric, told
+        rescaler = Rescaler(build_networks(run), run.alpha).to(memory_format=torch.channels_last)
+        fused = fabric.device.type == "cuda"
+        optimizer = torch.optim.Adam(_groups(run, rescaler.networks), betas=(0.9, 0.999), eps=run.adam_eps, fused=fused)
+        self.networks = rescaler.networks
+        self.rescaler, self.optimizer = fabric.setup(torch.compile(rescaler) if run.compile else rescaler, optimizer)
 
+    def load_images(self):
+        """Read the training and validation images."""
+        run, fabric = self.run, self.fabric
+        self.patches, self.validation = Patches(run, fabric.global_rank, fabric.world_size), validation_images(run)
+        if self.patches.dropped and fabric.is_global_zero:
+            told = f"{self.patches.dropped} images are smaller than patch={self.patches.size}, left out"
+            print(f"{run.name}: {told}", file=sys.stderr)
 
-def _finished(folder):
-    path = folder / "weights.safetensors"
-    if not path.is_file():
-        raise ValueError(f"{folder} holds a finished checkpoint but no weights.safetensors: train again with --restart")
-    return path
+    def begin(self, state):
+        """Begin at the state of a checkpoint (which `checkpoint.restore` has put into the networks), or anew: None."""
+        state = state or {"log": [], "step": 0}
+        self.log, self.step = state["log"], state["step"]
+        self.sums, self.seconds = state.get("sums", {}), state.get("seconds", 0.0)
+        self.batches = self.patches.ahead(range(self.step, self.run.steps), workers=devices.workers(self.fabric))
 
+    def block(self, bar) -> dict | None:
+        """Train up to the next validation and validate: its row of the log; None if SIGTERM came within the block."""
+        run, began = self.run, time.perf_counter()
+        first = self.step - self.step % run.validate_every
+        last = min(first + run.validate_every, run.steps)
+        psnrs = [row["psnr"] for row in self.log]
+        self.rescaler.train()
+        while self.step < last:
+            terms, rate = self._update(self.step, psnrs)
+            self.sums = {name: self.sums.get(name, 0) + value for name, value in terms.items()}
+            self.step += 1
+            bar.update()
+            if self.step % 50 == 0 and not torch.isfinite(self.sums["loss"]):
+                break
+            if self.step < last and self._stops():
+                self.sums, self.seconds = self._of_all(), self.seconds + time.perf_counter() - began
+                return None
+        means = {name: float(value) / (last - first) for name, value in self._of_all().items()}
+        if not math.isfinite(means["loss"]):
+            raise ValueError(
+                f"{run.name}: the loss is no longer a number near step {self.step - 1}: lower lr={run.lr} or set clip"
+            )
+        row = means | {"lr": rate, "patch_psnr": -10 * math.log10(max(means["mse"], 1e-12)), "step": self.step}
+        row |= self.fabric.broadcast(self._validate() if self.fabric.is_global_zero else None)
+        if math.isnan(row["psnr"]):
+            raise ValueError(
+                f"{run.name}: the validation is no number at step {self.step}: lower lr={run.lr} or set clip"
+            )
+        before = self.log[-1]["seconds"] if self.log else 0
+        row["seconds"] = before + self.seconds + time.perf_counter() - began
+        self.sums, self.seconds = {}, 0.0
+        self.log.append({column: row.get(column, math.nan) for column in LOG_COLUMNS})
+        return row
 
-def _sweep(folder):
-    """Remove what a killed process left half-written."""
-    for name in ("last.ckpt", "weights.safetensors", "log.csv", "curve.png"):
-        stem, _, suffix = name.partition(".")
-        for stale in folder.glob(f".{stem}.*.{suffix}"):  # see results.atomic
-            stale.unlink()
+    def _validate(self):
+        rescaler = Rescaler(self.networks, self.run.alpha)
+        return {"psnr": validate(rescaler, self.validation, self.run.scale)} | behaviour(rescaler, self.validation)
+
+    def _update(self, step, psnrs):
+        """One update: the terms of its loss, and the learning rate."""
+        run, parts = self.run, self.run.accumulate
+        for group in self.optimizer.param_groups:
+            group["lr"] = (rate := learning_rate(run, step, psnrs)) * group["share"]
+        hr, lr = (None if t is None else self.fabric.to_device(t) for t in next(self.batches))
+        self.optimizer.zero_grad(set_to_none=True)
+        found = []
+        for part in range(parts):
+            chosen = slice(part * len(hr) // parts, (part + 1) * len(hr) // parts)
+            with self.fabric.no_backward_sync(self.rescaler, enabled=part < parts - 1):
+                found.append(self._gradients(hr[chosen], None if lr is None else lr[chosen]))
+        if run.clip:
+            self.fabric.clip_gradients(self.rescaler, self.optimizer, max_norm=run.clip)
+        self.optimizer.step()
+        return {name: sum(terms[name] for terms in found) / parts for name in found[0]}, rate
+
+    def _gradients(self, hr, lr):
+        run = self.run
+        sr, _, predicted = self.rescaler(hr, None if run.learns_downscaling else lr)
+        total, terms = _objective(run, sr, hr, lr, predicted)
+        self.fabric.backward(total / run.accumulate)
+        return terms | {"loss": total.detach(), "mse": (sr.detach().clamp(0, 1) - hr).square().mean()}
+
+    def _stops(self):
+        """Whether to stop, which all processes must do at the same step; several agree on it every tenth."""
+        if self.fabric.world_size == 1:
+            return self.told()
+        if self.step % 10:
+            return False
+        return bool(
+            self.fabric.all_reduce(torch.tensor(float(self.told()), device=self.fabric.device), reduce_op="sum")
+        )
+
+    def _of_all(self):
+        """`sums`, of several processes their mean."""
+        if self.fabric.world_size == 1:
+            return self.sums
+        return {name: self.fabric.all_reduce(value, reduce_op="mean") for name, value in self.sums.items()}
 
 
 def build_networks(run: runs.Run) -> nn.ModuleDict:
@@ -281,32 +340,6 @@ def metadata(run: runs.Run, step: int, psnr: float, commit: str, precision: str)
     }
 
 
-def _train_block(run, fabric, rescaler, optimizer, patches, steps, log, bar):
-    """Train for `steps`; the means of loss and terms over them."""
-    rescaler.train()
-    sums, psnrs = {}, [row["psnr"] for row in log]
-    for step in steps:
-        for group in optimizer.param_groups:
-            group["lr"] = (rate := learning_rate(run, step, psnrs)) * group["share"]
-        hr, lr = (None if t is None else fabric.to_device(t) for t in patches.batch(step))
-        sr, _, predicted = rescaler(hr, None if run.learns_downscaling else lr)
-        total, terms = _objective(run, sr, hr, lr, predicted)
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(total)
-        if run.clip:
-            fabric.clip_gradients(rescaler, optimizer, max_norm=run.clip)
-        optimizer.step()
-        terms |= {"loss": total.detach(), "mse": (sr.detach().clamp(0, 1) - hr).square().mean()}
-        sums = {name: sums.get(name, 0) + value for name, value in terms.items()}
-        bar.update()
-        if step % 50 == 49 and not torch.isfinite(sums["loss"]):
-            break
-    means = {name: float(value) / len(steps) for name, value in sums.items()}
-    if not math.isfinite(means["loss"]):
-        raise ValueError(f"{run.name}: the loss is no longer a number near step {step}: lower lr={run.lr} or set clip")
-    return means | {"lr": rate, "patch_psnr": -10 * math.log10(max(means["mse"], 1e-12))}
-
-
 def _objective(run, sr, hr, guide, predicted):
     if predicted is None or run.resampler_from:  # nothing is asked of kernels and offsets that stay as they are
         total = losses.RESTORATION[run.loss](sr, hr)
@@ -321,16 +354,7 @@ def _objective(run, sr, hr, guide, predicted):
     return losses.objective(sr, hr, *predicted, run.scale, loss=run.loss, readings=readings, **weighing)
 
 
-def write_log(log, path):
-    """The training log as CSV, atomically."""
-    lines = [",".join(LOG_COLUMNS)]
-    for row in log:  # a checkpoint from before a column was logged lacks it
-        values = (f"{row.get(column, math.nan):.6g}" for column in LOG_COLUMNS[1:])
-        lines.append(",".join([str(row["step"]), *values]))
-    results.write_text(path, "\n".join(lines) + "\n")
-
-
-def _resume(recipe, folder, rescaler, optimizer, renew):
+def _resume(recipe, folder, loop, renew):
     """The state to continue from, put into place; None to begin."""
     state = checkpoint.read(folder)
     if state is None:
@@ -345,32 +369,8 @@ def _resume(recipe, folder, rescaler, optimizer, renew):
         )
     if changed:
         print(f"{folder.name}: {'; '.join(changed.values())}: continuing all the same, see --renew", file=sys.stderr)
-    checkpoint.restore(state, rescaler.module.networks, optimizer)
+    checkpoint.restore(state, loop.networks, loop.optimizer)
     return state
-
-
-def _fabric(run, device):
-    from lightning_fabric import Fabric
-
-    try:
-        fabric = Fabric(accelerator=device, devices=1, precision=_precision(run, device))
-    except Exception as error:
-        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
-    fabric.launch()
-    return fabric
-
-
-def _precision(run, device):
-    return auto_precision(device) if run.precision == "auto" else run.precision
-
-
-def auto_precision(device="cpu") -> str:
-    """What precision "auto" means: bfloat16 where the machine computes in it, else float32 (emulated, it is slow)."""
-    if device != "cpu" and torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16-mixed" if native else "32-true"
 
 
 def _bar(run, step, progress):

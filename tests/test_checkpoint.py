@@ -57,7 +57,7 @@ def test_comments_docstrings_and_layout_are_no_change(package):
         path.write_text(
             "# a comment\n\n\n" + path.read_text(encoding="utf-8") + "\n\n# and another\n", encoding="utf-8"
         )
-    edit(package / "train.py", '    """Remove what', '    """Delete what')  # a function's
+    edit(package / "train.py", '    """The weights file that', '    """The file that')  # a function's
     edit(package / "train.py", '    """Down and up again', '    """Up and down')  # a class's
     edit(package / "train.py", "betas=(0.9, 0.999), ", "betas=(\n        0.9,\n        0.999,\n    ), ")
     (package / "evaluate.py").write_text("no part of training")
@@ -245,7 +245,7 @@ def test_what_is_restored_is_what_was_written(home, tmp_path):
 
     step()
     recipe = checkpoint.recipe(short(), None)
-    checkpoint.write(tmp_path, recipe, network, optimizer, 7, [{"step": 7}])
+    checkpoint.write(tmp_path, recipe, network, optimizer, 7, [{"step": 7}], {"seconds": 1.5})
     first = step()
     state = checkpoint.read(tmp_path)
     assert (state["step"], state["log"], state["recipe"]) == (7, [{"step": 7}], recipe)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from carlib import data, models, provenance, runs, train, weights
+from carlib import data, models, provenance, runs, train, training_folder, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -203,22 +203,22 @@ def test_restart_begins_anew(home, tmp_path):
 
 def test_a_restart_owns_its_folder_from_the_start(home, tmp_path, monkeypatch):
     """Stopped before its first validation, it is continued; the run it replaces does not come back."""
-    before, block = go(short(seed=1), tmp_path / "run").read_bytes(), train._train_block
+    before, block = go(short(seed=1), tmp_path / "run").read_bytes(), train.Loop.block
 
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "_train_block", stop)
+    monkeypatch.setattr(train.Loop, "block", stop)
     with pytest.raises(KeyboardInterrupt):
         go(short(), tmp_path / "run", restart=True)
     assert contents(tmp_path / "run")["weights.safetensors"] == before  # until there are better ones
-    monkeypatch.setattr(train, "_train_block", block)
+    monkeypatch.setattr(train.Loop, "block", block)
     assert_refused(tmp_path / "run", "seed 0 -> 1", short(seed=1))
     assert go(short(), tmp_path / "run").read_bytes() == go(short(), tmp_path / "fresh").read_bytes()
 
 
 def test_a_folder_that_cannot_be_written_to_shows_at_once(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "_train_block", lambda *arguments: pytest.fail("a step was made"))
+    monkeypatch.setattr(train.Loop, "block", lambda *arguments: pytest.fail("a step was made"))
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot write .*file/run/") as refusal:
         go(short(), tmp_path / "file" / "run")
@@ -299,21 +299,6 @@ def test_a_run_begins_with_the_upscaler_it_names(home, tmp_path):
     assert all(torch.equal(v, upscaler.state_dict()[k]) for k, v in networks["upscaler"].state_dict().items())
     (start / "weights.safetensors").unlink()
     assert_refused(tmp_path / "run", "no weights at .*no-such-run", short("car-edsr-x2", warm_start="no-such-run"))
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_precision_auto_is_bfloat16_where_the_machine_computes_in_it(home, monkeypatch, native):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
-    for device in ("auto", "cpu"):
-        assert train._precision(short(precision="auto"), device) == ("bf16-mixed" if native else "32-true")
-        assert train._precision(short(precision="32-true"), device) == "32-true"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
-    assert train._precision(short(precision="auto"), "auto") == "32-true"
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    assert train._precision(short(precision="auto"), "auto") == "bf16-mixed"
-    assert train._precision(short(precision="auto"), "cpu") == ("bf16-mixed" if native else "32-true")
 
 
 def test_a_missing_set_is_refused_before_anything_is_written(home, tmp_path):
@@ -398,7 +383,7 @@ def test_two_processes_train_a_folder_one_after_the_other(home, tmp_path, capsys
     import threading
 
     done = []
-    with train._alone(tmp_path / "run"):
+    with training_folder.alone(tmp_path / "run"):
         second = threading.Thread(target=lambda: done.append(go(short(), tmp_path / "run")))
         second.start()
         second.join(timeout=3)

@@ -1,0 +1,92 @@
+"""Where a run is computed: the device, its precision, and the processes that share a batch (Lightning Fabric)."""
+
+import contextlib
+import os
+
+import torch
+
+from carlib import runs
+
+
+def processes() -> tuple[int, int]:
+    """Processes on this node, and nodes: those of torchrun or of `srun`; (1, 1) where neither started this process."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        here, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        return here, world // here
+    if "SLURM_STEP_ID" in os.environ and "SLURM_PROCID" in os.environ:  # a batch script alone is no step of several
+        world, nodes = int(os.environ.get("SLURM_NTASKS", 1)), int(os.environ.get("SLURM_NNODES", 1))
+        return max(1, world // nodes), nodes
+    return 1, 1
+
+
+def fabric(run: runs.Run, device: str):
+    """A launched `lightning_fabric.Fabric`: with several processes they exchange gradients (DDP).
+
+    Raises:
+        ValueError: there is no such device, or the batch cannot be shared out evenly.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
+
+    here, nodes = processes()
+    check_shares(run, here * nodes)
+    layout = {"devices": here, "num_nodes": nodes, "strategy": "ddp"}
+    if here * nodes == 1:  # told what it is, Fabric does not take a batch script's allocation for its own processes
+        layout = {"devices": 1, "plugins": [LightningEnvironment()]}
+    try:
+        made = Fabric(accelerator=device, precision=precision(run, device), **layout)
+    except Exception as error:
+        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    made.launch()
+    return made
+
+
+def check_shares(run: runs.Run, count: int):
+    """Refuse a batch that `count` processes, or the parts that `accumulate` asks for, cannot share out evenly.
+
+    Raises:
+        ValueError: it is so.
+    """
+    if run.batch % (count * run.accumulate):
+        raise ValueError(
+            f"batch={run.batch} cannot be shared out evenly among {count} processes in accumulate={run.accumulate} "
+            "parts: choose a multiple of their product"
+        )
+
+
+def precision(run: runs.Run, device: str) -> str:
+    """Fabric's name of the precision that a run computes in on a device."""
+    return auto_precision(device) if run.precision == "auto" else run.precision
+
+
+def auto_precision(device="cpu") -> str:
+    """What precision "auto" means: bfloat16 where the machine computes in it, else float32 (emulated, it is slow)."""
+    if device != "cpu" and torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
+@contextlib.contextmanager
+def determinism(wanted: bool):
+    """Within it PyTorch refuses what does not give the same bits each time (on a CPU training uses nothing of it)."""
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+
+
+def workers(fabric) -> int:
+    """Processes that cut patches for this one: none on a CPU, which has other work; on a GPU what its cores allow."""
+    if fabric.device.type == "cpu":
+        return 0
+    return min(8, max(1, (os.cpu_count() or 1) // processes()[0] - 1))

@@ -1,0 +1,212 @@
+"""Where a run is computed, by how many processes, and how it is told to stop."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+
+from carlib import devices, runs, stopping, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def short(name="bicubic-edsr-x2", **overrides):
+    """A run of a second."""
+    shrunk = {"steps": 4, "validate_every": 2, "patch": {2: 16, 4: 16}, "validation_crop": 32}
+    return runs.get(name, "smoke", shrunk | overrides)
+
+
+def go(run, folder, **options):
+    return train.train(run, folder, device="cpu", progress=False, **options)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_precision_auto_is_bfloat16_where_the_machine_computes_in_it(home, monkeypatch, native):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    for device in ("auto", "cpu"):
+        assert devices.precision(short(precision="auto"), device) == ("bf16-mixed" if native else "32-true")
+        assert devices.precision(short(precision="32-true"), device) == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    assert devices.precision(short(precision="auto"), "auto") == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert devices.precision(short(precision="auto"), "auto") == "bf16-mixed"
+    assert devices.precision(short(precision="auto"), "cpu") == ("bf16-mixed" if native else "32-true")
+
+
+TOGETHER = """
+    import sys
+    import torch
+    from carlib import runs, train
+
+    torch.set_num_threads(1)
+    for offsets in (True, False):
+        run = runs.get("car-edsr-x2", "smoke", eval(sys.argv[2]) | {"offsets": offsets})
+        train.train(run, f"{sys.argv[1]}/{offsets}", device="cpu", progress=False)
+"""
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def launch(script, *arguments, count):
+    """Run a script as torchrun does, in `count` processes; fails if one of them does."""
+    common = {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    started = []
+    for rank in range(count):
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0}
+        environment = os.environ | common | {name: str(value) for name, value in place.items()}
+        environment |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+        started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    for process in started:
+        told = process.communicate(timeout=180)[1]
+        assert process.returncode == 0, told
+
+
+def test_two_processes_train_what_one_does(home, tmp_path):
+    """With offsets, and without: then some weights are in no gradient."""
+    changed = {"steps": 3, "validate_every": 2, "patch": {2: 16}, "validation_crop": 32, "batch": 4}
+    launch(TOGETHER, tmp_path / "two", changed, count=2)
+    for offsets in (True, False):
+        go(runs.get("car-edsr-x2", "smoke", changed | {"offsets": offsets}), tmp_path / "one" / str(offsets))
+        files = (tmp_path / count / str(offsets) / "last.ckpt" for count in ("one", "two"))
+        one, two = (torch.load(path, weights_only=True) for path in files)
+        for key, value in one["networks"].items():
+            torch.testing.assert_close(two["networks"][key], value, rtol=0, atol=1e-5)
+        assert [row["step"] for row in two["log"]] == [row["step"] for row in one["log"]] == [2, 3]
+        for a, b in zip(one["log"], two["log"], strict=True):
+            assert b["loss"] == pytest.approx(a["loss"], rel=1e-4) and b["psnr"] == pytest.approx(a["psnr"], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x2"])
+def test_a_batch_in_parts_trains_what_a_whole_one_does(home, tmp_path, name):
+    whole = go(short(name, batch=4), tmp_path / "whole").parent
+    parts = go(short(name, batch=4, accumulate=2), tmp_path / "parts").parent
+    one, two = (torch.load(folder / "last.ckpt", weights_only=True)["networks"] for folder in (whole, parts))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=0, atol=1e-5)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(home, tmp_path, monkeypatch):
+    told = r"batch=2 cannot be shared out evenly among 1 processes in accumulate=3 parts: choose a multiple"
+    with pytest.raises(ValueError, match=told):
+        go(short(accumulate=3), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="among 4 processes"):
+        devices.check_shares(short(), 4)
+
+
+def test_the_shares_of_a_batch_are_the_batch(home):
+    run = short("cnn-cr-cnn-sr-x2", batch=4)
+    whole = train.Patches(run)[7]
+    shares = [train.Patches(run, rank, 2)[7] for rank in range(2)]
+    for part, together in zip(zip(*shares, strict=True), whole, strict=True):
+        assert torch.equal(torch.cat(part), together)
+
+
+@pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x2"])
+def test_batches_made_beforehand_are_the_same(home, name):
+    patches = train.Patches(short(name))
+    for ahead, made in zip(patches.ahead(range(3, 6), 2), patches.ahead(range(3, 6), 0), strict=True):
+        assert all(a is b is None or torch.equal(a, b) for a, b in zip(ahead, made, strict=True))
+
+
+def test_processes_are_those_of_torchrun_or_of_srun(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC_"))]:
+        monkeypatch.delenv(name)
+    assert devices.processes() == (1, 1)
+    for name, value in {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert devices.processes() == (1, 1)  # the batch script itself, or an allocation without srun
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    assert devices.processes() == (4, 2)
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert devices.processes() == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["car-edsr-x2", "irn-irn-x2"])
+def test_a_run_that_sigterm_stops_continues_to_the_same_bits(home, tmp_path, monkeypatch, name, small_irn):
+    """Stopped in the middle of a block, its log included."""
+    run, update = short(name, steps=6, validate_every=3), train.Loop._update
+
+    def terminated(self, step, psnrs):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return update(self, step, psnrs)
+
+    monkeypatch.setattr(train.Loop, "_update", terminated)
+    with pytest.raises(stopping.Stopped, match="stopped by SIGTERM after step 5 of 6"):
+        go(run, tmp_path / "stopped")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    monkeypatch.setattr(train.Loop, "_update", update)
+    go(run, tmp_path / "stopped")
+    go(run, tmp_path / "whole")
+    a, b = (torch.load(tmp_path / folder / "last.ckpt", weights_only=True) for folder in ("stopped", "whole"))
+    assert all(torch.equal(a["networks"][key], b["networks"][key]) for key in a["networks"] | b["networks"])
+    told, expected = (
+        [{k: str(v) for k, v in row.items() if k != "seconds"} for row in state["log"]] for state in (a, b)
+    )
+    assert told == expected  # as text, in which NaN equals NaN
+
+
+def test_sigterm_of_another_handler_is_left_to_it():
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with stopping.on_sigterm() as told:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert not told()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_strict_determinism_changes_nothing_on_a_cpu(home, tmp_path):
+    """No operator of CAR's training is refused, and PyTorch's setting is as before."""
+    plain = go(short("car-edsr-x2"), tmp_path / "plain")
+    strict = go(short("car-edsr-x2", deterministic=True), tmp_path / "strict")
+    a, b = (torch.load(path.parent / "last.ckpt", weights_only=True)["networks"] for path in (plain, strict))
+    assert all(torch.equal(a[key], b[key]) for key in a | b)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_sigterm_ends_the_command_with_a_checkpoint_and_one_line(home, tmp_path):
+    options = ["-p", "steps=100000", "-p", "validate_every=50000", "-p", "patch={2: 16}", "--device", "cpu"]
+    command = [sys.executable, "-c", "from carlib.cli import main; main()", "train", "bicubic-edsr-x2", *options]
+    command += ["--profile", "smoke", "--out", str(tmp_path / "run")]
+    checkpoint, environment = tmp_path / "run" / "last.ckpt", os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        told = process.communicate(timeout=120)[1].splitlines()[-1]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert re.fullmatch(
+        r"carlib: bicubic-edsr-x2: stopped by SIGTERM after step \d+ of 100000: the same .* continues", told
+    )
+    assert torch.load(checkpoint, weights_only=True)["step"] == int(re.search(r"step (\d+)", told).group(1)) > 0
+
+
+def test_a_sigterm_that_nobody_heeds_comes_afterwards():
+    script = """
+        import os
+        from carlib import stopping
+        with stopping.on_sigterm():
+            os.kill(os.getpid(), 15)
+        print("went on")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGTERM and not done.stdout

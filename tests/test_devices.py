@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from carlib import devices, runs, stopping, train
+from carlib.models.layers import ReflectionPad
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -173,13 +174,37 @@ def test_sigterm_of_another_handler_is_left_to_it():
         signal.signal(signal.SIGTERM, before)
 
 
-def test_strict_determinism_changes_nothing_on_a_cpu(home, tmp_path):
-    """No operator of CAR's training is refused, and PyTorch's setting is as before."""
-    plain = go(short("car-edsr-x2"), tmp_path / "plain")
-    strict = go(short("car-edsr-x2", deterministic=True), tmp_path / "strict")
+@pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x2"])
+def test_strict_determinism_trains_the_same(home, tmp_path, name):
+    """Nothing in CAR's training is refused on a CPU, and PyTorch's setting is as before."""
+    plain = go(short(name), tmp_path / "plain")
+    strict = go(short(name, deterministic=True), tmp_path / "strict")
     a, b = (torch.load(path.parent / "last.ckpt", weights_only=True)["networks"] for path in (plain, strict))
-    assert all(torch.equal(a[key], b[key]) for key in a | b)
+    for key, value in a.items():
+        torch.testing.assert_close(b[key], value, rtol=0, atol=1e-5)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: on a CPU every run gives the same bits")
+def test_strict_determinism_gives_the_same_bits_on_a_gpu(home, tmp_path):
+    run = short("car-edsr-x2", deterministic=True)
+    for folder in ("one", "two"):
+        train.train(run, tmp_path / folder, device="cuda", progress=False)
+    a, b = (torch.load(tmp_path / folder / "last.ckpt", weights_only=True)["networks"] for folder in ("one", "two"))
+    assert all(torch.equal(a[key], b[key]) for key in a | b)
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_reflection_in_a_fixed_order_is_reflection(memory):
+    x = torch.randn(2, 3, 5, 7, dtype=torch.double).contiguous(memory_format=memory).requires_grad_()
+    upstream, found = torch.randn(2, 3, 9, 11, dtype=torch.double), []
+    for strict in (False, True):
+        with devices.determinism(strict):
+            padded = ReflectionPad(2)(x)
+        assert padded.is_contiguous(memory_format=memory)
+        found.append((padded, *torch.autograd.grad(padded, x, upstream)))
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1])
 
 
 def test_sigterm_ends_the_command_with_a_checkpoint_and_one_line(home, tmp_path):

@@ -1,4 +1,4 @@
-"""What several networks share: the frozen shift by the mean colour of DIV2K."""
+"""Layers of more than one network: the frozen shift by the mean colour of DIV2K, reflection."""
 
 import torch
 from torch import nn
@@ -23,3 +23,18 @@ class MeanShift(nn.Conv2d):
     def forward(self, x):
         # An addition, in the precision of the image: autocast would round a 1x1 convolution of it to bfloat16.
         return x + self.bias.to(x.dtype).view(1, 3, 1, 1)
+
+
+class ReflectionPad(nn.ReflectionPad2d):
+    """Its gradient on a GPU adds in any order; where PyTorch is told to be deterministic, copies replace it."""
+
+    def forward(self, x):
+        if not torch.are_deterministic_algorithms_enabled():
+            return super().forward(x)
+        left, right, top, bottom = self.padding
+        return _reflected(_reflected(x, 3, left, right), 2, top, bottom)
+
+
+def _reflected(x, axis, before, after):
+    ends = x.narrow(axis, 1, before), x.narrow(axis, x.shape[axis] - 1 - after, after)
+    return torch.cat([ends[0].flip(axis), x, ends[1].flip(axis)], axis)

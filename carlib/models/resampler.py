@@ -12,7 +12,7 @@ from torch import nn
 
 from carlib.models.blocks import check_hr
 from carlib.models.guided import guided_residual
-from carlib.models.layers import MeanShift, at_least_float32
+from carlib.models.layers import MeanShift, ReflectionPad, at_least_float32
 from carlib.ops.imresize import contributions
 from carlib.ops.resample import reflect_indices, resample
 
@@ -84,7 +84,7 @@ class ResamplerNet(nn.Module):
         quarter, half, count = width // 4, width // 2, self.kernel_size**2
 
         self.sub_mean = MeanShift(-1)
-        self.ds_1 = nn.Sequential(nn.ReflectionPad2d(2), nn.Conv2d(3, quarter, 5), nn.LeakyReLU(0.2))
+        self.ds_1 = nn.Sequential(ReflectionPad(2), nn.Conv2d(3, quarter, 5), nn.LeakyReLU(0.2))
         self.ds_2 = _halving(quarter, half)
         self.ds_4 = _halving(half, half)
         self.res_4 = nn.Sequential(*(ResidualBlock(half) for _ in range(blocks)))
@@ -196,7 +196,7 @@ class ResidualBlock(nn.Module):
 
 
 def _conv3(n_in, n_out):
-    return nn.ReflectionPad2d(1), nn.Conv2d(n_in, n_out, 3)
+    return ReflectionPad(1), nn.Conv2d(n_in, n_out, 3)
 
 
 def _halving(n_in, n_out):

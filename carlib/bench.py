@@ -11,15 +11,14 @@ import sys
 import time
 from functools import partial
 from itertools import product
-from math import isqrt
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn import functional
 from tqdm import tqdm
 
 from carlib import results, timing
+from carlib.bench_rival import grid_sample_resample
 from carlib.ops.resample import resample
 
 COLUMNS = ["case", "name", "seconds", "ratio", "memory", "note", "machine"]
@@ -31,13 +30,14 @@ _CONVOLUTIONS = 4
 _TOLERANCE = 1e-5  # float32: a position among 200 pixels is known to 1e-5 pixels
 
 
-def run(case="all", *, repeats=7, out=None):
+def run(case="all", *, repeats=7, out=None, profile="mini", device="auto"):
     """Time ours against rivals in the same run.
 
     Args:
-        case:    "operator", "convolution", "downscale", "start" or "all".
+        case:    "operator", "convolution", "train", "downscale", "start" or "all".
         repeats: timed rounds, >= 1; their median counts, of "downscale" the fastest. One more goes first, untimed.
         out:     CSV to write, or None; a picture of the same name appears beside it, as .png.
+        profile, device: of "train": whose runs, and where; the other cases run on the CPU.
     Returns:
         DataFrame with COLUMNS. seconds: of one call; "downscale": per HR megapixel. ratio: seconds over those of ours,
         the case's first row (2.0: ours is twice as fast), NaN for downscalers without a rival. memory: peak growth of a
@@ -57,36 +57,14 @@ def run(case="all", *, repeats=7, out=None):
     import pandas as pd
 
     names = _CASES if case == "all" else [case]
-    rows = [row for name in names for row in _CASES[name](repeats)]
+    options = {"train": {"profile": profile, "device": device}}
+    rows = [row for name in names for row in _CASES[name](repeats, **options.get(name, {}))]
     if out is not None:
         _draw(rows, Path(out).with_suffix(".png"))
     table = pd.DataFrame(rows, columns=COLUMNS).assign(machine=_machine())
     if out is not None:
         results.write_text(out, table.to_csv(index=False, float_format="%.6g"))
     return table
-
-
-def grid_sample_resample(hr, kernel, offset_v, offset_h, *, scale):
-    """The rival: `carlib.resample` composed from PyTorch's own operators; arguments and result as there.
-
-    All taps of all LR pixels are sampled at once, on a grid of N x (K*K*h) x w positions, and then summed.
-    """
-    n, taps, h, w = kernel.shape
-    size = isqrt(taps)
-    padded = functional.pad(hr, (size // 2,) * 4, mode="reflect")
-    tap = torch.arange(taps, device=hr.device)
-
-    def positions(length, place, limit):  # (K*K, length): padded pixels, scaled to grid_sample's -1..1
-        centre = (torch.arange(length, device=hr.device, dtype=hr.dtype) + 0.5) * scale - 0.5
-        at = centre + (place - (size - 1) / 2 + size // 2)[:, None]
-        return at * (2 / (limit - 1)) - 1
-
-    height, width = padded.shape[-2:]
-    v = positions(h, tap // size, height)[None, :, :, None] + offset_v * (2 / (height - 1))
-    u = positions(w, tap % size, width)[None, :, None, :] + offset_h * (2 / (width - 1))
-    grid = torch.stack([u, v], -1).view(n, taps * h, w, 2)
-    sampled = functional.grid_sample(padded, grid, padding_mode="border", align_corners=True)
-    return (kernel[:, None] * sampled.view(n, -1, taps, h, w)).sum(2)
 
 
 _RESAMPLERS = {
@@ -253,7 +231,19 @@ def _downscale(repeats):
     return bench_downscale.rows(repeats)
 
 
-_CASES = {"operator": _operator, "convolution": _convolution, "downscale": _downscale, "start": _start}
+def _train(repeats, **chosen):
+    from carlib import bench_train
+
+    return bench_train.rows(repeats, **chosen)
+
+
+_CASES = {
+    "operator": _operator,
+    "convolution": _convolution,
+    "train": _train,
+    "downscale": _downscale,
+    "start": _start,
+}
 
 
 def _draw(rows, path):

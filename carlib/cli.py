@@ -198,14 +198,17 @@ def evaluate(
 
 @app.command()
 def bench(
-    case: Annotated[str, typer.Argument(help="operator, convolution, downscale, start or all.")] = "all",
+    case: Annotated[str, typer.Argument(help="operator, convolution, train, downscale, start or all.")] = "all",
     out: Annotated[Path | None, typer.Option(help="CSV; a picture appears beside it.")] = None,
     repeats: Annotated[int, typer.Option(help="Timed rounds; their median counts, of downscale the fastest.")] = 7,
+    profile: Annotated[str, typer.Option(help="Of train: whose runs.")] = "mini",
+    device: Annotated[str, typer.Option(help="Of train: auto, cpu, cuda.")] = "auto",
 ):
     """Time ours against rivals in the same run."""
     from carlib import bench as benchmarks
 
-    typer.echo(benchmarks.run(case, repeats=repeats, out=out).to_string(index=False))
+    table = benchmarks.run(case, repeats=repeats, out=out, profile=profile, device=device)
+    typer.echo(table.to_string(index=False))
 
 
 @app.command()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from carlib import bench, bench_downscale, resample, rescale, timing
+from carlib import bench, bench_downscale, bench_rival, bench_train, devices, resample, rescale, runs, timing
 
 TINY = {"n": 2, "side": 16, "scale": 2, "size": 3}
 
@@ -25,7 +25,7 @@ def problem(scale, size, h, w, spread):
 def test_the_rival_is_the_same_operator_forward_and_backward(scale, size, h, w):
     hr, *taps = problem(scale, size, h, w, spread=3)
     found = []
-    for function in (partial(resample, impl="reference"), bench.grid_sample_resample):
+    for function in (partial(resample, impl="reference"), bench_rival.grid_sample_resample):
         lr = function(hr, *taps, scale=scale)
         upstream = torch.linspace(-1, 1, lr.numel(), dtype=lr.dtype).view_as(lr)
         found.append((lr, *torch.autograd.grad(lr, taps, upstream)))
@@ -132,3 +132,27 @@ def test_a_measurement_that_stops_is_told():
     table = pd.DataFrame({"network": ["bicubic", "nothing"], "size": "mini", "scale": 2})
     with pytest.raises(ValueError, match="stopped after 1 of 2 networks"):
         bench.measure_networks(table, side=32)
+
+
+def test_training_races_the_same_update_done_plainly(home):
+    """Both have made the same weights out of the same patches."""
+    run, networks = runs.get("car-edsr-x2", "smoke", {"patch": {2: 16}}), []
+    for kind in (bench_train.Step, bench_train.PlainStep):
+        torch.manual_seed(0)
+        step = kind(run, devices.fabric(run, "cpu"))
+        step()
+        step()
+        networks.append(step.loop.networks.state_dict())
+    for key, value in networks[0].items():
+        torch.testing.assert_close(networks[1][key], value, rtol=0, atol=1e-4)
+
+
+def test_where_a_training_step_goes_adds_up(home):
+    run = runs.get("car-edsr-x2", "smoke", {"patch": {2: 16}})
+    shares = bench_train._shares(bench_train.Step(run, devices.fabric(run, "cpu")), count=1)
+    assert sum(shares.values()) == pytest.approx(1) and shares["convolutions"] > 0 and shares["operator"] > 0
+
+
+def test_training_under_a_profile_that_trains_nothing_is_refused(home):
+    with pytest.raises(ValueError, match="profile demo trains nothing: use --profile mini or paper"):
+        bench.run("train", profile="demo")

@@ -1,0 +1,141 @@
+"""`carlib bench train`: a training step of CAR as `carlib train` computes it, against the same step done plainly.
+
+The rival has the same networks, images and loss in float32, contiguous memory, and resamples with grid_sample.
+"""
+
+import time
+from functools import partial
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.flop_counter import FlopCounterMode
+
+from carlib import devices, runs, timing, train
+from carlib.bench_rival import grid_sample_resample
+from carlib.ops.quantize import quantize
+
+RUNS = ("car-edsr-x2", "car-edsr-x4")
+# Parts of a step by the name of what PyTorch's profiler sees; the first that fits counts.
+_PARTS = {
+    "convolutions": ("conv", "cudnn", "mkldnn"),
+    "operator": ("carlib::", "carlib_resample", "grid_sampler"),
+    "optimizer": ("Optimizer", "adam"),
+    "patches": ("patches",),
+}
+_SIDES = {"cpu": 2048, "cuda": 8192}  # side of the square matrices whose product measures the peak
+
+
+def rows(repeats, profile="mini", device="auto"):
+    """Rows of `bench.COLUMNS` without the machine: seconds of one update, on patches of the embedded photographs.
+
+    The note tells images per second, the share of the measured peak of matrix products that a step's multiplications
+    reach, and where the time of ours goes.
+
+    Raises:
+        ValueError: the profile trains nothing, or the device cannot be used.
+    """
+    found = []
+    for name in RUNS:
+        run = runs.get(name, profile, {"warm_start": None, "train_sets": ["demo"]})
+        if not run.steps:
+            raise ValueError(f"profile {profile} trains nothing: use --profile mini or paper")
+        fabric = devices.fabric(run, device)
+        plain_run = runs.get(name, profile, {"warm_start": None, "train_sets": ["demo"], "precision": "32-true"})
+        ours, rival = Step(run, fabric), PlainStep(plain_run, devices.fabric(plain_run, device))
+        job = f"training step of {name} ({profile}): {run.batch} patches of {run.patch[run.scale]} px"
+        label = f"carlib, {'bfloat16' if 'bf16' in devices.precision(run, device) else 'float32'} channels_last, "
+        calls = {
+            label + ("numba" if fabric.device.type == "cpu" else "cuda"): ours,
+            "float32 contiguous, grid_sample": rival,
+        }
+        seconds = timing.in_turns(calls, repeats, job)
+        notes = {label: _note(step, seconds[label]) for label, step in calls.items()}
+        found += timing.rows(job, seconds, notes)
+    return found
+
+
+class Step:
+    """An update of a run, callable; every call is the next one."""
+
+    layout = torch.channels_last
+
+    def __init__(self, run, fabric):
+        self.loop = train.Loop(run, fabric)
+        self.loop.rescaler.to(memory_format=self.layout)
+        self.loop.patches, self.number = train.Patches(run), 0
+        self.loop.batches = self.loop.patches.ahead(range(10**9), workers=devices.workers(fabric))
+        self.loop.rescaler.train()
+
+    def __call__(self):
+        self.loop._update(0, [])
+        if self.loop.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+class PlainStep(Step):
+    """The same without what makes ours fast."""
+
+    layout = torch.contiguous_format
+
+    def __init__(self, run, fabric):
+        super().__init__(run, fabric)
+        rescaler = self.loop.rescaler.module
+        rescaler.forward = partial(_plain_forward, rescaler)
+        self.loop.batches = ([None if t is None else t.contiguous() for t in batch] for batch in self.loop.batches)
+
+
+def _plain_forward(rescaler, hr, lr=None):
+    resampler = rescaler.networks["resampler"]
+    predicted = resampler(hr)
+    lr = quantize(grid_sample_resample(hr, *predicted, scale=resampler.scale), rescaler.alpha)
+    return rescaler.networks["upscaler"](lr), lr, predicted
+
+
+def _note(step, seconds) -> str:
+    run, device = step.loop.run, step.loop.fabric.device
+    with FlopCounterMode(display=False) as counter:
+        step()
+    operations = counter.get_total_flops()
+    reached = operations / seconds / _peak(device, devices.precision(run, device.type))
+    parts = ", ".join(f"{name} {share:.0%}" for name, share in _shares(step).items())
+    return (
+        f"{run.batch / seconds:.1f} images/s; {operations / 1e9:.3g} GFLOP a step, {reached:.0%} of the peak of "
+        f"matrix products; {parts}"
+    )
+
+
+def _peak(device, precision) -> float:
+    """Operations per second of a product of square matrices, the best of five."""
+    side, dtype = _SIDES[device.type], torch.bfloat16 if "bf16" in precision else torch.float32
+    a, b = (torch.rand(side, side, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):  # the first one warms up
+        began = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - began)
+    return 2 * side**3 / best
+
+
+def _shares(step, count=3) -> dict[str, float]:
+    """Part of a step -> its share of the time, the largest first."""
+    step.loop.batches = _named(step.loop.batches)
+    on_gpu = step.loop.fabric.device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]) as seen:
+        for _ in range(count):
+            step()
+    spent = {}
+    for event in seen.key_averages():
+        part = next((part for part, marks in _PARTS.items() if any(mark in event.key for mark in marks)), "the rest")
+        own = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        spent[part] = spent.get(part, 0) + own
+    total = sum(spent.values())
+    return dict(sorted(((part, own / total) for part, own in spent.items()), key=lambda item: -item[1]))
+
+
+def _named(batches):
+    while True:
+        with record_function("patches"):
+            batch = next(batches)
+        yield batch

@@ -1,6 +1,6 @@
 """The ablation (Table 3): CAR without its TV loss, without its offset loss, without offsets; each against the whole."""
 
-from carlib import cells, experiments, intervals, overview, results, runs, tables
+from carlib import cells, contrasts, experiments, results, runs, tables
 
 WHOLE = "joint"  # the variant of data/paper/table3.csv that the others are compared with
 LABELS = {
@@ -15,7 +15,6 @@ CLAIMS = (
     ("no-offset-constraint", "joint", "Without the offset loss SR is worse"),
     ("no-offset", "no-offset-constraint", "Without offsets SR is worse still"),
 )
-KEYS = ["scale", "set", "metric"]
 
 
 def study(profile, scale=None, seeds=None, *, device="auto", progress=True):
@@ -29,14 +28,12 @@ def study(profile, scale=None, seeds=None, *, device="auto", progress=True):
     Raises:
         ValueError: a parameter does not fit, a run cannot be trained, or nothing can be measured.
     """
-    import pandas as pd
-
     check(scale, seeds)
     made, absent = make_ready(profile, scale, seeds, device=device, progress=progress)
-    measured = [row for name in made for row in experiments.measure(name, profile, device=device, progress=progress)]
-    if not measured:
+    if not made:
         raise ValueError(f"no run of Table 3 can be measured under profile {profile}: {next(iter(absent.values()))}")
-    return write(pd.DataFrame(measured), absent, profile, scale, seeds)
+    rows = contrasts.measure(made, profile, device=device, progress=progress)
+    return write(rows, absent, profile, scale, seeds)
 
 
 def check(scale, seeds):
@@ -56,20 +53,11 @@ def check(scale, seeds):
 
 
 def make_ready(profile, scale=None, seeds=None, *, device="auto", progress=True):
-    """Train Table 3's runs that are missing, continuing what was begun; profile demo takes what is shipped.
-
-    Returns:
-        names of the runs that can be measured, and run -> why it cannot be.
-    """
+    """Table 3's runs made ready, see `contrasts.make_ready`."""
     count = cells.seeds(3, profile) if seeds is None else seeds
     chosen = [cell.run for cell in cells.of(3, profile) if scale in (None, cell.scale)]
     names = [name for run in chosen for name in runs.seeded(run, count)]
-    if runs.profile(profile)["train"] is not None:
-        for name in names:
-            experiments.prepare(name, profile, renew=True, device=device, progress=progress)
-        return names, {}
-    absent = {name: why for name in names if (why := overview.why_absent(name, profile))}
-    return [name for name in names if name not in absent], absent
+    return contrasts.make_ready(names, profile, device=device, progress=progress)
 
 
 def table(rows, absent, profile, scale=None):
@@ -84,83 +72,22 @@ def table(rows, absent, profile, scale=None):
         (its 95 % interval over images), printed, printed_difference, verdict (of the difference), n (images), run,
         profile, note (why there is nothing).
     """
-    import pandas as pd
-
-    values, paper = by_variant(rows), printed(rows)
+    values, paper = _compared(rows)
     run_of = {(cell.variant, cell.scale): cell.run for cell in cells.of(3, profile) if scale in (None, cell.scale)}
-    parts = []
-    for variant in LABELS:
-        part = compare(values, paper, variant, WHOLE)
-        means = _of(values, variant).groupby(KEYS).mean()  # a column per seed
-        part["ours"], part["seeds"] = means.mean(axis=1), means.count(axis=1)
-        part["seed_interval"] = [intervals.half_width(line[line == line]) for line in means.to_numpy()]
-        part["printed"], part["n"] = paper[variant], values.groupby(KEYS).size()
-        parts.append(part.assign(variant=variant, profile=profile).reset_index())
-    frame = pd.concat(parts, ignore_index=True)
-    frame["run"] = [run_of[key] for key in zip(frame.variant, frame.scale, strict=True)]
+    frame = contrasts.table(values, paper, dict.fromkeys(LABELS, WHOLE)).assign(profile=profile)
+    frame["run"] = [run_of[key] for key in zip(frame.label, frame.scale, strict=True)]
     frame["note"] = frame.run.map(lambda name: absent.get(name, ""))
-    frame["variant"] = frame.variant.map(LABELS)
-    frame = frame.sort_values("metric", kind="stable")
-    columns = ["scale", "set", "variant", "metric", "ours", "seeds", "seed_interval", "difference", "low", "high"]
-    columns += ["printed", "printed_difference", "verdict", "n", "run", "profile", "note"]
-    order = {label: place for place, label in enumerate(LABELS.values())}
-    frame = frame.sort_values("variant", key=lambda column: column.map(order), kind="stable")
-    return tables.in_order(frame, ["scale", "set"])[columns].reset_index(drop=True)
+    frame["variant"] = frame.label.map(LABELS)
+    return frame[["scale", "set", "variant", "metric", *contrasts.COLUMNS, "run", "profile", "note"]]
 
 
-def by_variant(rows):
-    """A line per KEYS and image, a column per variant and seed."""
-    variant_of = {cell.run: cell.variant for cell in cells.of(3)}
-    found = [runs.split_seed(name, variant_of) for name in rows.run]
-    frame = rows.assign(variant=[variant_of[name] for name, _ in found], seed=[seed or 0 for _, seed in found])
-    return frame.pivot(index=[*KEYS, "image"], columns=["variant", "seed"], values="value")
-
-
-def _of(values, variant):
-    """The columns of a variant, named by its seeds; without one, a column of NaN."""
-    there = variant in values.columns.get_level_values("variant")
-    return values[variant] if there else values.iloc[:, :1].droplevel("variant", axis=1) * float("nan")
-
-
-def printed(rows):
-    """The printed values of Table 3, a line per KEYS, a column per variant; NaN where a set is not whole."""
+def _compared(rows):
+    """What was measured (see contrasts.by_label) and printed (contrasts.printed), by variant."""
     paper = tables.printed(3)
-    paper = paper[paper.flag == ""].astype({"scale": int, "value": float}).rename(columns={"value": "printed"})
-    there = rows.groupby([*KEYS, "profile"]).image.nunique().rename("n").reset_index()
-    frame = there.merge(paper[[*KEYS, "variant", "printed"]], on=KEYS, how="left")
-    tables.withhold(frame)
-    return frame.pivot(index=KEYS, columns="variant", values="printed").reindex(columns=list(LABELS))
-
-
-def compare(values, paper, variant, base):
-    """How one variant differs from another: a line per KEYS.
-
-    Args:
-        values: see `by_variant`.  paper: see `printed`.
-    Returns:
-        DataFrame: difference, low and high (its 95 % interval over images), printed_difference, verdict.
-    """
-    import pandas as pd
-
-    differences = (_of(values, variant) - _of(values, base)).mean(axis=1)  # over the seeds that both have
-    if variant == base:
-        differences *= float("nan")
-    grouped = differences.groupby(KEYS)
-    frame = pd.DataFrame({"difference": grouped.mean()})
-    bounds = [intervals.paired(group.dropna()) for _, group in grouped]
-    frame["low"], frame["high"] = zip(*bounds, strict=True)
-    frame["printed_difference"] = paper[variant] - paper[base] if variant != base else float("nan")
-    frame["verdict"] = [verdict(*line) for line in frame.to_numpy()]
-    return frame
-
-
-def verdict(difference, low, high, printed) -> str:
-    """Whether a difference has the sign that was printed: "reproduced", "partly" (its interval holds 0), or "not"."""
-    if difference != difference or printed != printed or printed == 0:
-        return "not tested"
-    if difference * printed <= 0:
-        return "not"
-    return "reproduced" if low * high > 0 else "partly"
+    paper = paper[paper.flag == ""].astype({"scale": int, "value": float})
+    paper = paper.rename(columns={"value": "printed", "variant": "label"})
+    values = contrasts.by_label(rows, {cell.run: cell.variant for cell in cells.of(3)})
+    return values, contrasts.printed(paper, rows, LABELS)
 
 
 def claims(rows, scale=None):
@@ -174,9 +101,9 @@ def claims(rows, scale=None):
     """
     import pandas as pd
 
-    values, paper, lines = by_variant(rows), printed(rows), []
+    (values, paper), lines = _compared(rows), []
     for variant, base, text in CLAIMS:
-        compared = compare(values, paper, variant, base)
+        compared = contrasts.compare(values, paper, variant, base)
         for one in sorted(set(rows.scale)) if scale is None else [scale]:
             found = compared.loc[one]
             psnr = found.xs("psnr", level="metric")

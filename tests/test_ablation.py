@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import ablation, cells, overview, results
+from carlib import ablation, cells, contrasts, overview, results
 from carlib.notebook import ParameterError
 
 RUNS = {"joint": "car-edsr-x2", "no-tv": "car-edsr-x2-no-tv", "no-offset-constraint": "car-edsr-x2-free",
@@ -81,7 +81,7 @@ def test_a_run_without_weights_is_a_row_that_says_so(home):
     ((math.nan, math.nan, math.nan, 0.05), "not tested"),
 ])  # fmt: skip
 def test_a_verdict_is_of_the_sign_and_whether_the_interval_holds_zero(numbers, told):
-    assert ablation.verdict(*numbers) == told
+    assert contrasts.verdict(*numbers) == told
 
 
 def test_a_set_that_is_not_whole_has_nothing_printed(home):

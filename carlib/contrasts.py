@@ -1,0 +1,124 @@
+"""Methods of one table compared: image by image and seed by seed, each difference beside the one that was printed.
+
+A method has a label; `label_of` maps the runs that measure a table to them. A line stands for KEYS.
+"""
+
+from carlib import experiments, intervals, overview, results, runs, tables
+
+KEYS = ["scale", "set", "metric"]
+COLUMNS = [
+    "ours", "seeds", "seed_interval", "difference", "low", "high", "printed", "printed_difference", "verdict", "n",
+]  # fmt: skip
+
+
+def make_ready(names, profile, *, device="auto", progress=True):
+    """Train runs that are missing, continuing what was begun; profile demo takes what is shipped.
+
+    Returns:
+        names of the runs that can be measured, and run -> why it cannot be.
+    """
+    if runs.profile(profile)["train"] is not None:
+        for name in names:
+            experiments.prepare(name, profile, renew=True, device=device, progress=progress)
+        return names, {}
+    absent = {name: why for name in names if (why := overview.why_absent(name, profile))}
+    return [name for name in names if name not in absent], absent
+
+
+def measure(names, profile, sets=None, *, device="auto", progress=True):
+    """Rows of runs on image sets (default the profile's), as a DataFrame of results.ROW_COLUMNS, perhaps empty."""
+    import pandas as pd
+
+    options = {"device": device, "progress": progress}
+    measured = [row for name in names for row in experiments.measure(name, profile, sets, **options)]
+    return pd.DataFrame(measured, columns=results.ROW_COLUMNS)
+
+
+def by_label(rows, label_of):
+    """A line per KEYS and image, a column per label and seed."""
+    found = [runs.split_seed(name, label_of) for name in rows.run]
+    frame = rows.assign(label=[label_of[name] for name, _ in found], seed=[seed or 0 for _, seed in found])
+    return frame.pivot(index=[*KEYS, "image"], columns=["label", "seed"], values="value")
+
+
+def of(values, label):
+    """The columns of a label, named by its seeds; without one, a column of NaN."""
+    import pandas as pd
+
+    if label in values.columns.get_level_values("label"):
+        return values[label]
+    return pd.DataFrame(float("nan"), index=values.index, columns=[0])
+
+
+def printed(paper, rows, labels, *, unmeasured=False):
+    """The printed values, a line per KEYS, a column per label; NaN where a measured set is not whole or cropped.
+
+    Args:
+        paper:      DataFrame KEYS, label, printed.  rows: what was measured.
+        unmeasured: whether printed sets that were not measured have lines as well.
+    """
+    import pandas as pd
+
+    there = rows.groupby([*KEYS, "profile"]).image.nunique().rename("n").reset_index()
+    frame = there.merge(paper[[*KEYS, "label", "printed"]], on=KEYS, how="left")
+    tables.withhold(frame)
+    if unmeasured:
+        others = paper.merge(there[KEYS], on=KEYS, how="left", indicator=True)
+        frame = pd.concat([frame, others[others.pop("_merge") == "left_only"]])
+    return frame.pivot(index=KEYS, columns="label", values="printed").reindex(columns=list(labels))
+
+
+def compare(values, paper, label, base):
+    """How one method differs from another: a line per line of `paper`.
+
+    Args:
+        values: see `by_label`.  paper: see `printed`.  base: a label; `label` itself or None is compared with nothing.
+    Returns:
+        DataFrame: difference, low and high (its 95 % interval over images), printed_difference, verdict.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(index=paper.index)
+    if base in (None, label):
+        return frame.assign(**dict.fromkeys(["difference", "low", "high", "printed_difference"], float("nan")),
+                            verdict="not tested")  # fmt: skip
+    differences = (of(values, label) - of(values, base)).mean(axis=1).dropna()  # over the seeds that both have
+    bounds = {key: intervals.paired(group) for key, group in differences.groupby(KEYS)}
+    frame["difference"] = differences.groupby(KEYS).mean()
+    nothing = float("nan"), float("nan")
+    frame["low"], frame["high"] = ([bounds.get(key, nothing)[end] for key in frame.index] for end in (0, 1))
+    frame["printed_difference"] = paper[label] - paper[base]
+    frame["verdict"] = [verdict(*line) for line in frame.to_numpy()]
+    return frame
+
+
+def verdict(difference, low, high, printed) -> str:
+    """Whether a difference has the sign that was printed: "reproduced", "partly" (its interval holds 0), or "not"."""
+    if difference != difference or printed != printed or printed == 0:
+        return "not tested"
+    if difference * printed <= 0:
+        return "not"
+    return "reproduced" if low * high > 0 else "partly"
+
+
+def table(values, paper, base_of):
+    """All methods in long form: a line per scale, set, label and metric, labels in the order of `base_of`.
+
+    Args:
+        values: see `by_label`.  paper: see `printed`.  base_of: label -> the label that it is compared with, or None.
+    Returns:
+        DataFrame: KEYS, label, ours (mean over images and seeds), seeds (how many), seed_interval (half of the 95 %
+        interval of the mean over seeds), what `compare` gives, printed, n (images).
+    """
+    import pandas as pd
+
+    parts = []
+    for label, base in base_of.items():
+        part, own = compare(values, paper, label, base), of(values, label)
+        means = own.groupby(KEYS).mean().reindex(paper.index)  # a column per seed
+        part["ours"], part["seeds"] = means.mean(axis=1), means.count(axis=1)
+        part["seed_interval"] = [intervals.half_width(line[line == line]) for line in means.to_numpy()]
+        part["printed"] = paper[label]
+        part["n"] = own.notna().any(axis=1).groupby(KEYS).sum().reindex(paper.index, fill_value=0).astype(int)
+        parts.append(part.assign(label=label).reset_index())
+    return tables.in_order(pd.concat(parts, ignore_index=True), ["scale", "set"]).reset_index(drop=True)

@@ -91,33 +91,12 @@ def _compared(rows):
 
 
 def claims(rows, scale=None):
-    """What the paper says of the order of its Table 3, what was measured, and a verdict over all whole sets.
+    """What the paper says of the order of its Table 3, what was measured, and a verdict: see `contrasts.claims`.
 
     Args:
         rows: as `table`.
-    Returns:
-        DataFrame: claim, scale, paper and ours (mean differences on Set5 and B100, ours also over all sets, dB),
-        verdict: that of every set's PSNR and SSIM if they agree, else "partly"; "not tested" without a printed set.
     """
-    import pandas as pd
-
-    (values, paper), lines = _compared(rows), []
-    for variant, base, text in CLAIMS:
-        compared = contrasts.compare(values, paper, variant, base)
-        for one in sorted(set(rows.scale)) if scale is None else [scale]:
-            found = compared.loc[one]
-            psnr = found.xs("psnr", level="metric")
-            lines.append(
-                {
-                    "claim": text,
-                    "scale": f"x{one}",
-                    "paper (Set5 / B100, dB)": tables.pair(psnr.printed_difference, "+.2f"),
-                    "ours (Set5 / B100, dB)": tables.pair(psnr.difference, "+.2f"),
-                    "ours (mean of all sets, dB)": round(psnr.difference.mean(), 2),
-                    "verdict": tables.summed_up(found.verdict),
-                }
-            )
-    return pd.DataFrame(lines)
+    return contrasts.claims(*_compared(rows), CLAIMS, sorted(set(rows.scale)) if scale is None else [scale])
 
 
 def write(rows, absent, profile, scale=None, seeds=None):

@@ -1,4 +1,7 @@
-"""Which run fills which cell of the paper's Tables 1 to 5: the one list that tables, queue and overview ask."""
+"""Which run fills which cell of the paper's Tables 1 to 5: the one list that tables, queue and overview ask.
+
+Table 4 also has EDSR on bicubic LR, which the paper prints in Table 1, and IRN, which is later than the paper.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from carlib import runs
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell, named as in data/paper/table<n>.csv, and the run that measures it."""
+    """A cell, named as in data/paper, and the run that measures it."""
 
     table: int
     upscaler: str
@@ -46,12 +49,17 @@ _RUNS = {
         ("edsr", "car", "no-offset", ""): "car-edsr-x{}-no-offset",
     },
     4: {
-        ("edsr", "car", "joint", "l1"): "car-edsr-x{}-l1",
+        ("edsr", "bicubic", "", ""): "bicubic-edsr-x{}",  # printed in Table 1
+        ("cnn-sr", "cnn-cr", "joint", "l2"): "cnn-cr-cnn-sr-x{}",
         ("edsr", "car", "joint", "l2"): "car-edsr-x{}",
+        ("tau", "tad", "joint", "l1"): "tad-tau-x{}",
+        ("edsr", "car", "joint", "l1"): "car-edsr-x{}-l1",
+        ("irn", "irn", "joint", "l1"): "irn-irn-x{}",  # printed in data/paper/later.csv
     },
     5: {("", "car", "", ""): "car-edsr-x{}"},
 }
-_SCALES = {2: (4,)}  # the others are printed for 2 and 4
+# What is not printed for 2 and 4: a table, or a run of one.
+_SCALES = {2: (4,), "cnn-cr-cnn-sr-x{}": (2,)}
 TABLES = tuple(_RUNS)
 
 
@@ -69,6 +77,7 @@ def of(table: int, profile: str | None = None) -> list[Cell]:
         Cell(table, *key, scale, name.format(scale))
         for scale in _SCALES.get(table, (2, 4))
         for key, name in _RUNS[table].items()
+        if scale in _SCALES.get(name, (2, 4))
     ]
     return [cell for cell in cells if not cell.loss or runs.get(cell.run, profile).loss == cell.loss]
 

@@ -68,6 +68,39 @@ def printed(paper, rows, labels, *, unmeasured=False):
     return frame.pivot(index=KEYS, columns="label", values="printed").reindex(columns=list(labels))
 
 
+def claims(values, paper, told, scales):
+    """Claims that one method is better or worse than another, with a verdict over all whole sets.
+
+    Args:
+        values: see `by_label`.  paper: see `printed`.  told: (label, its base, claim) each.  scales: a line for each.
+    Returns:
+        DataFrame: claim, scale, paper and ours (mean differences on Set5 and B100, ours also over all sets, dB),
+        verdict: that of every set's PSNR and SSIM if they agree, else "partly"; "not tested" without a printed set.
+    """
+    import pandas as pd
+
+    lines = []
+    for label, base, text in told:
+        compared = compare(values, paper, label, base)
+        for scale in scales:
+            found = compared.loc[scale]
+            psnr, summed_up = found.xs("psnr", level="metric"), tables.summed_up(found.verdict)
+            lines.append(claim(text, scale, psnr.printed_difference, psnr.difference, summed_up))
+    return pd.DataFrame(lines)
+
+
+def claim(text, scale, paper, ours, verdict) -> dict:
+    """One line of `claims`; paper, ours: differences of PSNR by image set."""
+    return {
+        "claim": text,
+        "scale": f"x{scale}",
+        "paper (Set5 / B100, dB)": tables.pair(paper, "+.2f"),
+        "ours (Set5 / B100, dB)": tables.pair(ours, "+.2f"),
+        "ours (mean of all sets, dB)": round(ours.mean(), 2),
+        "verdict": verdict,
+    }
+
+
 def compare(values, paper, label, base):
     """How one method differs from another: a line per line of `paper`.
 
@@ -122,3 +155,38 @@ def table(values, paper, base_of):
         part["n"] = own.notna().any(axis=1).groupby(KEYS).sum().reindex(paper.index, fill_value=0).astype(int)
         parts.append(part.assign(label=label).reset_index())
     return tables.in_order(pd.concat(parts, ignore_index=True), ["scale", "set"]).reset_index(drop=True)
+
+
+def notes(table, absent) -> list[str]:
+    """Why a line has no number of ours: its run is `absent` (run -> why), or its set was not measured.
+
+    Args:
+        table: DataFrame ours, run (NaN or "" where no run is declared).
+    """
+    told = []
+    for line in table.itertuples():
+        if line.ours == line.ours:
+            told.append("")
+        elif not isinstance(line.run, str) or not line.run:
+            told.append("not trained here")
+        else:
+            told.append(absent.get(line.run, "set not measured"))
+    return told
+
+
+def check_sets(sets):
+    """Refuse image sets that are unknown or not here.
+
+    Raises:
+        ParameterError (a ValueError): one is.
+    """
+    from carlib import data
+    from carlib.notebook import ParameterError
+
+    if sets is not None and not sets:
+        raise ParameterError("sets=[] measures nothing: name some, or give None for the profile's")
+    try:
+        for name in sets or ():
+            data.find(name)
+    except ValueError as error:
+        raise ParameterError(f"sets={sets!r}: {error}") from None

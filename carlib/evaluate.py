@@ -9,15 +9,16 @@ class Chain:
 
     Args:
         run:    a `carlib.runs.Run`.
-        path:   its weights file; None where nothing is learned.
+        path:   its weights file; None where nothing is learned, or `networks` are given.
         device: "cpu", "cuda", ...; "auto" takes a GPU where there is one.
+        networks: role -> network that is loaded already, in an nn.ModuleDict.
     Raises:
         ValueError: the file is missing, or another run's or profile's (demo takes mini's).
     """
 
-    def __init__(self, run: runs.Run, path=None, device="cpu"):
-        self.run, self.networks = run, {}
-        if run.trains:
+    def __init__(self, run: runs.Run, path=None, device="cpu", networks=None):
+        self.run, self.networks = run, {} if networks is None else networks.to(_device(device)).eval()
+        if run.trains and networks is None:
             self.networks, metadata = weights.load_run(path)
             made, allowed = metadata.get("run"), {run.profile, "mini" if run.profile == "demo" else run.profile}
             if made != run.name or metadata.get("profile") not in allowed:

@@ -114,14 +114,19 @@ def measure(
     Raises:
         ValueError: a name is unknown, the weights are missing or another run's, or a set is not there.
     """
-    from carlib import evaluate
-
     run = runs.get(name, profile)
-    chosen = runs.profile(run.profile)["evaluate"]
     if weights is not None and not run.trains:
         raise ValueError(f"run {name} has no weights: leave --weights out")
-    sets = some_sets(chosen["sets"]) if sets is None else sets
     made = chain(name, run.profile, weights=weights, device=device)
+    return measure_chain(made, sets, protocols=protocols, progress=progress)
+
+
+def measure_chain(made, sets=None, *, protocols=("standard",), progress=True) -> list[dict]:
+    """Rows (results.ROW_COLUMNS) of an `evaluate.Chain`; sets: default those of its profile that are present."""
+    from carlib import evaluate
+
+    chosen = runs.profile(made.run.profile)["evaluate"]
+    sets = some_sets(chosen["sets"]) if sets is None else sets
     options = {"protocols": protocols, "limit": chosen["images"], "crop": chosen["crop"], "progress": progress}
     return [row for set_name in sets for row in evaluate.evaluate(made, set_name, **options)]
 

@@ -18,6 +18,13 @@ def printed(number: int):
     return pd.read_csv(results.root() / "data" / "paper" / f"table{number}.csv", keep_default_na=False)
 
 
+def later():
+    """What others printed after the paper (2020): columns as Table 4's, and whose page it is (`source`)."""
+    import pandas as pd
+
+    return pd.read_csv(results.root() / "data" / "paper" / "later.csv", keep_default_na=False)
+
+
 def table1(rows):
     """Table 1 in long form: one line per upscaler, downscaler, scale, set and metric.
 
@@ -72,6 +79,25 @@ def in_order(table, keys):
     return table.sort_values(
         keys, key=lambda column: column.map(order) if column.name == "set" else column, kind="stable"
     )
+
+
+def grid(table, names):
+    """PSNR of a long-form table on one page: a line per scale and method, a column per image set, "ours (printed)".
+
+    Args:
+        table: DataFrame scale, set, metric, ours, printed and `names`; the sets' order is kept.
+        names: the columns that tell methods apart.
+    """
+    psnr = table[table.metric == "psnr"]
+    shown = psnr.assign(cell=[f"{_db(line.ours)} ({_db(line.printed)})" for line in psnr.itertuples()])
+    keys, sets = ["scale", *names], list(dict.fromkeys(psnr.set))
+    order = psnr[keys].drop_duplicates()
+    wide = shown.pivot(index=keys, columns="set", values="cell")[sets].fillna("- (-)")
+    return order.merge(wide.reset_index(), on=keys).sort_values("scale", kind="stable").reset_index(drop=True)
+
+
+def _db(value) -> str:
+    return "-" if value != value else f"{value:.2f}"
 
 
 def _verdicts(table):

@@ -1,0 +1,230 @@
+"""Table 4: CAR among other methods. Networks on bicubic LR, networks behind learned downscalers, and what came later.
+
+None of the networks on bicubic LR but EDSR is trained here; public checkpoints of them can be measured instead.
+"""
+
+from carlib import cells, contrasts, experiments, public_weights, results, runs, tables
+
+PAPER = "CAR paper"  # the source of Tables 1 and 4; those of later numbers are in data/paper/later.csv
+GROUPS = ("bicubic", "learned", "later")
+_METHOD = ["group", "downscaler", "upscaler", "variant", "loss", "source"]
+_SHOWN = ["group", "downscaler", "upscaler", "loss", "source"]
+# (downscaler, upscaler) -> what CAR with EDSR is to them
+CLAIMS = {
+    ("bicubic", "edsr"): "CAR with EDSR restores better than EDSR on bicubic LR",
+    ("cnn-cr", "cnn-sr"): "CAR with EDSR restores better than CNN-CR with CNN-SR",
+    ("tad", "tau"): "CAR with EDSR restores better than TAD with TAU",
+}
+IRN = "IRN restores better than CAR with EDSR (its README)"
+
+
+def study(profile, scale=None, sets=None, checkpoints=None, *, device="auto", progress=True):
+    """Train what is missing of Table 4's runs, measure them and public checkpoints, and write what `write` says.
+
+    Args:
+        scale:       2 or 4; None: both.
+        sets:        image sets; None: the profile's that are here.
+        checkpoints: see `public_weights.check`.
+    Returns:
+        the table and the claims, see `table` and `claims`.
+    Raises:
+        ValueError: a parameter does not fit, a run cannot be trained, or no image set is here.
+    """
+    import pandas as pd
+
+    checkpoints = checkpoints or {}
+    check(scale, sets, checkpoints)
+    chosen = [cell for cell in cells.of(4, profile) if scale in (None, cell.scale)]
+    names = [name for cell in chosen for name in runs.seeded(cell.run, cells.seeds(4, profile))]
+    made, absent = contrasts.make_ready(names, profile, device=device, progress=progress)
+    rows = contrasts.measure(made, profile, sets, device=device, progress=progress)
+    public = public_weights.measure(checkpoints, profile, sets, device=device, progress=progress)
+    rows = pd.DataFrame([*rows.to_dict("records"), *public], columns=results.ROW_COLUMNS)
+    return write(rows, absent, profile, scale, sets, checkpoints)
+
+
+def check(scale=None, sets=None, checkpoints=None):
+    """Refuse parameters that the study cannot have.
+
+    Raises:
+        ParameterError (a ValueError): scale is neither 2 nor 4, a set is not here, or see `public_weights.check`.
+    """
+    from carlib.notebook import ParameterError
+
+    if scale not in (None, 2, 4):
+        raise ParameterError(f"scale={scale!r} is not in Table 4: use 2 or 4, or None for both")
+    contrasts.check_sets(sets)
+    found = public_weights.check(checkpoints or {})
+    if lost := [key for key, (_, other, *_) in found.items() if scale not in (None, other)]:
+        raise ParameterError(f"checkpoints has {lost[0]}, of which scale={scale} leaves nothing")
+
+
+def published():
+    """Every published value that Table 4 shows, one a line, as printed: those of the paper and of later pages.
+
+    Returns:
+        DataFrame: scale, set, metric, _METHOD, label, printed, flag, note.
+    """
+    import pandas as pd
+
+    edsr = tables.printed(1).query("downscaler == 'bicubic' and upscaler == 'edsr'")
+    paper = pd.concat([tables.printed(4), edsr.assign(group="bicubic")]).assign(source=PAPER)
+    frame = pd.concat([paper, tables.later()], ignore_index=True).astype({"scale": int, "value": float})
+    frame["label"] = frame[_METHOD].agg("/".join, axis=1)
+    columns = [*contrasts.KEYS, *_METHOD, "label", "value", "flag", "note"]
+    return frame[columns].rename(columns={"value": "printed"})
+
+
+def methods(profile, checkpoints=None):
+    """The methods in the table's order, with the runs that measure them.
+
+    Returns:
+        DataFrame: label (index), _METHOD, runs (scale -> run, or key of `checkpoints`), public (whether they are keys).
+    """
+    frame = published().drop_duplicates("label").set_index("label")[_METHOD]
+    labels, made, public = {}, {}, {}
+    for label, line in frame.iterrows():  # the first source of a method is the one that a run stands beside
+        labels.setdefault((line.downscaler, line.upscaler, line.variant, line.loss), label)
+    for cell in cells.of(4, profile):
+        made.setdefault(labels[cell.downscaler, cell.upscaler, cell.variant, cell.loss], {})[cell.scale] = cell.run
+    for key, (name, scale, *_) in public_weights.check(checkpoints or {}).items():
+        shown = public_weights.printed_name(name)
+        printed = [label for (*names, _, _), label in labels.items() if names == ["bicubic", shown]]
+        label = next((label for label in printed if label not in made), f"bicubic/bicubic/{shown}//")
+        if label not in frame.index:
+            frame.loc[label] = ["bicubic", "bicubic", shown, "", "", ""]
+        public.setdefault(label, {})[scale] = key
+    frame["runs"] = [made.get(label, public.get(label, {})) for label in frame.index]
+    frame["public"] = frame.index.isin(list(public))
+    return frame.sort_values("group", key=lambda column: column.map(GROUPS.index), kind="stable")
+
+
+def table(rows, absent, profile, scale=None, checkpoints=None):
+    """Table 4 in long form: a line per scale, set, method and metric that was measured or printed.
+
+    Args:
+        rows:   DataFrame of results.ROW_COLUMNS, perhaps empty: runs of Table 4, and checkpoints.
+        absent: run -> why it has no rows.
+    Returns:
+        DataFrame: scale, set, _SHOWN, metric, contrasts.COLUMNS (difference: to CAR with EDSR, of the loss that the
+        profile trains it with), off (ours less printed, of networks of the paper's size), run, profile, weights (whose
+        they are, or why there are none), note (that the set was not measured; what is wrong with the printed value).
+    """
+    known = methods(profile, checkpoints)
+    values, paper = _compared(rows, known)
+    car = _car(known, profile)
+    frame = contrasts.table(values, paper, {label: None if known.public[label] else car for label in known.index})
+    frame = frame[(frame.ours.notna() | frame.printed.notna()) & frame.scale.isin([scale] if scale else [2, 4])]
+    frame = frame.join(known, on="label").assign(profile=profile).reset_index(drop=True)
+    frame["run"] = [named.get(one, "") for named, one in zip(frame.runs, frame.scale, strict=True)]
+    frame["weights"] = [_weights(line, absent) for line in frame.itertuples()]
+    doubts = published().set_index([*contrasts.KEYS, "label"])[["flag", "note"]]
+    doubts = frame[[*contrasts.KEYS, "label"]].join(doubts, on=[*contrasts.KEYS, "label"]).fillna("")
+    why = [
+        note if note != whose else "" for note, whose in zip(contrasts.notes(frame, absent), frame.weights, strict=True)
+    ]
+    frame["note"] = ["; ".join(filter(None, both)) for both in zip(why, doubts.note, strict=True)]
+    frame["off"] = (frame.ours - frame.printed).where(frame.public | (profile == "paper"))
+    wrong = doubts.flag.isin(["erratum", "other-protocol"])
+    frame.loc[frame.public, "verdict"] = [_as_printed(line) for line in frame[frame.public].itertuples()]
+    frame.loc[wrong, ["printed_difference", "off"]] = float("nan")
+    frame.loc[wrong, "verdict"] = "not tested"
+    columns = ["scale", "set", *_SHOWN, "metric", *contrasts.COLUMNS, "off", "run", "profile", "weights", "note"]
+    return frame[columns]
+
+
+def _weights(line, absent):
+    if not line.run:
+        return "not trained here"
+    return absent.get(line.run) or ("public weights" if line.public else f"of profile {line.profile}")
+
+
+def _as_printed(line):
+    if line.off != line.off:
+        return "not tested"
+    return "reproduced" if abs(line.off) <= runs.read_params()["tolerance"][line.metric] else "not"
+
+
+def _car(known, profile):
+    """The label of CAR with EDSR that others are compared with: of the loss that the profile trains CAR with."""
+    own = runs.get("car-edsr-x2", profile).loss
+    found = known[(known.downscaler == "car") & known.runs.map(bool)]
+    return found.index[found.loss.ne(own).argmin()]
+
+
+def _compared(rows, known):
+    """What was measured (see contrasts.by_label) and published (contrasts.printed)."""
+    label_of = {run: label for label, named in known.runs.items() for run in named.values()}
+    return contrasts.by_label(rows, label_of), contrasts.printed(published(), rows, known.index, unmeasured=True)
+
+
+def claims(rows, profile, scale=None, checkpoints=None):
+    """Whether CAR with EDSR is before each of the others, and before all, and IRN before it: see `contrasts.claims`.
+
+    The lead over all others is that over the next; it is judged where all others of the scale could be.
+    """
+    import pandas as pd
+
+    known, lines = methods(profile, checkpoints), []
+    values, paper = _compared(rows, known)
+    car = _car(known, profile)
+    for one in [scale] if scale else [2, 4]:
+        there = known[[one in named for named in known.runs] & ~known.public].reset_index()
+        label = {(line.downscaler, line.upscaler): line.label for line in there.itertuples()}
+        told = [(car, label[names], text) for names, text in CLAIMS.items() if names in label]
+        leads = [contrasts.compare(values, paper, car, other).loc[one] for _, other, _ in told]
+        ours, theirs = (
+            pd.concat([lead[name].xs("psnr", level="metric") for lead in leads], axis=1).min(axis=1, skipna=False)
+            for name in ("difference", "printed_difference")
+        )
+        found = contrasts.claims(values, paper, told, [one])
+        verdict = "not tested" if "not tested" in set(found.verdict) else tables.summed_up(found.verdict)
+        first = contrasts.claim("CAR with EDSR is first: its lead over the next of these", one, theirs, ours, verdict)
+        irn = contrasts.claims(values, paper, [(label["irn", "irn"], car, IRN)], [one])
+        lines += [found, pd.DataFrame([first]), irn]
+    return pd.concat(lines, ignore_index=True)
+
+
+def write(rows, absent, profile, scale=None, sets=None, checkpoints=None):
+    """Write metrics/table4, tables/table4, table4_grid and table4_claims; of a choice as table4_<choice>.
+
+    Returns:
+        the table and the claims.
+    """
+    name = "_".join(["table4", *([f"x{scale}"] if scale else []), *(sets or []), *(["public"] if checkpoints else [])])
+    given = {"scale": scale, "sets": sets, "checkpoints": checkpoints or None}
+    given = {key: value for key, value in given.items() if value is not None}
+    command = experiments.papermill_command("04_benchmark", profile, **given)
+    results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
+    made, told = table(rows, absent, profile, scale, checkpoints), claims(rows, profile, scale, checkpoints)
+    folder = results.folder(profile, "tables")
+    results.save_table(
+        made,
+        folder / name,
+        title=f"Table 4: CAR among other methods, profile {profile}",
+        caption="group bicubic: networks on bicubic LR; learned: networks behind a downscaler that was trained with "
+        "them (CAR's with EDSR also in Tables 1 and 3); later: what was printed since, by the source named. ours: mean "
+        "over the n images of the set, standard protocol (PSNR in dB, Y). difference: to CAR with EDSR, image by "
+        "image; low, high: its 95 % interval over images (10,000 paired resamples). printed: of networks of the "
+        "published size; left out where a measured set is not whole or its images are cropped. off: ours less printed, "
+        "for networks of that size. verdict: reproduced where the difference has the printed sign and its interval "
+        "leaves 0 out, partly where it holds 0; of public weights: whether off is within the tolerance of params.yaml.",
+        command=command,
+    )
+    results.save_table(
+        tables.grid(made, [*_SHOWN, "weights"]),
+        folder / f"{name}_grid",
+        title=f"Table 4 on one page: PSNR (dB), ours (printed), profile {profile}",
+        caption="Means over each set, Y, standard protocol; weights: whose ours are, or why there are none. Ours are "
+        "of this profile's size and training, except those of public weights.",
+        command=command,
+    )
+    results.save_table(
+        told,
+        folder / f"{name}_claims",
+        title=f"Table 4: the paper's order, and IRN, profile {profile}",
+        caption="Mean differences of PSNR between this profile's networks, image by image; the verdict is that of "
+        "every whole set's PSNR and SSIM if they agree. IRN is later than the paper, which does not compare with it.",
+        command=command,
+    )
+    return made, told

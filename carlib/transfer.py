@@ -1,0 +1,179 @@
+"""Table 2: does CAR serve other networks? Each on bicubic LR, trained jointly, and behind the CAR of EDSR, frozen.
+
+The paper's order, for each of its four networks and each image set: joint > frozen > bicubic.
+"""
+
+from carlib import cells, contrasts, experiments, results, runs, tables
+
+NETWORKS = {"srdensenet": "SRDenseNet", "d-dbpn": "D-DBPN", "rdn": "RDN", "rcan": "RCAN"}  # printed name -> shown
+# (downscaler, variant) of data/paper/table2.csv -> shown
+LR = {
+    ("bicubic", ""): "bicubic",
+    ("car", "joint"): "CAR, trained jointly",
+    ("car", "edsr-guided"): "CAR, trained with EDSR, frozen",
+}
+_BICUBIC = LR["bicubic", ""]
+
+
+def study(profile, networks=None, sets=None, *, device="auto", progress=True):
+    """Train what is missing of Table 2, measure it, and write what `write` says.
+
+    Args:
+        networks: of NETWORKS; None: all.
+        sets:     image sets; None: the profile's that are here.
+    Returns:
+        the table and the claims, see `table` and `claims`.
+    Raises:
+        ValueError: a parameter does not fit, a run cannot be trained, or no image set is here.
+    """
+    check(networks, sets)
+    chosen = [cell for cell in cells.of(2, profile) if networks is None or cell.upscaler in networks]
+    names = [name for cell in chosen for name in runs.seeded(cell.run, cells.seeds(2, profile))]
+    made, absent = contrasts.make_ready(names, profile, device=device, progress=progress)
+    rows = contrasts.measure(made, profile, sets, device=device, progress=progress)
+    return write(rows, absent, profile, networks, sets)
+
+
+def check(networks=None, sets=None):
+    """Refuse networks and image sets that there are not.
+
+    Raises:
+        ParameterError (a ValueError): a network is not in Table 2, or a set is unknown.
+    """
+    from carlib.notebook import ParameterError
+
+    if networks is not None and (not networks or not set(networks) <= NETWORKS.keys()):
+        raise ParameterError(f"networks={networks!r} are not in Table 2: use some of {', '.join(NETWORKS)}, or None")
+    contrasts.check_sets(sets)
+
+
+def table(rows, absent, profile, networks=None):
+    """Table 2 in long form: a line per scale, set, network, LR image and metric that was measured or printed.
+
+    Args:
+        rows:   DataFrame of results.ROW_COLUMNS, perhaps empty: runs of Table 2, under any seeds.
+        absent: run -> why it has no rows.
+    Returns:
+        DataFrame: scale, set, network, lr, metric, contrasts.COLUMNS (difference: to the same network on bicubic LR),
+        run, profile, note (why there is nothing).
+    """
+    values, paper = _compared(rows)
+    base_of = {_label(network, lr): _label(network, _BICUBIC) for network in _shown(networks) for lr in LR.values()}
+    frame = contrasts.table(values, paper, base_of)
+    frame = frame[frame.ours.notna() | frame.printed.notna()].assign(profile=profile)
+    run_of = {label: run for run, label in _label_of().items()}
+    frame[["network", "lr"]] = frame.label.str.split(" on ", expand=True)
+    frame["run"] = frame.label.map(run_of)
+    frame["note"] = contrasts.notes(frame, absent)
+    columns = ["scale", "set", "network", "lr", "metric", *contrasts.COLUMNS, "run", "profile", "note"]
+    return frame[columns].reset_index(drop=True)
+
+
+def claims(rows, networks=None):
+    """Whether joint > frozen > bicubic, for each network and set: PSNR differences, and a verdict on PSNR and SSIM.
+
+    Args:
+        rows: as `table`.
+    Returns:
+        DataFrame: network, set ("all": the mean of the sets), n, then for both steps the mean difference in dB, its
+        95 % interval over images and the printed difference, and the verdict: that of both steps if they agree, "not
+        tested" if one could not be, else "partly".
+    """
+    import pandas as pd
+
+    (values, paper), lines = _compared(rows), []
+    for network in _shown(networks):
+        bicubic, joint, frozen = (_label(network, lr) for lr in LR.values())
+        steps = {
+            "joint - frozen": contrasts.compare(values, paper, joint, frozen),
+            "frozen - bicubic": contrasts.compare(values, paper, frozen, bicubic),
+        }
+        counts = contrasts.of(values, frozen).notna().any(axis=1).groupby(contrasts.KEYS).sum()
+        found = []
+        for scale, name in paper.index.droplevel("metric").unique():
+            at = {step: compared.loc[(scale, name)] for step, compared in steps.items()}
+            line = {"network": network, "set": name, "n": int(counts.get((scale, name, "psnr"), 0))}
+            for step, compared in at.items():
+                psnr = compared.loc["psnr"]
+                interval = "" if psnr.low != psnr.low else f"[{psnr.low:+.2f}, {psnr.high:+.2f}]"
+                shown = {step: psnr.difference, f"{step}, 95 %": interval, f"{step}, paper": psnr.printed_difference}
+                line |= {key: value if isinstance(value, str) else round(value, 2) for key, value in shown.items()}
+            found.append(line | {"verdict": _chained(pd.concat(list(at.values())).verdict)})
+        found = tables.in_order(pd.DataFrame(found), ["set"])
+        lines += [found, pd.DataFrame([_summed_up(network, found, steps)])]
+    return pd.concat(lines, ignore_index=True)
+
+
+def _chained(verdicts) -> str:
+    return "not tested" if "not tested" in set(verdicts) else tables.summed_up(verdicts)
+
+
+def _summed_up(network, found, steps) -> dict:
+    means = {}
+    for step in steps:
+        means |= {step: round(found[step].mean(), 2), f"{step}, 95 %": "", f"{step}, paper": float("nan")}
+    return {"network": network, "set": "all", "n": found.n.sum(), **means, "verdict": tables.summed_up(found.verdict)}
+
+
+def _shown(networks):
+    return [shown for name, shown in NETWORKS.items() if networks is None or name in networks]
+
+
+def _label(network, lr):
+    return f"{network} on {lr}"
+
+
+def _label_of() -> dict:
+    """Run -> its label."""
+    return {cell.run: _label(NETWORKS[cell.upscaler], LR[cell.downscaler, cell.variant]) for cell in cells.of(2)}
+
+
+def _compared(rows):
+    """What was measured (see contrasts.by_label) and printed (contrasts.printed)."""
+    paper = tables.printed(2)
+    paper = paper[paper.flag == ""].astype({"scale": int, "value": float}).rename(columns={"value": "printed"})
+    named = zip(paper.upscaler, paper.downscaler, paper.variant, strict=True)
+    paper["label"] = [_label(NETWORKS[network], LR[downscaler, variant]) for network, downscaler, variant in named]
+    labels = list(dict.fromkeys(_label_of().values()))
+    return contrasts.by_label(rows, _label_of()), contrasts.printed(paper, rows, labels, unmeasured=True)
+
+
+def write(rows, absent, profile, networks=None, sets=None):
+    """Write metrics/table2, tables/table2, table2_grid and table2_claims; of a choice as table2_<choice>.
+
+    Returns:
+        the table and the claims.
+    """
+    name = "_".join(["table2", *(networks or []), *(sets or [])])
+    given = {key: value for key, value in {"networks": networks, "sets": sets}.items() if value is not None}
+    command = experiments.papermill_command("02_sr_networks", profile, **given)
+    results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
+    made, told = table(rows, absent, profile, networks), claims(rows, networks)
+    folder = results.folder(profile, "tables")
+    results.save_table(
+        made,
+        folder / name,
+        title=f"Table 2: other networks behind CAR, x4, profile {profile}",
+        caption="ours: mean over the n images of the set, standard protocol (PSNR in dB, Y); difference: to the same "
+        "network trained on bicubic LR, image by image; low, high: its 95 % interval over images (10,000 paired "
+        "resamples). printed: the paper's value, made with its full-size networks; left out where a measured set is "
+        "not whole or its images are cropped. verdict: reproduced where the difference has the printed sign and its "
+        "interval leaves 0 out, partly where it holds 0. A line without numbers of ours says why in its note.",
+        command=command,
+    )
+    results.save_table(
+        tables.grid(made, ["network", "lr"]),
+        folder / f"{name}_grid",
+        title=f"Table 2 on one page: PSNR (dB), ours (printed), profile {profile}",
+        caption="Means over each set, Y, standard protocol. lr: what the network was trained on, and is measured on.",
+        command=command,
+    )
+    results.save_table(
+        told,
+        folder / f"{name}_claims",
+        title=f"Table 2: CAR trained jointly > CAR trained with EDSR and frozen > bicubic? Profile {profile}",
+        caption="PSNR differences (dB) between networks of one kind, image by image, their 95 % intervals over images, "
+        "and the printed differences. verdict: whether both steps have the printed sign, for PSNR and SSIM.",
+        command=command,
+    )
+    return made, told

@@ -169,8 +169,8 @@ def claims(rows, profile, scale=None, checkpoints=None):
     values, paper = _compared(rows, known)
     car = _car(known, profile)
     for one in [scale] if scale else [2, 4]:
-        there = known[[one in named for named in known.runs] & ~known.public].reset_index()
-        label = {(line.downscaler, line.upscaler): line.label for line in there.itertuples()}
+        there = [line for line in known.itertuples() if one in line.runs and not line.public]
+        label = {(line.downscaler, line.upscaler): line.Index for line in there}
         told = [(car, label[names], text) for names, text in CLAIMS.items() if names in label]
         leads = [contrasts.compare(values, paper, car, other).loc[one] for _, other, _ in told]
         ours, theirs = (

@@ -89,15 +89,16 @@ def grid(table, names):
         names: the columns that tell methods apart.
     """
     psnr = table[table.metric == "psnr"]
-    shown = psnr.assign(cell=[f"{_db(line.ours)} ({_db(line.printed)})" for line in psnr.itertuples()])
+    shown = psnr.assign(cell=[_beside(line.ours, line.printed) for line in psnr.itertuples()])
     keys, sets = ["scale", *names], list(dict.fromkeys(psnr.set))
     order = psnr[keys].drop_duplicates()
-    wide = shown.pivot(index=keys, columns="set", values="cell")[sets].fillna("- (-)")
+    wide = shown.pivot(index=keys, columns="set", values="cell")[sets].fillna("-")
     return order.merge(wide.reset_index(), on=keys).sort_values("scale", kind="stable").reset_index(drop=True)
 
 
-def _db(value) -> str:
-    return "-" if value != value else f"{value:.2f}"
+def _beside(*values) -> str:
+    ours, theirs = ("-" if value != value else f"{value:.2f}" for value in values)
+    return "-" if ours == theirs == "-" else f"{ours} ({theirs})"
 
 
 def _verdicts(table):

@@ -12,7 +12,10 @@ KEYS = ["upscaler", "downscaler", "variant", "loss", "scale"]
 @pytest.mark.parametrize("table", cells.TABLES)
 def test_every_cell_was_printed_and_its_run_is_declared(home, table):
     frame = cells.as_frame(table, "mini")
-    paper = tables.printed(table).reindex(columns=KEYS, fill_value="").astype({"scale": int})
+    paper = tables.printed(table)
+    if table == 4:  # EDSR on bicubic LR is printed in Table 1, IRN by its authors
+        paper = pd.concat([paper, tables.printed(1), tables.later()], ignore_index=True)
+    paper = paper.reindex(columns=KEYS, fill_value="").astype({"scale": int})
     printed = set(paper.itertuples(index=False, name=None))
     assert set(frame[KEYS].itertuples(index=False, name=None)) <= printed and not frame[KEYS].duplicated().any()
     for cell in cells.of(table, "mini"):
@@ -47,11 +50,19 @@ def test_table_2s_three_upscalers_begin_alike_and_one_has_a_frozen_resampler(hom
 
 
 def test_a_cell_of_one_loss_is_filled_by_a_run_that_has_it(home):
-    losses = {(cell.loss, cell.scale): cell.run for cell in cells.of(4, "mini")}
+    losses = {(cell.loss, cell.scale): cell.run for cell in cells.of(4, "mini") if cell.downscaler == "car"}
     assert losses == {
         (loss, scale): f"car-edsr-x{scale}{end}" for scale in (2, 4) for loss, end in (("l1", "-l1"), ("l2", ""))
     }
-    assert {cell.loss for cell in cells.of(4, "paper")} == {"l1"}  # whose car-edsr is trained with L1
+    paper = {cell.loss for cell in cells.of(4, "paper") if cell.downscaler == "car"}
+    assert paper == {"l1"}  # whose car-edsr is trained with L1
+
+
+def test_table_4_has_learned_downscalers_and_cnn_cr_at_the_scale_it_was_printed_for(home):
+    names = [cell.run for cell in cells.of(4, "mini")]
+    both = [f"{run}-x{scale}" for scale in (2, 4) for run in ("bicubic-edsr", "tad-tau", "irn-irn")]
+    assert set(both) < set(names) and "cnn-cr-cnn-sr-x2" in names and "cnn-cr-cnn-sr-x4" not in names
+    assert len(names) == 11
 
 
 def test_a_run_is_in_every_table_that_shows_it(home):

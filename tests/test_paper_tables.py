@@ -132,3 +132,27 @@ def test_flags():
     disputed = [r for r in rows if r["flag"] == "disputed"]
     assert {(r["table"], r["downscaler"], r["upscaler"]) for r in disputed} == {("4", "tad", "tau")}
     assert len(disputed) == 10 and all(r["note"].startswith("the IRN README has") for r in disputed)
+
+
+# Rows: TAD & TAU, IRN, its re-implementation, CAR in MindSpore, AIDN, FGRN, HCFlow.
+def test_later_numbers_name_their_sources():
+    with open(FOLDER / "later.csv", newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == [*COLUMNS[1:10], "source", "flag", "note"] and len(rows) == 57
+    assert all(row["source"] and row["group"] == "later" for row in rows)
+    assert len({tuple(row[name] for name in (*COLUMNS[1:9], "source")) for row in rows}) == len(rows)
+    for row in rows:
+        low, high, digits = {"psnr": (20, 46, 2), "ssim": (0.6, 1, 4)}[row["metric"]]
+        assert low < float(row["value"]) < high and len(row["value"].split(".")[1]) == digits, row
+    assert [r["value"] for r in rows if r["upscaler"] == "irn" and r["set"] == "set5"] == [
+        "43.99", "0.9871", "36.19", "0.9451",
+    ]  # fmt: skip
+
+
+def test_numbers_of_tad_in_dispute_are_flagged_on_both_sides():
+    with open(FOLDER / "later.csv", newline="", encoding="utf-8") as handle:
+        theirs = {(r["scale"], r["set"]): r for r in csv.DictReader(handle) if r["upscaler"] == "tau"}
+    ours = {(r["scale"], r["set"]): r for r in table(4) if r["upscaler"] == "tau" and r["downscaler"] == "tad"}
+    assert theirs.keys() == ours.keys() and {r["flag"] for r in theirs.values()} == {"disputed"}
+    for cell, row in ours.items():
+        assert theirs[cell]["value"] in row["note"]

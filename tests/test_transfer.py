@@ -1,0 +1,95 @@
+"""Table 2: its rows, the order joint > frozen > bicubic, and weights that are missing."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from carlib import cells, overview, results, transfer
+from carlib.notebook import ParameterError
+
+IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
+STAGES = yaml.safe_load((Path(__file__).resolve().parent.parent / "dvc.yaml").read_text())["stages"]
+JOINT, FROZEN = "CAR, trained jointly", "CAR, trained with EDSR, frozen"
+
+
+def rows(network="rcan", *, joint=1.2, frozen=0.7, metrics=("psnr", "ssim"), images=IMAGES):
+    """A row an image; the two CARs differ from bicubic by a constant."""
+    steps = {f"bicubic-{network}-x4": 0.0, f"car-{network}-x4": joint, f"car-{network}-x4-frozen": frozen}
+    fixed = {"profile": "demo", "upscaler": network, "scale": 4, "set": "set5", "protocol": "standard"}
+    return pd.DataFrame([
+        {**fixed, "run": run, "image": f"{number}", "metric": metric, "value": value + step}
+        for run, step in steps.items() for metric in metrics for number, value in enumerate(images)
+    ], columns=results.ROW_COLUMNS)  # fmt: skip
+
+
+def test_a_network_is_compared_with_itself_on_bicubic_lr(home):
+    table = transfer.table(rows(), {}, "demo", ["rcan"])
+    set5 = table[(table.set == "set5") & (table.metric == "psnr")].set_index("lr")
+    assert set5.ours.round(6).tolist() == [32.6, 33.8, 33.3] and set5.printed.tolist() == [32.63, 33.84, 33.37]
+    assert set5.difference[[JOINT, FROZEN]].tolist() == pytest.approx([1.2, 0.7])
+    assert set5.printed_difference[JOINT] == pytest.approx(1.21) and set5.verdict[JOINT] == "reproduced"
+    assert set5.run.tolist() == ["bicubic-rcan-x4", "car-rcan-x4", "car-rcan-x4-frozen"] and set(set5.n) == {5}
+    others = table[table.set != "set5"]
+    assert set(others.set) == {"set14", "bsd100", "urban100", "div2k"} and set(others.note) == {"set not measured"}
+
+
+def test_nothing_shipped_is_no_error_and_says_so(home):
+    absent = {cell.run: "missing: no weights are shipped" for cell in cells.of(2)}
+    table = transfer.table(pd.DataFrame(columns=results.ROW_COLUMNS), absent, "demo")
+    assert len(table) == 114 and set(table.note) == {"missing: no weights are shipped"}  # as many as were printed
+    assert set(transfer.claims(pd.DataFrame(columns=results.ROW_COLUMNS)).verdict) == {"not tested"}
+
+
+@pytest.mark.parametrize(("joint", "frozen", "verdict"), [
+    (1.2, 0.7, "reproduced"),
+    (0.5, 0.7, "partly"),
+    (1.2, -0.1, "partly"),
+    (-0.7, -0.2, "not"),
+])  # fmt: skip
+def test_the_verdict_is_of_both_steps(home, joint, frozen, verdict):
+    claims = transfer.claims(rows(joint=joint, frozen=frozen), ["rcan"])
+    line = claims[claims.set == "set5"].iloc[0]
+    assert line["joint - frozen"] == pytest.approx(joint - frozen) and line["frozen - bicubic"] == frozen
+    assert (line["joint - frozen, paper"], line["frozen - bicubic, paper"]) == (0.47, 0.74)
+    assert (line.verdict, line.n) == (verdict, 5)
+    assert claims.set.tolist() == ["set5", "set14", "bsd100", "urban100", "div2k", "all"]
+    assert claims.verdict.tolist()[1:] == ["not tested"] * 4 + [verdict]
+
+
+def test_a_step_without_one_of_its_runs_is_not_tested(home):
+    part = rows()[lambda frame: frame.run != "car-rcan-x4"]
+    line = transfer.claims(part, ["rcan"]).iloc[0]
+    assert line["frozen - bicubic"] == pytest.approx(0.7) and line["frozen - bicubic, 95 %"] == "[+0.70, +0.70]"
+    assert line.verdict == "not tested" and line["joint - frozen, 95 %"] == ""
+
+
+def test_what_is_written_is_what_the_stage_declares_and_named_by_a_choice(home):
+    transfer.write(rows(), {}, "smoke")
+    transfer.write(rows(), {}, "smoke", ["rcan"], ["set5"])
+    folder = results.folder("smoke")
+    whole = {next(iter(out)).replace("${profile}", "smoke") for out in STAGES["table2"]["outs"]}
+    part = {name.replace("table2", "table2_rcan_set5") for name in whole}
+    written = {str(path.relative_to(home)) for kind in ("tables", "metrics") for path in (folder / kind).iterdir()}
+    assert written == {name for name in whole | part if not name.endswith(".ipynb")}
+    assert '-y \\"{networks: [rcan], sets: [set5]}\\"' in (folder / "tables" / "table2_rcan_set5.json").read_text()
+
+
+def test_the_stage_needs_the_runs_of_the_table(home):
+    deps = [dep.rpartition("/")[2] for dep in STAGES["table2"]["deps"] if "/runs/" in dep]
+    assert deps == cells.names(2, "demo")
+
+
+def test_profile_demo_measures_what_is_shipped(home, monkeypatch):
+    """Here nothing is: the images are read by none."""
+    monkeypatch.setattr(overview, "line", lambda name, profile: {"state": "missing", "note": ""})
+    table, claims = transfer.study("demo", ["rdn"], ["demo"], device="cpu", progress=False)
+    assert set(table.network) == {"RDN"} and table.ours.isna().all() and len(claims) == 6
+
+
+@pytest.mark.parametrize("networks", [["ddbpn"], [], ["rdn", "edsr"]])
+def test_networks_that_are_not_in_the_table_are_refused(home, networks):
+    with pytest.raises(ParameterError, match="are not in Table 2: use some of srdensenet, d-dbpn, rdn, rcan"):
+        transfer.check(networks)

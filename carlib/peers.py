@@ -224,7 +224,7 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None):
         folder / f"{name}_claims",
         title=f"Table 4: the paper's order, and IRN, profile {profile}",
         caption="Mean differences of PSNR between this profile's networks, image by image; the verdict is that of "
-        "every whole set's PSNR and SSIM if they agree, and says whether the sign is the printed one: at x2 on B100 the "
+        "every whole set's PSNR and SSIM if they agree, and says whether the sign is that printed: at x2 on B100 the "
         "paper prints CNN-CR before CAR with EDSR. IRN is later than the paper, which does not compare with it.",
         command=command,
     )

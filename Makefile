@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS ?= notebooks,dev
+EXTRAS ?= notebooks,cluster,dev
 # Notebooks and DVC stages must find this .venv's programs and kernel, and tell nobody about it.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1

@@ -104,19 +104,32 @@ def train(
         bool, typer.Option("--allow-missing", help="Profile demo: a run without shipped weights is no error.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    executor: Annotated[
+        str, typer.Option(help="slurm or local: each run is a job, with the options of cluster.yaml. Default: here.")
+    ] = "",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="With --executor slurm: wait for the jobs.")] = True,
 ):
     """Train runs, or continue them where they were stopped. Profile demo takes the shipped weights instead.
 
     With --all, train every run that is missing, starts first; a run that fails is told at the end (exit code 1).
+    With --executor, train what is missing of the named runs, or of all, as jobs; what is queued or runs is left alone.
     """
     from carlib import experiments
 
-    if all_:
-        if names or param or out or restart or allow_missing:
-            raise ValueError("--all takes --profile, --only, --renew and --device; name no RUN and no other option")
-        raise typer.Exit(_train_all(profile, only, renew, device))
-    if not names or only:
+    if all_ and (names or param or out or restart or allow_missing or history):
+        raise ValueError(
+            "--all takes --profile, --only, --renew, --device and --executor; name no RUN and no other option"
+        )
+    if not all_ and (not names or only):
         raise ValueError("name a RUN, or give --all (and with it perhaps --only table3)")
+    if executor:
+        if param or out or restart or allow_missing or history:
+            raise ValueError("--executor takes RUN or --all, --only, --profile, --renew, --device and --no-wait")
+        raise typer.Exit(_train_jobs(names, profile, only, wait, executor=executor, renew=renew, device=device))
+    if not wait:
+        raise ValueError("--no-wait is for jobs: give --executor slurm")
+    if all_:
+        raise typer.Exit(_train_all(profile, only, renew, device))
     if out is not None and len(names) > 1:
         raise ValueError(f"--out {out} is the folder of one run, here are {len(names)}")
     options = {"restart": restart, "renew": renew, "history": history, "device": device}
@@ -128,7 +141,18 @@ def _train_all(profile, only, renew, device) -> int:
     """Exit code: 1 if a run failed."""
     from carlib import queue
 
-    failed = queue.train_all(profile, _table_number(only), renew=renew, device=device, tell=typer.echo)
+    return _told(queue.train_all(profile, _table_number(only), renew=renew, device=device, tell=typer.echo))
+
+
+def _train_jobs(names, profile, only, wait, **options) -> int:
+    """Exit code: 1 if a run failed."""
+    from carlib import cluster, queue
+
+    names = names or queue.wanted(profile, _table_number(only))
+    return _told(cluster.train_all(names, profile, wait=wait, tell=typer.echo, **options))
+
+
+def _told(failed) -> int:
     for name, reason in failed.items():
         typer.echo(f"carlib: {name}: {reason}", err=True)
     return 1 if failed else 0

@@ -1,6 +1,6 @@
 """What is declared and how far it is: one line per run, with the tables that show it, its state and what it cost."""
 
-from carlib import cells, results, runs
+from carlib import cells, jobs, results, runs
 
 COLUMNS = ["run", "tables", "state", "steps", "seconds", "kB", "note"]
 COSTS = "data/costs.csv"  # `carlib experiments --out`: what the training of the shipped weights took
@@ -21,15 +21,34 @@ def declared(profile: str | None = None) -> list[str]:
 def table(profile: str | None = None):
     """DataFrame with COLUMNS.
 
-    state: "shipped" (profile demo) or "trained", "training" with the step of the last validation, or "missing".
+    state: "shipped" (profile demo) or "trained", "training" with the step of the last validation, or "missing"; of a
+        run that is a job of a cluster "queued", "running" or "failed", with the step as well.
     steps: of the training that is wanted. seconds: of training, measured; NaN where nothing tells. kB: of the weights.
     note: what else is to know, such as weights that were made by another recipe than params.yaml has now.
     """
     import pandas as pd
 
     shown = cells.tables_of(profile)
-    lines = [line(name, profile, shown.get(name, ())) for name in declared(profile)]
+    names = declared(profile)
+    told = _jobs(names, runs.profile(profile)["name"])
+    lines = [_with_job(line(name, profile, shown.get(name, ())), told.get(name)) for name in names]
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _jobs(names, profile) -> dict:
+    """Run -> its last job; where Slurm does not tell, all are "submitted"."""
+    try:
+        return jobs.states(names, profile)
+    except ValueError as error:
+        return {name: jobs.Job("submitted", str(error), None) for name in names if jobs.is_one(name, profile)}
+
+
+def _with_job(found: dict, job) -> dict:
+    """A line of `table`, and what the job says that trains the run."""
+    if job is None or job.state == "trained" or (found["state"] == "trained" and not found["note"]):
+        return found
+    _, comma, step = found["state"].partition(",")
+    return found | {"state": f"{'failed' if job.state == 'gone' else job.state}{comma}{step}", "note": job.note}
 
 
 def as_text(frame) -> str:

@@ -1,6 +1,6 @@
 """The queue: every run that is missing, trained one after the other; a failed one does not stop the others."""
 
-from carlib import cells, experiments, overview, runs
+from carlib import cells, experiments, overview, results, runs
 
 
 def train_all(profile=None, table=None, *, renew=False, device="auto", progress=True, tell=print) -> dict[str, str]:
@@ -19,12 +19,17 @@ def train_all(profile=None, table=None, *, renew=False, device="auto", progress=
     if chosen["train"] is None:
         raise ValueError(f"profile {chosen['name']} trains nothing, it takes the shipped weights: use --profile mini")
     profile, failed = chosen["name"], {}
-    queue = order(overview.declared(profile) if table is None else cells.names(table, profile), profile)
+    queue = order(wanted(profile, table), profile)
     options = {"renew": renew, "device": device, "progress": progress}
     for number, name in enumerate(queue, start=1):
         told = _train(name, profile, failed, options)
         tell(f"[{number}/{len(queue)}] {name}: {told}")
     return failed
+
+
+def wanted(profile=None, table=None) -> list[str]:
+    """The runs of a table, or all that are declared."""
+    return overview.declared(profile) if table is None else cells.names(table, profile)
 
 
 def order(names, profile) -> list[str]:
@@ -48,7 +53,29 @@ def _train(name, profile, failed, options) -> str:
     try:
         experiments.prepare(name, profile, **options)
     except Exception as error:  # whatever it is, the next run may still be trained
-        failed[name] = " ".join(f"{'' if isinstance(error, ValueError) else type(error).__name__} {error}".split())
+        failed[name] = reason(error)
         return f"failed: {failed[name]}"
     after = overview.line(name, profile)
     return f"trained, {after['steps']} steps, {after['seconds']:.0f} s"
+
+
+def reason(error: Exception) -> str:
+    """Why a run failed, in one line."""
+    return " ".join(f"{'' if isinstance(error, ValueError) else type(error).__name__} {error}".split())
+
+
+def is_current(name, profile) -> bool:
+    """Whether a run is finished, and its parameters, code, images and start are those it was trained with.
+
+    All that it begins with has to be there.
+    """
+    from carlib import checkpoint, train
+
+    run = runs.get(name, profile)
+    try:
+        state = checkpoint.read(results.folder(profile, "runs", name))
+    except ValueError:  # damaged: training again will say so
+        return False
+    if state is None or state["step"] < run.steps:
+        return False
+    return not checkpoint.changes(state["recipe"], checkpoint.recipe(run, train.start_of(run), train.frozen_from(run)))

@@ -6,6 +6,7 @@ results/<profile>/figures/*.png      pictures, as .pdf too; tables and pictures 
                                      caption, command)
 results/<profile>/provenance/        a .json for each of these files: what made it (carlib.provenance)
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
+results/<profile>/jobs/<run>/        its jobs on a cluster (carlib.jobs; ignored by git)
 results/<profile>/report/index.html  the page
 """
 

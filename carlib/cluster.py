@@ -4,6 +4,7 @@ A job trains one run. One that begins with another run's weights waits for that 
 the submitter may die; on this machine it is started when they are there. `carlib.jobs` knows what lies on disk.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -183,7 +184,6 @@ class _Fleet:
 
     def _submit(self, name, found) -> jobs.Job:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
-        from submitit.helpers import clean_env
 
         token = uuid.uuid4().hex
         train = Train(name, self.profile, token, self.training, _environment())
@@ -191,7 +191,7 @@ class _Fleet:
         before = set(jobs.folder(name, self.profile).iterdir())
         try:
             executor = self._slurm(name, found) if self.executor == "slurm" else self._local(name, found)
-            with clean_env():  # this may itself be a job
+            with _outside_of_jobs():
                 job = executor.submit(train)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             jobs.forget(name, self.profile)
@@ -248,6 +248,17 @@ class _Fleet:
 
     def _say(self, name, told):
         self.tell(f"[{self.queue.index(name) + 1}/{len(self.queue)}] {name}: {told}")
+
+
+@contextlib.contextmanager
+def _outside_of_jobs():
+    """Without the environment of the job that this process may itself be: the next job would take it for its own."""
+    from submitit.helpers import clean_env
+
+    kept = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}  # where the cluster is
+    with clean_env() if "SLURM_JOB_ID" in os.environ else contextlib.nullcontext():
+        os.environ.update(kept)
+        yield
 
 
 def _environment() -> dict:

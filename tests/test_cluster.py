@@ -1,0 +1,304 @@
+"""Runs as jobs: levels, what is there is left alone, what failed is submitted again, and a submitter that dies.
+
+tests/slurm/one_node.sh does the same with a real Slurm.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from carlib import cluster, cluster_options, jobs, overview, queue, results
+
+TINY = {"steps": 2, "validate_every": 1, "patch": {2: 16}, "validation_crop": 32, "validation_images": 1}
+
+
+@pytest.fixture
+def declare(home, monkeypatch):
+    """declare(name={...}, ...) makes these the only runs: bicubic-edsr-x2 in two tiny steps, with other numbers."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(overview.cells, "tables_of", lambda profile: {})
+
+    def write(**own):
+        content = yaml.safe_load((home / "params.yaml").read_text())
+        content["profiles"]["smoke"]["train"] |= TINY
+        base = {"downscaler": "bicubic", "upscaler": "edsr", "scale": 2}
+        content["runs"] = {name.replace("_", "-"): base | {"smoke": numbers} for name, numbers in own.items()}
+        (home / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    return write
+
+
+def go(*names, **options):
+    told = []
+    options = {"executor": "local", "device": "cpu", "progress": False, "tell": told.append} | options
+    return cluster.train_all(names, "smoke", **options), told
+
+
+def without_ids(told):
+    return [line.partition(", process")[0].partition(" s,")[0].partition(", 2 steps")[0] for line in told]
+
+
+def files(name, pattern):
+    return sorted(jobs.folder(name, "smoke").glob(pattern))
+
+
+# ---- real jobs ----------------------------------------------------------------------------------------
+
+
+def test_levels_failures_and_a_second_submission(declare, home):
+    pytest.importorskip("submitit", reason="submitit comes with the extra cluster")
+    wild = {"lr": 1e30, "clip": 0.0, "schedule": "constant"}
+    declare(a={}, b={"warm_start": "a"}, c=wild, d={"warm_start": "c"})
+    (home / "cluster.yaml").write_text("local:\n  parallel: 2\n")
+    failed, told = go("b", "d")  # what they begin with comes by itself
+    assert list(failed) == ["c", "d"] and failed["d"] == "needs c, which failed"
+    assert failed["c"].startswith("c: the ") and "lower lr=1e+30 or set clip" in failed["c"]
+    assert [line for line in without_ids(told) if "failed" not in line] == [
+        "[1/4] a: submitted", "[2/4] c: submitted", "[1/4] a: trained", "[3/4] b: submitted", "[3/4] b: trained",
+    ] or without_ids(told)[:2] == ["[1/4] a: submitted", "[2/4] c: submitted"]  # fmt: skip
+    assert told.index("[4/4] d: failed: needs c, which failed") > 0 and not files("d", "job.json")
+    frame = overview.table("smoke").set_index("run")
+    assert frame.state.to_dict() == {"a": "trained", "b": "trained", "c": "failed", "d": "missing"}
+    assert frame.note["c"] == failed["c"] and frame.note["a"] == ""
+
+    declare(a={}, b={"warm_start": "a"}, c={}, d={"warm_start": "c"})
+    failed, told = go("b", "d", renew=True)
+    told = without_ids(told)
+    assert failed == {} and told[:2] == ["[1/4] a: done before", "[3/4] b: done before"]
+    assert told[2].startswith(f"[2/4] c: submitted again, for it had failed ({jobs_reason(told[2])}")
+    assert told[3:] == ["[2/4] c: trained", "[4/4] d: submitted", "[4/4] d: trained"]
+    assert [len(files(name, "*_submitted.pkl")) for name in "abcd"] == [1, 1, 2, 1]
+    assert all(queue.is_current(name, "smoke") for name in "abcd")
+
+
+def jobs_reason(line):
+    return line.partition("(")[2].partition(")")[0]
+
+
+SUBMITTER = """
+import sys
+from carlib import cluster
+cluster.train_all(["long"], "smoke", executor="local", device="cpu", progress=False)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of another kind")
+def test_a_job_outlives_its_submitter_and_is_not_started_twice(declare, home):
+    pytest.importorskip("submitit", reason="submitit comes with the extra cluster")
+    declare(long={"steps": 40, "validate_every": 2})
+    (home / "sub.py").write_text(SUBMITTER)
+    submitter = subprocess.Popen([sys.executable, str(home / "sub.py")], stdout=subprocess.DEVNULL)
+    log = results.folder("smoke", "runs", "long", "log.csv")
+    deadline = time.time() + 120
+    while not (log.is_file() and len(log.read_text().splitlines()) > 1) and time.time() < deadline:
+        time.sleep(0.05)
+    submitter.send_signal(signal.SIGKILL)
+    submitter.wait()
+    state, note, process = jobs.states(["long"], "smoke")["long"]
+    assert (state, note.partition(" on ")[0]) == ("running", f"process {process}")
+    assert overview.table("smoke").state[0].startswith("running, ")
+    failed, told = go("long")
+    assert failed == {} and told[0] == f"[1/1] long: running already, {note}"
+    assert told[1].startswith("[1/1] long: trained, 40 steps") and len(files("long", "*_submitted.pkl")) == 1
+    assert len(log.read_text().splitlines()) == 21  # no step twice
+
+
+# ---- what lies on disk --------------------------------------------------------------------------------
+
+
+def test_a_process_that_was_killed_is_gone_and_one_just_started_is_queued(home, monkeypatch):
+    jobs.begin("a", "smoke", "local", "token", "1")
+    jobs.begin("b", "smoke", "local", "token", str(2**22 + 1))  # beyond the largest number of a process
+    jobs.begin("c", "smoke", "local", "token")
+    assert {name: job.state for name, job in jobs.states("abcd", "smoke").items()} == {
+        "a": "queued", "b": "gone", "c": "queued",
+    }  # fmt: skip
+    later = time.time() + 100
+    monkeypatch.setattr(time, "time", lambda: later)
+    told = jobs.states("ab", "smoke")
+    assert told["a"].state == "gone" and told["a"].note.endswith(" was killed")  # another process has its number
+    with jobs.alone(jobs.lock("a", "smoke")):
+        assert jobs.states("a", "smoke")["a"].state == "running"
+    monkeypatch.setattr(jobs.socket, "gethostname", lambda: "other")
+    assert "another machine" in jobs.states("a", "smoke")["a"].note
+
+
+def test_an_end_counts_for_its_own_job_only(home):
+    jobs.begin("a", "smoke", "local", "first", "1")
+    jobs.end("a", "smoke", "first", "no image set")
+    assert jobs.states("a", "smoke") == {"a": jobs.Job("failed", "no image set", "1")}
+    jobs.begin("a", "smoke", "local", "second", "1")
+    assert jobs.states("a", "smoke")["a"].state == "queued"
+    jobs.end("a", "smoke", "second")
+    assert jobs.states("a", "smoke")["a"].state == "trained"
+    jobs.forget("a", "smoke")
+    assert jobs.states("a", "smoke") == {}
+
+
+@pytest.fixture
+def slurm(home, monkeypatch):
+    """slurm(squeue="...", ...) puts programs that print this on the PATH, and none of the real Slurm."""
+    folder = home / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def install(**programs):
+        for name, printed in programs.items():
+            (folder / f"{name}.txt").write_text(printed)
+            (folder / name).write_text(f"#!/bin/sh\n{printed or 'exit 1'}\n")
+            (folder / name).chmod(0o755)
+
+    return install
+
+
+def said(*lines):
+    return "\n".join(f"echo '{line}'" for line in lines)
+
+
+def test_what_slurm_says_of_a_job(slurm, home):
+    """The lines are those of Slurm 22.05.8; a job is known by its name where its number was not written down."""
+    name = {run: jobs.slurm_name(run, "smoke") for run in ("a", "b", "c", "d")}
+    for run, number in (("a", "3"), ("b", None), ("c", "5"), ("d", "6")):
+        jobs.begin(run, "smoke", "slurm", "token", number)
+    slurm(
+        squeue=said(
+            f"{name['a']}|3|RUNNING|None",
+            f"{name['b']}|4|PENDING|Dependency",
+            f"{name['c']}|5|PENDING|DependencyNeverSatisfied",
+        ),
+        sacct="echo 'Slurm accounting storage is disabled' >&2; exit 1",
+        scontrol=said("JobId=6 JobName=d JobState=TIMEOUT Reason=TimeLimit Dependency=(null)"),
+    )
+    assert jobs.states("abcd", "smoke") == {
+        "a": jobs.Job("running", "slurm job 3", "3"),
+        "b": jobs.Job("queued", "slurm job 4, Dependency", "4"),
+        "c": jobs.Job("gone", "slurm job 5 ended: timeout", "5"),  # of the one line that our scontrol has
+        "d": jobs.Job("gone", "slurm job 6 ended: timeout", "6"),
+    }
+    slurm(sacct=said("CANCELLED by 0"))
+    assert jobs.states("d", "smoke")["d"].note == "slurm job 6 ended: cancelled by 0"
+    slurm(sacct="", scontrol="")
+    assert jobs.states("d", "smoke")["d"].note == "slurm job 6 is gone"
+
+
+def test_a_slurm_that_does_not_answer_loses_no_job(slurm, declare):
+    declare(a={})
+    jobs.begin("a", "smoke", "slurm", "token", "3")
+    slurm(squeue="echo 'squeue: error: Unable to contact\n slurm controller' >&2; exit 1")
+    with pytest.raises(ValueError, match=r"^Slurm does not answer: squeue: error: Unable to contact slurm controller$"):
+        jobs.states("a", "smoke")
+    (line,) = overview.table("smoke").to_dict("records")
+    assert line["state"] == "submitted" and line["note"].startswith("Slurm does not answer")
+
+
+def test_another_clone_has_other_jobs(home, tmp_path, monkeypatch):
+    ours = jobs.slurm_name("car-edsr-x4", "mini")
+    monkeypatch.setenv("CARLIB_HOME", str(tmp_path / "other"))
+    assert ours.startswith("car-edsr-x4.mini.") and jobs.slurm_name("car-edsr-x4", "mini") != ours
+
+
+# ---- options and refusals -----------------------------------------------------------------------------
+
+
+def test_options_are_those_of_the_executor_and_text_stays_text(home):
+    assert cluster_options.read("slurm") == {}
+    text = "slurm:\n  partition: gpu\n  time: 4:00:00\n  cpus-per-task: 8\n  setup:\n  - module load cuda\n"
+    (home / "cluster.yaml").write_text(f"{text}local:\n  parallel: 2\n")
+    expected = {"partition": "gpu", "time": 240, "cpus_per_task": "8", "setup": ["module load cuda"]}
+    assert cluster_options.read("slurm") == expected and cluster_options.read("local") == {"parallel": 2}
+
+
+@pytest.mark.parametrize(("text", "wanted"), [
+    ("90", 90), ("90:30", 91), ("1:30:00", 90), ("1-12", 2160), ("1-12:30", 2190), ("1-12:30:01", 2191),
+])  # fmt: skip
+def test_a_time_limit_is_read_as_sbatch_does(text, wanted):
+    assert cluster_options.minutes(text) == wanted
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("slurm:\n  partiton: gpu", "cluster.yaml: slurm: option 'partiton' is unknown: did you mean 'partition'"),
+    ("slrum:\n  partition: gpu", "cluster.yaml: section 'slrum' is unknown: did you mean 'slurm'"),
+    ("slurm:\n  partition:\n  - a", r"partition is \['a'\], not one value"),
+    ("slurm:\n  partition:", "partition is '', not one value"),
+    ("slurm: gpu", "slurm is 'gpu', not name: value lines"),
+    ("gpu", "has no sections"),
+    ("slurm: {a", "cluster.yaml is not valid YAML"),
+    ("slurm:\n  time: soon", "time 'soon' is no time limit"),
+    ("slurm:\n  time: 0", "time '0' is no time at all"),
+    ("slurm:\n  setup:\n    a: b", "not a list of lines"),
+])  # fmt: skip
+def test_a_wrong_option_is_one_line(home, text, told):
+    (home / "cluster.yaml").write_text(text)
+    with pytest.raises(ValueError, match=told) as refusal:
+        cluster_options.read("slurm")
+    assert "\n" not in str(refusal.value)
+
+
+def test_parallel_is_a_number(home):
+    (home / "cluster.yaml").write_text("local:\n  parallel: 0\n")
+    with pytest.raises(ValueError, match="parallel is '0', not a whole number above 0"):
+        cluster_options.read("local")
+
+
+def test_what_cannot_work_is_refused_before_anything_is_written(slurm, declare, home, monkeypatch):
+    declare(a={})
+    for options, told in (
+        ({"executor": "slrum"}, "executor 'slrum' is unknown: use slurm or local"),
+        ({"executor": "local", "wait": False}, "executor local starts one job after the other: it has to wait"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            go("a", **options)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(
+        ValueError, match=r"executor local needs submitit, which is not installed: pip install .*cluster"
+    ):
+        go("a")
+    monkeypatch.undo()
+    assert not (home / "results").exists()
+
+
+def test_a_machine_without_slurm_says_so(slurm, declare, home):
+    pytest.importorskip("submitit", reason="submitit comes with the extra cluster")
+    declare(a={})
+    with pytest.raises(ValueError, match=r"no Slurm on this machine \(sbatch is not found\)"):
+        go("a", executor="slurm")
+    assert not (home / "results").exists()
+
+
+def test_a_job_that_slurm_refuses_leaves_nothing(slurm, declare, home):
+    pytest.importorskip("submitit", reason="submitit comes with the extra cluster")
+    declare(a={})
+    slurm(srun="", squeue="exit 0", sbatch="echo 'sbatch: error: invalid partition specified: gpuu' >&2; exit 1")
+    with pytest.raises(ValueError, match="slurm refuses the job of a: invalid partition specified: gpuu") as refusal:
+        go("a", executor="slurm")
+    assert "\n" not in str(refusal.value) and jobs.states("a", "smoke") == {}
+    assert list(jobs.folder("a", "smoke").iterdir()) == []
+
+
+def test_what_sbatch_is_asked_for(slurm, declare, home):
+    """Options as in cluster.yaml, runs that others begin with first, and a job that is queued again when preempted."""
+    pytest.importorskip("submitit", reason="submitit comes with the extra cluster")
+    declare(a={}, b={"warm_start": "a"})
+    (home / "cluster.yaml").write_text("slurm:\n  partition: gpu\n  time: 2:00:00\n  cpus_per_task: 8\n  gres: gpu:1\n")
+    count = home / "count"
+    count.write_text("")
+    slurm(
+        srun="",
+        squeue="exit 0",
+        sbatch=f'echo >> {count}; read -r lines <&- ; echo "Submitted batch job $(/usr/bin/wc -l < {count})"',
+    )
+    failed, told = go("b", executor="slurm", wait=False)
+    assert failed == {} and told == ["[1/2] a: submitted, slurm job 1", "[2/2] b: submitted, slurm job 2"]
+    first, second = (files(name, "*_submission.sh")[0].read_text().splitlines() for name in "ab")
+    wanted = {"partition=gpu", "time=120", "cpus-per-task=8", "gres=gpu:1", "requeue", "signal=USR2@90",
+              f"job-name={jobs.slurm_name('a', 'smoke')}"}  # fmt: skip
+    assert {f"#SBATCH --{option}" for option in wanted} <= set(first) and not any("wckey" in line for line in first)
+    assert any(line.startswith("srun ") and "--cpus-per-task=8" in line for line in first)
+    assert {"#SBATCH --dependency=afterok:1", "#SBATCH --kill-on-invalid-dep=yes"} <= set(second)
+    assert json.loads(files("a", "job.json")[0].read_text())["job"] == "1"

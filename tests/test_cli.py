@@ -245,7 +245,13 @@ def test_a_write_that_fails_inside_leaves_the_earlier_file(tmp_path):
     (["train", "bicubic-bicubic-x2", "--profile", "demo"], "has no weights"),
     (["train"], "name a RUN, or give --all"),
     (["train", "car-edsr-x2", "--only", "table3"], "name a RUN, or give --all"),
-    (["train", "car-edsr-x2", "--all"], "--all takes --profile, --only, --renew and --device"),
+    (["train", "car-edsr-x2", "--all"], "--all takes --profile, --only, --renew, --device and"),
+    (["train", "--all", "--history", "--profile", "smoke"], "--all takes --profile, --only"),
+    (["train", "--all", "--no-wait", "--profile", "smoke"], "--no-wait is for jobs: give --executor slurm"),
+    (["train", "car-edsr-x2", "--executor", "slrum", "--profile", "smoke"], "executor 'slrum' is unknown: use"),
+    (["train", "car-edsr-x2", "--executor", "local", "-p", "lr=1"], "--executor takes RUN or --all"),
+    (["train", "car-edsr-x2", "--executor", "local", "--profile", "demo"], "profile demo trains nothing"),
+    (["train", "car-edrs-x2", "--executor", "local", "--profile", "smoke"], "run 'car-edrs-x2' is unknown"),
     (["train", "--all", "--restart", "--profile", "smoke"], "--all takes --profile, --only"),
     (["train", "--all", "--profile", "demo"], "profile demo trains nothing"),
     (["train", "--all", "--profile", "smoke", "--only", "3"], "--only '3' is not the name of a table"),
@@ -301,6 +307,20 @@ def test_train_all_ends_with_1_and_the_failed_runs(carlib, monkeypatch):
     assert asked == [("smoke", 3)]
     monkeypatch.setattr(queue, "train_all", lambda *arguments, **options: {})
     assert carlib("train", "--all", "--profile", "smoke")[0] == 0
+
+
+def test_train_hands_runs_to_an_executor(carlib, monkeypatch):
+    from carlib import cells, cluster
+
+    asked = []
+    monkeypatch.setattr(cluster, "train_all", lambda names, profile, **options: asked.append((names, options)) or {})
+    given = ["--executor", "slurm", "--profile", "smoke"]
+    assert carlib("train", "--all", "--only", "table3", *given, "--no-wait")[0] == 0
+    assert carlib("train", "car-edsr-x4", *given)[0] == 0
+    assert [names for names, _ in asked] == [cells.names(3, "smoke"), ["car-edsr-x4"]]
+    assert [options["wait"] for _, options in asked] == [False, True] and asked[0][1]["executor"] == "slurm"
+    monkeypatch.setattr(cluster, "train_all", lambda *arguments, **options: {"a": "why"})
+    assert carlib("train", "car-edsr-x4", *given) == (1, "", "carlib: a: why\n")
 
 
 def test_experiments_lists_runs_and_keeps_the_list(carlib, home):

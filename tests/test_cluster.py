@@ -59,10 +59,10 @@ def test_levels_failures_and_a_second_submission(declare, home):
     failed, told = go("b", "d")  # what they begin with comes by itself
     assert list(failed) == ["c", "d"] and failed["d"] == "needs c, which failed"
     assert failed["c"].startswith("c: the ") and "lower lr=1e+30 or set clip" in failed["c"]
-    assert [line for line in without_ids(told) if "failed" not in line] == [
-        "[1/4] a: submitted", "[2/4] c: submitted", "[1/4] a: trained", "[3/4] b: submitted", "[3/4] b: trained",
-    ] or without_ids(told)[:2] == ["[1/4] a: submitted", "[2/4] c: submitted"]  # fmt: skip
-    assert told.index("[4/4] d: failed: needs c, which failed") > 0 and not files("d", "job.json")
+    told = without_ids(told)
+    assert set(told[:2]) == {"[1/4] a: submitted", "[2/4] c: submitted"}  # two at once
+    assert told.index("[1/4] a: trained") < told.index("[3/4] b: submitted") < told.index("[3/4] b: trained")
+    assert told.index("[4/4] d: failed: needs c, which failed") and not files("d", "job.json")
     frame = overview.table("smoke").set_index("run")
     assert frame.state.to_dict() == {"a": "trained", "b": "trained", "c": "failed", "d": "missing"}
     assert frame.note["c"] == failed["c"] and frame.note["a"] == ""
@@ -71,14 +71,10 @@ def test_levels_failures_and_a_second_submission(declare, home):
     failed, told = go("b", "d", renew=True)
     told = without_ids(told)
     assert failed == {} and told[:2] == ["[1/4] a: done before", "[3/4] b: done before"]
-    assert told[2].startswith(f"[2/4] c: submitted again, for it had failed ({jobs_reason(told[2])}")
+    assert told[2].startswith("[2/4] c: submitted again, for it had failed (c: the ")
     assert told[3:] == ["[2/4] c: trained", "[4/4] d: submitted", "[4/4] d: trained"]
     assert [len(files(name, "*_submitted.pkl")) for name in "abcd"] == [1, 1, 2, 1]
     assert all(queue.is_current(name, "smoke") for name in "abcd")
-
-
-def jobs_reason(line):
-    return line.partition("(")[2].partition(")")[0]
 
 
 SUBMITTER = """
@@ -91,7 +87,7 @@ cluster.train_all(["long"], "smoke", executor="local", device="cpu", progress=Fa
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of another kind")
 def test_a_job_outlives_its_submitter_and_is_not_started_twice(declare, home):
     pytest.importorskip("submitit", reason="submitit comes with the extra cluster")
-    declare(long={"steps": 40, "validate_every": 2})
+    declare(long={"steps": 16, "validate_every": 2})
     (home / "sub.py").write_text(SUBMITTER)
     submitter = subprocess.Popen([sys.executable, str(home / "sub.py")], stdout=subprocess.DEVNULL)
     log = results.folder("smoke", "runs", "long", "log.csv")
@@ -105,8 +101,8 @@ def test_a_job_outlives_its_submitter_and_is_not_started_twice(declare, home):
     assert overview.table("smoke").state[0].startswith("running, ")
     failed, told = go("long")
     assert failed == {} and told[0] == f"[1/1] long: running already, {note}"
-    assert told[1].startswith("[1/1] long: trained, 40 steps") and len(files("long", "*_submitted.pkl")) == 1
-    assert len(log.read_text().splitlines()) == 21  # no step twice
+    assert told[1].startswith("[1/1] long: trained, 16 steps") and len(files("long", "*_submitted.pkl")) == 1
+    assert len(log.read_text().splitlines()) == 9  # no step twice
 
 
 # ---- what lies on disk --------------------------------------------------------------------------------

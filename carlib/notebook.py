@@ -29,8 +29,8 @@ def parameters(namespace, **expected):
     """
     if "get_ipython" in namespace:
         # By itself IPython draws figures of pyplot only, which carlib does without.
-        formatter = namespace["get_ipython"]().display_formatter.formatters["image/png"]
-        formatter.for_type_by_name("matplotlib.figure", "Figure", _png)
+        pictures = namespace["get_ipython"]().display_formatter.formatters["image/png"]
+        pictures.for_type_by_name("matplotlib.figure", "Figure", _png)
     unknown = [name for name in _injected(namespace) if name not in expected]
     if unknown:
         raise ParameterError(f"unknown parameter {', '.join(unknown)}: this notebook takes {', '.join(expected)}")
@@ -44,16 +44,7 @@ def parameters(namespace, **expected):
             runs.profile(values["profile"])
     except ValueError as error:
         raise ParameterError(str(error)) from None
-    if "get_ipython" in namespace:
-        pictures = namespace["get_ipython"]().display_formatter.formatters["image/png"]
-        pictures.for_type_by_name("matplotlib.figure", "Figure", _png)
     return values
-
-
-def _png(figure) -> bytes:
-    with io.BytesIO() as buffer:
-        figure.savefig(buffer, format="png", dpi=100)
-        return buffer.getvalue()
 
 
 def _injected(namespace):

@@ -127,6 +127,8 @@ def _shares(step, count=3) -> dict[str, float]:
             step()
     spent = {}
     for event in seen.key_averages():
+        if event.device_type != torch.autograd.DeviceType.CPU:
+            continue  # a kernel, whose time the operator that launched it has as well
         part = next((part for part, marks in _PARTS.items() if any(mark in event.key for mark in marks)), "the rest")
         own = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         spent[part] = spent.get(part, 0) + own

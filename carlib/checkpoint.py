@@ -134,6 +134,12 @@ def write(folder: Path, recipe: dict, networks, optimizer, step: int, log: list[
     results.write_bytes(folder / "last.ckpt", buffer.getbuffer())
 
 
+def stamp(folder: Path) -> int | None:
+    """Another number for every last.ckpt that is written; None if there is none."""
+    path = folder / "last.ckpt"
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
 def read(folder: Path) -> dict | None:
     """The state in last.ckpt, its "recipe" a dict; None if there is none.
 

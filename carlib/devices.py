@@ -89,4 +89,5 @@ def workers(fabric) -> int:
     """Processes that cut patches for this one: none on a CPU, which has other work; on a GPU what its cores allow."""
     if fabric.device.type == "cpu":
         return 0
-    return min(8, max(1, (os.cpu_count() or 1) // processes()[0] - 1))
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(1, ours // processes()[0] - 1))

@@ -1,5 +1,7 @@
 """What a run is trained and validated on: patches of its training sets, and the images that choose its weights."""
 
+import signal
+
 import numpy as np
 import torch
 
@@ -58,6 +60,13 @@ class Patches:
             return colour(patch)
 
         return lambda: (cut(self.hr[index], scale), None if self.lr is None else cut(self.lr[index], 1))
+
+
+def _outlive_signals(_worker):
+    """What tells the whole group of processes to stop is for the one that trains: it still needs its batches."""
+    for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _colouring(run, draw):

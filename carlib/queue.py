@@ -53,6 +53,10 @@ def _train(name, profile, failed, options) -> str:
     try:
         experiments.prepare(name, profile, **options)
     except Exception as error:  # whatever it is, the next run may still be trained
+        from carlib import devices
+
+        if devices.processes() != (1, 1):
+            raise  # the other processes of this run wait for this one: torchrun must end them
         failed[name] = reason(error)
         return f"failed: {failed[name]}"
     after = overview.line(name, profile)

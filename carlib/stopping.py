@@ -14,6 +14,8 @@ class Stopped(BaseException):
 def on_sigterm():
     """Yields a function that tells whether SIGTERM came; one that nobody heeded ends the process afterwards.
 
+    An error after it becomes a Stopped, or whoever survives errors would begin with something else.
+
     Whoever handles SIGTERM already goes on doing so, and another thread than the main one cannot: then it tells False.
     """
     free = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -24,6 +26,10 @@ def on_sigterm():
     signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
     try:
         yield lambda: bool(came)
+    except Exception as error:
+        if came:
+            raise Stopped(f"stopped by SIGTERM; before that: {error}") from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if came:

@@ -66,7 +66,8 @@ def train(
 
     Files: weights.safetensors (best validation PSNR so far, half precision), last.ckpt (all that continuing needs),
     log.csv. Each appears atomically. A second process that is to train in the same folder waits for the first.
-    Processes that torchrun or srun started share each batch, and train as one process would; the first writes.
+    Processes that torchrun or srun started share each batch, and train as one process would (but IRN, whose z all draw
+    alike); the first writes.
 
     Args:
         restart:       begin anew; the checkpoint in `folder` is replaced at once, the weights at the first validation.
@@ -80,7 +81,7 @@ def train(
     Raises:
         ValueError: nothing to train, a set is missing, the folder holds other parameters or cannot be written to, the
             batch cannot be shared out, or the loss or the validation is no number.
-        stopping.Stopped: SIGTERM came. The checkpoint is of the step at which it came.
+        stopping.Stopped: SIGTERM came. The checkpoint is of the step during which it came.
     """
     if not run.trains or not run.steps:
         raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train")
@@ -92,6 +93,7 @@ def train(
         loop = Loop(run, fabric, told)
         recipe = checkpoint.recipe(run, start_of(run), frozen_from(run))
         fabric.barrier()  # nobody reads the folder while another process of this run writes there already
+        read = checkpoint.stamp(folder)
         state = None if restart else _resume(recipe, folder, loop, renew)
         fabric.barrier()
         if state and state["step"] >= run.steps:
@@ -100,9 +102,13 @@ def train(
             return training_folder.finished(folder)
 
         loop.load_images()
-        with training_folder.alone(folder) if fabric.is_global_zero else contextlib.nullcontext(False) as waited:
-            if fabric.broadcast(waited) and not restart:
+        with training_folder.alone(folder, told) if fabric.is_global_zero else contextlib.nullcontext():
+            if fabric.broadcast(checkpoint.stamp(folder) != read) and not restart:  # another process trained here
+                torch.manual_seed(run.seed)
+                loop.make_networks()
                 state = _resume(recipe, folder, loop, renew)
+            if fabric.broadcast(state and state["step"]) != (state and state["step"]):
+                raise ValueError(f"{folder}: processes of {run.name} read different checkpoints: is the disk shared?")
             fabric.barrier()
             loop.begin(state)
             record = training_folder.Record(loop, folder, recipe, header, history)
@@ -113,11 +119,13 @@ def train(
                     row = loop.block(bar)
                     if row is None:
                         record.keep()
+                    else:
+                        best = record.validated(row)
+                        bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
+                        if on_validation and fabric.is_global_zero:
+                            on_validation(loop.log)
+                    if row is None or (loop.step < run.steps and loop.stops()):
                         raise stopping.Stopped(f"{run.name}: stopped by SIGTERM after step {loop.step} of {run.steps}")
-                    best = record.validated(row)
-                    bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
-                    if on_validation and fabric.is_global_zero:
-                        on_validation(loop.log)
             fabric.barrier()  # the others return when the files are there
     return training_folder.finished(folder)
 
@@ -131,6 +139,11 @@ class Loop:
 
     def __init__(self, run, fabric, told=lambda: False):
         self.run, self.fabric, self.told = run, fabric, told
+        self.make_networks()
+
+    def make_networks(self):
+        """The networks as the run begins, and their optimizer."""
+        run, fabric = self.run, self.fabric
         rescaler = Rescaler(build_networks(run), run.alpha).to(memory_format=torch.channels_last)
         fused = fabric.device.type == "cuda"
         optimizer = torch.optim.Adam(_groups(run, rescaler.networks), betas=(0.9, 0.999), eps=run.adam_eps, fused=fused)
@@ -164,9 +177,9 @@ class Loop:
             self.sums = {name: self.sums.get(name, 0) + value for name, value in terms.items()}
             self.step += 1
             bar.update()
-            if self.step % 50 == 0 and not torch.isfinite(self.sums["loss"]):
+            if self.step % 50 == 0 and not torch.isfinite(self._of_all()["loss"]):
                 break
-            if self.step < last and self._stops():
+            if self.step < last and self.stops():
                 self.sums, self.seconds = self._of_all(), self.seconds + time.perf_counter() - began
                 return None
         means = {name: float(value) / (last - first) for name, value in self._of_all().items()}
@@ -214,15 +227,12 @@ class Loop:
         self.fabric.backward(total / run.accumulate)
         return terms | {"loss": total.detach(), "mse": (sr.detach().clamp(0, 1) - hr).square().mean()}
 
-    def _stops(self):
-        """Whether to stop, which all processes must do at the same step; several agree on it every tenth."""
+    def stops(self):
+        """Whether to stop, which all processes must do at the same step."""
         if self.fabric.world_size == 1:
             return self.told()
-        if self.step % 10:
-            return False
-        return bool(
-            self.fabric.all_reduce(torch.tensor(float(self.told()), device=self.fabric.device), reduce_op="sum")
-        )
+        told = torch.tensor(float(self.told()), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(told, reduce_op="sum"))
 
     def _of_all(self):
         """`sums`, of several processes their mean."""

@@ -4,7 +4,7 @@ import contextlib
 import math
 import sys
 
-from carlib import checkpoint, results, weights
+from carlib import checkpoint, results, stopping, weights
 
 LOG_COLUMNS = [
     "step", "loss", "restoration", "offset", "tv", "guidance", "distribution", "patch_psnr", "psnr", "adaptivity",
@@ -13,26 +13,33 @@ LOG_COLUMNS = [
 
 
 @contextlib.contextmanager
-def alone(folder):
+def alone(folder, told=lambda: False):
     """Hold the folder's lock, so that two runs with the same start train it once and neither disturbs the other.
 
-    Yields whether another process held it before.
+    Args:
+        told: whether the process is to end, asked while another process holds the lock.
+    Raises:
+        ValueError: the folder cannot be written to.
+        stopping.Stopped: told.
     """
     from filelock import FileLock, Timeout
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock, waited = FileLock(folder.parent / f".{folder.name}.lock"), False
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            waited = True
-            print(f"{folder}: another process trains here: waiting for it", file=sys.stderr)
-            lock.acquire()
+        lock, waits = FileLock(folder.parent / f".{folder.name}.lock"), False
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=int(waits))
+            except Timeout:
+                if told():
+                    raise stopping.Stopped(f"{folder}: stopped by SIGTERM while another process trains here") from None
+                if not waits:
+                    print(f"{folder}: another process trains here: waiting for it", file=sys.stderr)
+                waits = True
     except OSError as error:
         raise ValueError(f"cannot write {folder}/: {error.strerror or error}") from error
     try:
-        yield waited
+        yield
     finally:
         lock.release()
 

@@ -13,7 +13,7 @@ import time
 import pytest
 import torch
 
-from carlib import devices, runs, stopping, train
+from carlib import devices, runs, stopping, train, training_folder
 from carlib.models.layers import ReflectionPad
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -162,6 +162,33 @@ def test_a_run_that_sigterm_stops_continues_to_the_same_bits(home, tmp_path, mon
         [{k: str(v) for k, v in row.items() if k != "seconds"} for row in state["log"]] for state in (a, b)
     )
     assert told == expected  # as text, in which NaN equals NaN
+
+
+def test_sigterm_is_heeded_after_a_validation(home, tmp_path, monkeypatch):
+    update = train.Loop._update
+
+    def terminated(self, step, psnrs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return update(self, step, psnrs)
+
+    monkeypatch.setattr(train.Loop, "_update", terminated)
+    with pytest.raises(stopping.Stopped, match="after step 1 of 4"):
+        go(short(validate_every=1), tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["step"] == 1
+
+
+def test_sigterm_is_heeded_while_another_process_trains(home, tmp_path):
+    stopped = pytest.raises(stopping.Stopped, match="while another process trains")
+    with training_folder.alone(tmp_path / "run"), stopped, training_folder.alone(tmp_path / "run", told=lambda: True):
+        pass
+
+
+def test_an_error_after_sigterm_is_no_error_to_survive():
+    with pytest.raises(stopping.Stopped, match="stopped by SIGTERM; before that: worker killed"), stopping.on_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("worker killed")
+    with pytest.raises(RuntimeError), stopping.on_sigterm():
+        raise RuntimeError("an error alone")
 
 
 def test_sigterm_of_another_handler_is_left_to_it():

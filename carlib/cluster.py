@@ -7,6 +7,8 @@ the submitter may die; on this machine it is started when they are there. `carli
 import contextlib
 import os
 import shutil
+import signal
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -81,21 +83,55 @@ class Train:
 
     def __call__(self):
         os.environ.update(self.environment)
-        from carlib import experiments
+        from carlib import experiments, stopping
 
-        with jobs.alone(jobs.lock(self.name, self.profile)):
+        with jobs.alone(jobs.lock(self.name, self.profile)), _signals() as again:
             try:
                 experiments.prepare(self.name, self.profile, progress=False, **self.options)
+            except stopping.Stopped as told:
+                print(told, file=sys.stderr)
+                again()
+                sys.exit(128 + signal.SIGTERM)
             except Exception as error:
                 jobs.end(self.name, self.profile, self.token, queue.reason(error))
                 raise
             jobs.end(self.name, self.profile, self.token)
 
     def checkpoint(self):
-        """Out of time or preempted: the same again. Training continues from its last checkpoint by itself."""
+        """What submitit queues again: the same. Training continues from its last checkpoint by itself."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+@contextlib.contextmanager
+def _signals():
+    """Within it training, where it is under way, ends with a checkpoint when time is out or SIGTERM comes.
+
+    Yields what to do after that: submitit queues the job again and ends this process, unless Slurm has done either.
+    """
+    import submitit
+
+    number = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")  # sent when time is nearly out
+    requeue, came = signal.getsignal(number), []
+
+    def told(number, frame):
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # training does not listen: nothing is lost
+            return requeue(number, frame)
+        came.append(number)
+        return os.kill(os.getpid(), signal.SIGTERM)
+
+    def again():
+        if came or jobs.is_running_in_slurm():  # what was cancelled or preempted is no longer so called
+            requeue(number, None)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit's answer is to ignore it
+    signal.signal(number, told)
+    try:
+        yield again
+    finally:
+        signal.signal(number, requeue)
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Fleet:
@@ -125,7 +161,7 @@ class _Fleet:
         with jobs.alone(results.folder(self.profile, "jobs", ".submit.lock")):
             for process in self.processes.values():
                 process.done()  # a process that ended is one until its parent asks
-            found = jobs.states(self.left, self.profile)
+            found = jobs.explained(jobs.states(self.left, self.profile), self.profile)
             for name in list(self.left):
                 if told := self._step(name, found):
                     with tqdm.external_write_mode():
@@ -161,7 +197,7 @@ class _Fleet:
     def _ended(self, name, job) -> str:
         if job.state == "failed":
             return self._fail(name, job.note)
-        if job.state == "gone":
+        if job.state == "gone" and not self._is_done(name, set(self.queue) - set(self.left)):
             if name in self.gone:
                 return self._fail(name, job.note)
             self.gone.add(name)  # its last files may take a moment to reach this machine

@@ -197,6 +197,20 @@ def _read(path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def is_running_in_slurm() -> bool:
+    """Whether this process is a job that Slurm neither has cancelled nor takes its machine from."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return False
+    return _asked(["squeue", "--noheader", "--format=%T", f"--jobs={os.environ['SLURM_JOB_ID']}"]).strip() == "RUNNING"
+
+
+def explained(found: dict[str, Job], profile: str) -> dict[str, Job]:
+    """`states`, with a reason for jobs that Slurm cancelled because a run which theirs begins with failed."""
+    failed = [name for name, job in found.items() if job.state in ("failed", "gone")]
+    lost = {name: why_lost(name, profile, failed) for name, job in found.items() if job.state == "gone"}
+    return found | {name: found[name]._replace(note=reason) for name, reason in lost.items() if reason}
+
+
 def why_lost(name: str, profile: str, failed) -> str:
     """ "needs X, which failed" if a run that this one begins with is in `failed`, else ""."""
     lost = [other for other in runs.needed(name, profile) if other in failed]

@@ -38,7 +38,7 @@ def table(profile: str | None = None):
 def _jobs(names, profile) -> dict:
     """Run -> its last job; where Slurm does not tell, all are "submitted"."""
     try:
-        return jobs.states(names, profile)
+        return jobs.explained(jobs.states(names, profile), profile)
     except ValueError as error:
         return {name: jobs.Job("submitted", str(error), None) for name in names if jobs.is_one(name, profile)}
 

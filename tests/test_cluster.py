@@ -13,7 +13,7 @@ import time
 import pytest
 import yaml
 
-from carlib import cluster, cluster_options, jobs, overview, queue, results
+from carlib import cluster, cluster_options, jobs, overview, queue, results, stopping
 
 TINY = {"steps": 2, "validate_every": 1, "patch": {2: 16}, "validation_crop": 32, "validation_images": 1}
 
@@ -123,6 +123,47 @@ def test_a_process_that_was_killed_is_gone_and_one_just_started_is_queued(home, 
         assert jobs.states("a", "smoke")["a"].state == "running"
     monkeypatch.setattr(jobs.socket, "gethostname", lambda: "other")
     assert "another machine" in jobs.states("a", "smoke")["a"].note
+
+
+def test_a_run_that_slurm_let_go_with_its_start_says_so(declare):
+    declare(a={}, b={"warm_start": "a"})
+    found = {"a": jobs.Job("failed", "why", "1"), "b": jobs.Job("gone", "slurm job 2 is gone", "2")}
+    assert jobs.explained(found, "smoke")["b"] == jobs.Job("gone", "needs a, which failed", "2")
+    found["a"] = jobs.Job("running", "", "1")
+    assert jobs.explained(found, "smoke") == found
+
+
+def test_a_signal_ends_training_with_a_checkpoint_and_the_job_is_queued_again(monkeypatch):
+    """Outside of training there is nothing to save, and the job is queued again at once."""
+    pytest.importorskip("submitit", reason="submitit comes with the extra cluster")
+    requeued = []
+
+    def requeue(number, frame):
+        requeued.append(number)
+        raise SystemExit
+
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGUSR2, requeue)
+        with pytest.raises(SystemExit), cluster._signals():
+            os.kill(os.getpid(), signal.SIGUSR2)
+        assert requeued == [signal.SIGUSR2]
+        with cluster._signals() as again, pytest.raises(stopping.Stopped), stopping.on_sigterm() as told:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert told() and len(requeued) == 1
+            raise stopping.Stopped
+        with pytest.raises(SystemExit):
+            again()
+        assert len(requeued) == 2
+        with cluster._signals() as again, pytest.raises(stopping.Stopped), stopping.on_sigterm():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise stopping.Stopped
+        again()  # no job of Slurm: whoever sent it wants an end
+        assert len(requeued) == 2 and signal.getsignal(signal.SIGUSR2) == requeue
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def test_an_end_counts_for_its_own_job_only(home):

@@ -102,7 +102,7 @@ printf 'slurm:\n  partition: low\n  time: 30\n  cpus-per-task: 1\n  setup:\n  - 
 carlib() { "$PYTHON" -c "from carlib.cli import main; main()" "$@"; }
 submit() { carlib train --all --only table3 --profile smoke --executor slurm --device cpu "$@"; }
 submitted() { ls results/smoke/jobs/*/*_submitted.pkl 2> /dev/null | wc -l; }
-log() { cat results/smoke/jobs/"$1"/*_log.err 2> /dev/null; }
+log() { cat results/smoke/jobs/"$1"/*_log.{err,out} 2> /dev/null; }
 job() { "$PYTHON" -c "import json; print(json.load(open('results/smoke/jobs/$1/job.json'))['job'])"; }
 fail() { echo "FAILED: $*"; exit 1; }
 until_true() {  # until_true seconds command: wait for it
@@ -141,7 +141,7 @@ until_true 60 eval '! running '"$long"
 before=$(steps car-edsr-x4-no-offset)
 until_true 300 running "$long"
 until_true 300 beyond car-edsr-x4-no-offset $((before + 5))
-log car-edsr-x4-no-offset | grep -E 'Caught|Requeued|Exiting'
+log car-edsr-x4-no-offset | grep -E 'stopped by|Caught|Requeued|Exiting'
 carlib experiments --profile smoke | grep -E '^run|x4-no-offset |queued|running|failed' | cut -c 1-160
 
 echo "== what is cancelled is gone, what failed says why; the others end without anybody waiting"

@@ -175,4 +175,14 @@ END
     [ "$(submitted)" = 12 ] || fail "$(submitted) jobs were submitted, not one more"
     head -n 3 results/smoke/tables/table3_x2.csv
 fi
+echo "== one run by hand, as two processes of torchrun"
+cat > one.sbatch <<END
+#!/bin/bash
+#SBATCH --job-name=by-hand --partition=low --time=30 --cpus-per-task=2 --output=one.log --open-mode=append --requeue
+srun --cpus-per-task=2 "$PYTHON" -m torch.distributed.run --standalone --nproc-per-node=2 --no-python \
+    "$PYTHON" -c "from carlib.cli import main; main()" train car-edsr-x2-l1 --profile smoke --device cpu
+END
+sbatch --wait --parsable one.sbatch || { cat one.log; fail "exit code $?"; }
+[ "$(steps car-edsr-x2-l1)" = 4 ] || fail "car-edsr-x2-l1 did not end"
+grep weights.safetensors one.log
 echo "== all is well"

@@ -113,7 +113,11 @@ def _signals():
     import submitit
 
     number = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")  # sent when time is nearly out
-    requeue, came = signal.getsignal(number), []
+    answer, came = signal.getsignal(number), []
+
+    def requeue(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which is how Slurm takes its machine back
+        return answer(number, frame)
 
     def told(number, frame):
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # training does not listen: nothing is lost
@@ -130,7 +134,7 @@ def _signals():
     try:
         yield again
     finally:
-        signal.signal(number, requeue)
+        signal.signal(number, answer)
         signal.signal(signal.SIGTERM, before)
 
 

@@ -8,7 +8,7 @@ from carlib import results, tables
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
 PAGES = {
     "README.md": ("results", "downscalers", "attribution", "speed"),
-    "REPLICATION.md": ("claims", "trials"),
+    "REPLICATION.md": ("claims", "table2_claims", "table3_claims", "table4_claims", "trials"),
 }
 _COLUMNS = {
     "bicubic": "Bicubic",
@@ -58,7 +58,10 @@ def render(block: str) -> str:
         return _attribution(pd.read_csv(_there(results.folder(PROFILE, "tables", "attribution.csv"))))
     if block == "trials":
         return _trials(pd.read_csv(_there(results.root() / "data" / "trials.csv"), keep_default_na=False))
-
+    if block.endswith("_claims"):
+        path = _there(results.folder(PROFILE, "tables", f"{block}.csv"))
+        claims = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return _markdown(claims[claims.verdict != "not tested"].to_dict("records"))
     if block == "speed":
         return _speed(pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False))
     table = pd.read_csv(_there(results.folder(PROFILE, "tables", "table1.csv")))

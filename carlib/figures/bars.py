@@ -51,7 +51,7 @@ def bench(rows, ours="carlib"):
             label.set_fontweight("bold" if row["name"].startswith(ours) else "normal")
         axes.invert_yaxis()
         axes.set_xlim(0, longest * factor * 1.28)  # room for the numbers
-        axes.set_title(case, loc="left", fontsize=TITLE, fontweight="bold")
+        axes.set_title(case, loc="left", x=-0.55, fontsize=TITLE, fontweight="bold")  # as wide as the names, too
         axes.tick_params(labelsize=LABEL, length=0)
         axes.set_xticks([])  # every bar carries its number
         axes.spines["bottom"].set_visible(False)

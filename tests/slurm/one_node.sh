@@ -99,8 +99,8 @@ runs["car-edsr-x4-no-tv"]["smoke"] = {"warm_start": "car-edsr-x4"}
 runs["car-edsr-x4-no-offset"]["smoke"] = {"steps": 240, "validate_every": 6}
 '
 printf 'slurm:\n  partition: low\n  time: 30\n  cpus-per-task: 1\n  setup:\n  - echo "on $(hostname)"\n' > cluster.yaml
-carlib() { "$PYTHON" -c "from carlib.cli import main; main()" "$@"; }
-submit() { carlib train --all --only table3 --profile smoke --executor slurm --device cpu "$@"; }
+carlib=("$PYTHON" -c "from carlib.cli import main; main()")
+submit=("${carlib[@]}" train --all --only table3 --profile smoke --executor slurm --device cpu)
 submitted() { ls results/smoke/jobs/*/*_submitted.pkl 2> /dev/null | wc -l; }
 log() { cat results/smoke/jobs/"$1"/*_log.{err,out} 2> /dev/null; }
 job() { "$PYTHON" -c "import json; print(json.load(open('results/smoke/jobs/$1/job.json'))['job'])"; }
@@ -115,14 +115,15 @@ state() { squeue -h -j "$1" -o %T 2> /dev/null; }
 running() { [ "$(state "$1")" = RUNNING ]; }
 
 echo "== a submitter is killed as soon as all jobs are submitted"
-submit > submitter.txt 2> bar.txt & pid=$!
+"${submit[@]}" > submitter.txt 2> /dev/null & pid=$!
 until_true 300 eval '[ $(submitted) = 8 ] && squeue -h -t RUNNING | grep -q .'
 { kill -9 $pid; wait $pid; } 2> /dev/null
+[ $? = 137 ] || fail "the submitter was not killed"
 cat submitter.txt
 squeue -o '%i %j %T %r %E'
 
 echo "== a second submission submits nothing"
-submit --no-wait || fail "exit code $?"
+"${submit[@]}" --no-wait || fail "exit code $?"
 [ "$(submitted)" = 8 ] || fail "$(submitted) jobs were submitted for 8 runs"
 
 echo "== what is preempted goes on"
@@ -142,12 +143,12 @@ before=$(steps car-edsr-x4-no-offset)
 until_true 300 running "$long"
 until_true 300 beyond car-edsr-x4-no-offset $((before + 5))
 log car-edsr-x4-no-offset | grep -E 'stopped by|Caught|Requeued|Exiting'
-carlib experiments --profile smoke | grep -E '^run|x4-no-offset |queued|running|failed' | cut -c 1-160
+"${carlib[@]}" experiments --profile smoke | grep -E '^run|x4-no-offset |queued|running|failed' | cut -c 1-160
 
 echo "== what is cancelled is gone, what failed says why; the others end without anybody waiting"
 scancel "$long"
 until_true 900 eval '[ -z "$(squeue -h)" ]'
-carlib experiments --profile smoke | grep -E '^run|car-edsr-x' | cut -c 1-160
+"${carlib[@]}" experiments --profile smoke | grep -E '^run|car-edsr-x' | cut -c 1-160
 [ "$(ls results/smoke/runs/*/weights.safetensors | wc -l)" -ge 5 ] || fail "runs did not end"
 
 echo "== a recipe is corrected and the rest submitted again; this submitter waits"
@@ -155,11 +156,11 @@ params '
 runs["car-edsr-x4"]["smoke"] = {}
 runs["car-edsr-x4-no-offset"]["smoke"] = {"steps": 240, "validate_every": 6}
 '
-submit --renew 2> bar.txt || { cat bar.txt; fail "exit code $?"; }
+"${submit[@]}" --renew 2> bar.txt || fail "exit code $?: $(tail -n 3 bar.txt)"
 tr '\r' '\n' < bar.txt | tail -n 1
 [ "$(submitted)" = 11 ] || fail "$(submitted) jobs were submitted, not 8 and 3 again"
 echo "== finished runs are skipped"
-submit 2> /dev/null || fail "exit code $?"
+"${submit[@]}" 2> /dev/null || fail "exit code $?"
 [ "$(submitted)" = 11 ] || fail "a finished run was submitted"
 
 if "$PYTHON" -c "import papermill" 2> /dev/null; then
@@ -171,7 +172,7 @@ if "$PYTHON" -c "import papermill" 2> /dev/null; then
 "$PYTHON" -m papermill "$CHECKOUT"/notebooks/03_ablation.ipynb out.ipynb --no-progress-bar \
     -p profile smoke -p scale 2 -p executor slurm
 END
-    sbatch --wait --parsable table3.sbatch || { cat table3.log; fail "exit code $?"; }
+    sbatch --wait --parsable table3.sbatch || fail "exit code $?: $(tail -n 20 table3.log)"
     [ "$(submitted)" = 12 ] || fail "$(submitted) jobs were submitted, not one more"
     head -n 3 results/smoke/tables/table3_x2.csv
 fi
@@ -180,9 +181,9 @@ cat > one.sbatch <<END
 #!/bin/bash
 #SBATCH --job-name=by-hand --partition=low --time=30 --cpus-per-task=2 --output=one.log --open-mode=append --requeue
 srun --cpus-per-task=2 "$PYTHON" -m torch.distributed.run --standalone --nproc-per-node=2 --no-python \
-    "$PYTHON" -c "from carlib.cli import main; main()" train car-edsr-x2-l1 --profile smoke --device cpu
+    ${PYTHON} -c "from carlib.cli import main; main()" train car-edsr-x2-l1 --profile smoke --device cpu
 END
-sbatch --wait --parsable one.sbatch || { cat one.log; fail "exit code $?"; }
+sbatch --wait --parsable one.sbatch || fail "exit code $?: $(tail -n 20 one.log)"
 [ "$(steps car-edsr-x2-l1)" = 4 ] || fail "car-edsr-x2-l1 did not end"
 grep weights.safetensors one.log
 echo "== all is well"

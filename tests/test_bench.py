@@ -87,8 +87,8 @@ def test_downscale_has_a_row_for_each_method_and_rival(monkeypatch):
 def test_all_cases_are_run_by_all(monkeypatch):
     for name in bench._CASES:
         row = {"case": name, "name": "carlib", "seconds": 1.0, "ratio": 1.0, "memory": math.nan, "note": ""}
-        monkeypatch.setitem(bench._CASES, name, lambda repeats, row=row: [row])
-    assert list(bench.run("all")["case"]) == ["operator", "convolution", "downscale", "start"]
+        monkeypatch.setitem(bench._CASES, name, lambda repeats, row=row, **chosen: [row])
+    assert list(bench.run("all")["case"]) == ["operator", "convolution", "train", "downscale", "start"]
 
 
 def test_extra_memory_knows_every_downscaler():
@@ -110,7 +110,7 @@ def test_run_writes_its_table_and_a_picture_beside_it(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"case": "speed"}, "case='speed' is unknown: use one of operator, convolution, downscale, start, all"),
+        ({"case": "speed"}, "case='speed' is unknown: use one of operator, convolution, train, downscale, start, all"),
         ({"repeats": 0}, "repeats=0"),
         ({"out": "bench.png"}, "bench.csv"),
     ],

@@ -294,7 +294,7 @@ def test_a_notebook_with_wrong_parameters_is_refused_in_one_line(kernel, tmp_pat
 
 def test_an_unknown_notebook_or_profile_is_refused(smoke, tmp_path):
     pytest.importorskip("papermill", reason="papermill comes with the extra notebooks")
-    told = "no notebook '07_none': there are 01_downscaling_for_sr, 02_sr_networks, 03_ablation, 04_benchmark, 05_lossless_size"
+    told = "no notebook '07_none': there are 01_downscaling_for_sr, 02_sr_networks, 03_ablation, 04_benchmark"
     assert_refused(told, experiments.run_notebook, "07_none")
     told = "profile 'smok' is unknown: did you mean 'smoke'"
     assert_refused(told, experiments.run_notebook, "06_kernels_offsets", ["profile=smok"])

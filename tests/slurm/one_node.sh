@@ -116,7 +116,7 @@ running() { [ "$(state "$1")" = RUNNING ]; }
 
 echo "== a submitter is killed as soon as all jobs are submitted"
 "${submit[@]}" > submitter.txt 2> /dev/null & pid=$!
-until_true 300 eval '[ $(submitted) = 8 ] && squeue -h -t RUNNING | grep -q .'
+until_true 900 eval '[ $(submitted) = 8 ] && squeue -h -t RUNNING | grep -q .'
 { kill -9 $pid; wait $pid; } 2> /dev/null
 [ $? = 137 ] || fail "the submitter was not killed"
 cat submitter.txt
@@ -128,26 +128,26 @@ echo "== a second submission submits nothing"
 
 echo "== what is preempted goes on"
 long=$(job car-edsr-x4-no-offset)
-until_true 900 beyond car-edsr-x4-no-offset 20
+until_true 2400 beyond car-edsr-x4-no-offset 20
 sbatch --parsable -p high -c 2 --wrap 'sleep 1' -o /dev/null
 until_true 60 eval '! running '"$long"
 before=$(steps car-edsr-x4-no-offset)
 echo "preempted after step $before: $(squeue -h -j "$long" -o '%T %r')"
-until_true 300 running "$long"
-until_true 300 beyond car-edsr-x4-no-offset $((before + 5))
+until_true 900 running "$long"
+until_true 900 beyond car-edsr-x4-no-offset $((before + 5))
 
 echo "== what runs out of time (its signal) is queued again by submitit, and goes on"
 scancel --signal=USR2 "$long"
 until_true 60 eval '! running '"$long"
 before=$(steps car-edsr-x4-no-offset)
-until_true 300 running "$long"
-until_true 300 beyond car-edsr-x4-no-offset $((before + 5))
+until_true 900 running "$long"
+until_true 900 beyond car-edsr-x4-no-offset $((before + 5))
 log car-edsr-x4-no-offset | grep -E 'stopped by|Caught|Requeued|Exiting'
 "${carlib[@]}" experiments --profile smoke | grep -E '^run|x4-no-offset |queued|running|failed' | cut -c 1-160
 
 echo "== what is cancelled is gone, what failed says why; the others end without anybody waiting"
 scancel "$long"
-until_true 900 eval '[ -z "$(squeue -h)" ]'
+until_true 2400 eval '[ -z "$(squeue -h)" ]'
 "${carlib[@]}" experiments --profile smoke | grep -E '^run|car-edsr-x' | cut -c 1-160
 [ "$(ls results/smoke/runs/*/weights.safetensors | wc -l)" -ge 5 ] || fail "runs did not end"
 

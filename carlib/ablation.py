@@ -124,8 +124,7 @@ def write(rows, absent, profile, scale=None, seeds=None):
         the table and the claims.
     """
     name = "table3" if scale is None else f"table3_x{scale}"
-    given = {key: value for key, value in {"scale": scale, "seeds": seeds}.items() if value is not None}
-    command = experiments.papermill_command("03_ablation", profile, **given)
+    command = experiments.papermill_command("03_ablation", profile, scale=scale, seeds=seeds)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, scale), claims(rows, scale)
     results.save_table(

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from carlib import devices, runs, timing, train
 from carlib.bench_rival import grid_sample_resample
 from carlib.ops.quantize import quantize
+from carlib.ops.resample_op import automatic
 
 RUNS = ("car-edsr-x2", "car-edsr-x4")
 # Parts of a step by the name of what PyTorch's profiler sees; the first that fits counts.
@@ -43,9 +44,10 @@ def rows(repeats, profile="mini", device="auto"):
         plain_run = runs.get(name, profile, {"warm_start": None, "train_sets": ["demo"], "precision": "32-true"})
         ours, rival = Step(run, fabric), PlainStep(plain_run, devices.fabric(plain_run, device))
         job = f"training step of {name} ({profile}): {run.batch} patches of {run.patch[run.scale]} px"
-        label = f"carlib, {'bfloat16' if 'bf16' in devices.precision(run, device) else 'float32'} channels_last, "
+        computes = "bfloat16" if "bf16" in devices.precision(run, device) else "float32"
+        operator = automatic(torch.empty(1, device=fabric.device))
         calls = {
-            label + ("numba" if fabric.device.type == "cpu" else "cuda"): ours,
+            f"carlib, {computes} channels_last, {operator}": ours,
             "float32 contiguous, grid_sample": rival,
         }
         seconds = timing.in_turns(calls, repeats, job)
@@ -57,13 +59,9 @@ def rows(repeats, profile="mini", device="auto"):
 class Step:
     """An update of a run, callable; every call is the next one."""
 
-    layout = torch.channels_last
-
     def __init__(self, run, fabric):
         self.loop = train.Loop(run, fabric)
-        self.loop.rescaler.to(memory_format=self.layout)
-        self.loop.patches, self.number = train.Patches(run), 0
-        self.loop.batches = self.loop.patches.ahead(range(10**9), workers=devices.workers(fabric))
+        self.loop.batches = train.Patches(run).ahead(range(10**9), workers=devices.workers(fabric))
         self.loop.rescaler.train()
 
     def __call__(self):
@@ -75,11 +73,9 @@ class Step:
 class PlainStep(Step):
     """The same without what makes ours fast."""
 
-    layout = torch.contiguous_format
-
     def __init__(self, run, fabric):
         super().__init__(run, fabric)
-        rescaler = self.loop.rescaler.module
+        rescaler = self.loop.rescaler.module.to(memory_format=torch.contiguous_format)
         rescaler.forward = partial(_plain_forward, rescaler)
         self.loop.batches = ([None if t is None else t.contiguous() for t in batch] for batch in self.loop.batches)
 

@@ -1,9 +1,8 @@
 """cluster.yaml, beside params.yaml: what one cluster wants of a job, a section an executor. Without it, defaults."""
 
-import difflib
 import re
 
-from carlib import results
+from carlib import results, runs
 
 EXECUTORS = ("slurm", "local")
 FILE = "cluster.yaml"
@@ -35,7 +34,7 @@ def read(executor: str) -> dict:
     if not isinstance(content, dict):
         raise ValueError(f"{FILE} has no sections: write slurm: or local:, and options under it")
     for section in content:
-        _known(f"{FILE}: section", section, EXECUTORS)
+        runs.check_known(f"{FILE}: section", section, EXECUTORS)
     given = content.get(executor) or {}
     if not isinstance(given, dict):
         raise ValueError(f"{FILE}: {executor} is {given!r}, not name: value lines")
@@ -44,7 +43,7 @@ def read(executor: str) -> dict:
 
 
 def _checked(where, key, value, executor):
-    _known(f"{where}: option", key, SLURM if executor == "slurm" else LOCAL)
+    runs.check_known(f"{where}: option", key, SLURM if executor == "slurm" else LOCAL)
     if key == "setup":
         lines = value.splitlines() if isinstance(value, str) else value
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
@@ -78,10 +77,3 @@ def minutes(text: str) -> int:
     if not (total := ((days or 0) * 24 + hours) * 3600 + mins * 60 + seconds):
         raise ValueError(f"time {text!r} is no time at all")
     return -(-total // 60)
-
-
-def _known(kind, name, known):
-    if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=1)
-        meant = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"{kind} {name!r} is unknown: {meant}known are {', '.join(known)}")

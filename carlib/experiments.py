@@ -271,9 +271,10 @@ def run_notebook(name, params=(), *, out=None, progress=True) -> Path:
 
 
 def papermill_command(notebook, profile, **parameters) -> str:
-    """What to type to make a notebook's results again."""
+    """What to type to make a notebook's results again; parameters that are None have their default."""
     import yaml
 
+    parameters = {key: value for key, value in parameters.items() if value is not None}
     name = f"{notebook}.ipynb"
     command = f"papermill notebooks/{name} results/{profile}/notebooks/{name} --cwd . -p profile {profile}"
     if not parameters:

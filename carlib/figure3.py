@@ -102,4 +102,4 @@ def _panels(label, chain, hr):
 
 
 def _command(profile, crops, scale):
-    return experiments.papermill_command("06b_qualitative", profile, scale=scale, **({"crops": crops} if crops else {}))
+    return experiments.papermill_command("06b_qualitative", profile, scale=scale, crops=crops or None)

@@ -193,7 +193,6 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None):
     """
     name = "_".join(["table4", *([f"x{scale}"] if scale else []), *(sets or []), *(["public"] if checkpoints else [])])
     given = {"scale": scale, "sets": sets, "checkpoints": checkpoints or None}
-    given = {key: value for key, value in given.items() if value is not None}
     command = experiments.papermill_command("04_benchmark", profile, **given)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, scale, checkpoints), claims(rows, profile, scale, checkpoints)

@@ -158,7 +158,7 @@ def profile(name: str | None = None) -> dict:
     name = params["profile"] if name is None else name
     if not isinstance(name, str):
         raise ValueError(f"profile={name!r} is not a name")
-    _known("profile", name, params["profiles"])
+    check_known("profile", name, params["profiles"])
     sections = params["profiles"][name]
     if not isinstance(sections, dict) or (missing := sorted({"about", "size", "train", "evaluate"} - sections.keys())):
         raise ValueError(f"profile {name} lacks {', '.join(missing) if isinstance(sections, dict) else 'everything'}")
@@ -180,7 +180,7 @@ def get(name: str, profile_name: str | None = None, overrides: dict | None = Non
     """
     params, overrides = read_params(), dict(overrides or {})
     declared_name, seed = split_seed(name, params["runs"])
-    _known("run", declared_name, params["runs"])
+    check_known("run", declared_name, params["runs"])
     if seed and "seed" in overrides:
         raise ValueError(f"run {name!r} has its seed in its name: leave seed={overrides['seed']!r} out")
     overrides |= {"seed": seed} if seed else {}
@@ -242,7 +242,7 @@ def make(**values) -> Run:
     """
     hints = typing.get_type_hints(Run)
     for name, value in values.items():
-        _known("parameter", name, hints)
+        check_known("parameter", name, hints)
         check_type(name, value, hints[name])
     required = [f.name for f in dataclasses.fields(Run) if f.default is f.default_factory is dataclasses.MISSING]
     if missing := [name for name in required if name not in values]:
@@ -322,7 +322,12 @@ def _is_number(text):
     return True
 
 
-def _known(kind, name, known):
+def check_known(kind, name, known):
+    """Refuse a name that is not among the known ones.
+
+    Raises:
+        ValueError: so, with the one that may have been meant.
+    """
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=1)
         meant = f"did you mean {close[0]!r}? " if close else ""

@@ -145,8 +145,7 @@ def write(rows, absent, profile, networks=None, sets=None):
         the table and the claims.
     """
     name = "_".join(["table2", *(networks or []), *(sets or [])])
-    given = {key: value for key, value in {"networks": networks, "sets": sets}.items() if value is not None}
-    command = experiments.papermill_command("02_sr_networks", profile, **given)
+    command = experiments.papermill_command("02_sr_networks", profile, networks=networks, sets=sets)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, networks), claims(rows, networks)
     folder = results.folder(profile, "tables")

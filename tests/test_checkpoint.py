@@ -8,20 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from short_runs import go, short
 
-from carlib import checkpoint, data, rescale, results, runs, train
+from carlib import checkpoint, data, rescale, results, runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def short(name="bicubic-edsr-x2", **overrides):
-    """A run of a second."""
-    small = {"steps": 4, "validate_every": 2, "patch": {2: 16, 4: 16}, "validation_crop": 32}
-    return runs.get(name, "smoke", small | overrides)
-
-
-def go(run, folder, **options):
-    return train.train(run, folder, device="cpu", progress=False, **options)
 
 
 def stamps(folder):

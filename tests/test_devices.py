@@ -12,21 +12,12 @@ import time
 
 import pytest
 import torch
+from short_runs import go, short
 
 from carlib import devices, runs, stopping, train, training_folder
 from carlib.models.layers import ReflectionPad
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def short(name="bicubic-edsr-x2", **overrides):
-    """A run of a second."""
-    shrunk = {"steps": 4, "validate_every": 2, "patch": {2: 16, 4: 16}, "validation_crop": 32}
-    return runs.get(name, "smoke", shrunk | overrides)
-
-
-def go(run, folder, **options):
-    return train.train(run, folder, device="cpu", progress=False, **options)
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -4,20 +4,11 @@ import hashlib
 
 import pytest
 import torch
+from short_runs import go, short
 
-from carlib import checkpoint, losses, runs, train, weights
+from carlib import checkpoint, losses, train, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def short(name, **overrides):
-    """A run of a second."""
-    small = {"steps": 4, "validate_every": 2, "patch": {2: 16, 4: 16}, "validation_crop": 32}
-    return runs.get(name, "smoke", small | overrides)
-
-
-def go(run, folder, **options):
-    return train.train(run, folder, device="cpu", progress=False, **options)
 
 
 @pytest.fixture

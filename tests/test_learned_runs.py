@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from learned import image, mini, trained_looking
+from short_runs import go
 
 from carlib import (
     checkpoint,
@@ -31,10 +32,6 @@ RUNS = ("irn-irn-x2", "irn-irn-x4", "cnn-cr-cnn-sr-x2", "tad-tau-x2", "tad-tau-x
 def smoke(name, **overrides):
     small = {"patch": {2: 16, 4: 16}, "validation_crop": 32, "validation_images": 1}
     return runs.get(name, "smoke", small | overrides)
-
-
-def go(run, folder, **options):
-    return train.train(run, folder, device="cpu", progress=False, **options)
 
 
 @pytest.mark.parametrize(("name", "precision"), [*((name, "32-true") for name in RUNS), ("irn-irn-x2", "bf16-mixed")])

@@ -3,12 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from short_runs import smoke
 
-from carlib import rescale, runs, train
-
-
-def smoke(name="car-edsr-x2", **overrides):
-    return runs.get(name, "smoke", overrides)
+from carlib import rescale, train
 
 
 def test_a_constant_rate_is_constant(home):

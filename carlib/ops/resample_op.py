@@ -25,10 +25,17 @@ def resample_op(hr, kernel, offset_v, offset_h, geometry, impl):
     return torch.ops.carlib.resample(hr, kernel, offset_v, offset_h, *astuple(geometry), impl)
 
 
+def automatic(hr) -> str:
+    """The implementation that "auto" means for a tensor."""
+    if hr.device.type == "cpu":
+        return "numba"
+    return "torch" if _why_no_cuda(hr) else "cuda"
+
+
 def _passes(impl, hr):
     """Forward and backward pass of an implementation, once it is sure that it can run."""
     if impl == "auto":
-        impl = "numba" if hr.device.type == "cpu" else "torch" if _why_no_cuda(hr) else "cuda"
+        impl = automatic(hr)
     if impl == "numba":
         if hr.device.type != "cpu":
             raise ValueError(f'impl="numba" runs on the CPU, hr is on {hr.device}: use impl="torch" or "auto"')

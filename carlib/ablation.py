@@ -17,33 +17,36 @@ CLAIMS = (
 )
 
 
-def study(profile, scale=None, seeds=None, *, executor="", device="auto", progress=True):
+def study(profile, scale=None, seeds=None, *, train=True, executor="", device="auto", progress=True):
     """Train what is missing of Table 3, measure it on the profile's sets, and write what `write` says.
 
     Args:
         scale: 2 or 4; None: both.
         seeds: how many of each run; None: as params.yaml wants.
-        executor: "slurm" or "local": what is missing is trained as jobs (`cluster.train_all`); "": here.
+        train, executor: see `contrasts.make_ready`.
     Returns:
         the table and the claims, see `table` and `claims`.
     Raises:
         ValueError: a parameter does not fit, a run cannot be trained, or nothing can be measured.
     """
-    check(scale, seeds, executor)
-    made, absent = make_ready(profile, scale, seeds, executor=executor, device=device, progress=progress)
+    check(scale, seeds, train, executor)
+    count = cells.seeds(3, profile) if seeds is None else seeds
+    chosen = [cell.run for cell in cells.of(3, profile) if scale in (None, cell.scale)]
+    names = [name for run in chosen for name in runs.seeded(run, count)]
+    training = {"train": train, "executor": executor}
+    made, absent = contrasts.make_ready(names, profile, **training, device=device, progress=progress)
     if not made:
         raise ValueError(f"no run of Table 3 can be measured under profile {profile}: {next(iter(absent.values()))}")
     rows = contrasts.measure(made, profile, device=device, progress=progress)
-    return write(rows, absent, profile, scale, seeds)
+    return write(rows, absent, profile, scale, seeds, train=train)
 
 
-def check(scale, seeds, executor=""):
+def check(scale, seeds, train=True, executor=""):
     """Refuse parameters that the study cannot have.
 
     Raises:
-        ParameterError (a ValueError): scale is none of the paper's, seeds no count, or the executor cannot work here.
+        ParameterError (a ValueError): scale is none of the paper's, seeds no count, or see `contrasts.check_training`.
     """
-    from carlib import cluster
     from carlib.notebook import ParameterError
 
     scales = sorted({cell.scale for cell in cells.of(3)})
@@ -52,30 +55,7 @@ def check(scale, seeds, executor=""):
         raise ParameterError(f"scale={scale!r} is not in Table 3: use {known}, or None for both")
     if seeds is not None and seeds < 1:
         raise ParameterError(f"seeds={seeds!r} must be above 0, or None for what params.yaml wants")
-    if executor:
-        try:
-            cluster.check(executor)
-        except ValueError as error:
-            raise ParameterError(str(error)) from error
-
-
-def make_ready(profile, scale=None, seeds=None, *, executor="", device="auto", progress=True):
-    """Table 3's runs made ready, see `contrasts.make_ready`; executor: as `study`."""
-    count = cells.seeds(3, profile) if seeds is None else seeds
-    chosen = [cell.run for cell in cells.of(3, profile) if scale in (None, cell.scale)]
-    names = [name for run in chosen for name in runs.seeded(run, count)]
-    if executor and runs.profile(profile)["train"] is not None:
-        _train_jobs(names, profile, executor, {"renew": True, "device": device, "progress": progress})
-        return names, {}
-    return contrasts.make_ready(names, profile, device=device, progress=progress)
-
-
-def _train_jobs(names, profile, executor, options):
-    from carlib import cluster
-
-    if failed := cluster.train_all(names, profile, executor=executor, **options):
-        told = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise ValueError(f"{len(failed)} of Table 3's runs failed, the same again submits them anew: {told}")
+    contrasts.check_training(train, executor)
 
 
 def table(rows, absent, profile, scale=None):
@@ -117,14 +97,17 @@ def claims(rows, scale=None):
     return contrasts.claims(*_compared(rows), CLAIMS, sorted(set(rows.scale)) if scale is None else [scale])
 
 
-def write(rows, absent, profile, scale=None, seeds=None):
+def write(rows, absent, profile, scale=None, seeds=None, *, train=True):
     """Write metrics/table3, tables/table3 and tables/table3_claims; of one scale alone as table3_x<scale>.
 
+    Args:
+        train: False if nothing was trained for it, which the command that makes it again then says.
     Returns:
         the table and the claims.
     """
     name = "table3" if scale is None else f"table3_x{scale}"
-    command = experiments.papermill_command("03_ablation", profile, scale=scale, seeds=seeds)
+    given = {"scale": scale, "seeds": seeds, "train": None if train else False}
+    command = experiments.papermill_command("03_ablation", profile, **given)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, scale), claims(rows, scale)
     results.save_table(

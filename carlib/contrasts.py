@@ -11,18 +11,36 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def make_ready(names, profile, *, device="auto", progress=True):
-    """Train runs that are missing, continuing what was begun; profile demo takes what is shipped.
+def make_ready(names, profile, *, train=True, executor="", device="auto", progress=True):
+    """Train runs that are missing, continuing what was begun, or take what is there.
 
+    Args:
+        train:    False (and always profile demo): nothing is trained; a run is measured if its weights are here, or
+                  shipped, and of the recipe of today.
+        executor: "slurm" or "local": what is missing is trained as jobs (`cluster.train_all`); "": here.
     Returns:
         names of the runs that can be measured, and run -> why it cannot be.
+    Raises:
+        ValueError: a run cannot be trained.
     """
-    if runs.profile(profile)["train"] is not None:
+    if not train or runs.profile(profile)["train"] is None:
+        absent = {name: why for name in names if (why := overview.why_absent(name, profile))}
+        return [name for name in names if name not in absent], absent
+    options = {"renew": True, "device": device, "progress": progress}
+    if executor:
+        _train_jobs(names, profile, executor, options)
+    else:
         for name in names:
-            experiments.prepare(name, profile, renew=True, device=device, progress=progress)
-        return names, {}
-    absent = {name: why for name in names if (why := overview.why_absent(name, profile))}
-    return [name for name in names if name not in absent], absent
+            experiments.prepare(name, profile, **options)
+    return names, {}
+
+
+def _train_jobs(names, profile, executor, options):
+    from carlib import cluster
+
+    if failed := cluster.train_all(names, profile, executor=executor, **options):
+        told = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise ValueError(f"runs that failed: {len(failed)}; the same again submits them anew: {told}")
 
 
 def measure(names, profile, sets=None, *, device="auto", progress=True):
@@ -172,6 +190,25 @@ def notes(table, absent) -> list[str]:
         else:
             told.append(absent.get(line.run, "set not measured"))
     return told
+
+
+def check_training(train, executor):
+    """Refuse an executor that cannot work here, or that is given nothing to train.
+
+    Raises:
+        ParameterError (a ValueError): it is so.
+    """
+    from carlib import cluster
+    from carlib.notebook import ParameterError
+
+    if not executor:
+        return
+    if not train:
+        raise ParameterError(f"executor={executor!r} trains and train=False does not: leave one of them out")
+    try:
+        cluster.check(executor)
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
 
 
 def check_sets(sets):

@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from carlib import cells, results, runs
+from carlib import cells, overview, results, runs
 
 
 def prepare(
@@ -83,14 +83,16 @@ def shipped(run) -> Path:
     """
     if not run.trains:
         raise ValueError(f"run {run.name} has no weights: bicubic down and up learns nothing")
-    path = results.root() / "data" / "weights" / f"{run.name}.safetensors"
+    path = overview.shipped_path(run)
     if not path.is_file():
         raise ValueError(f"no weights are shipped for {run.name}: train it with --profile mini or paper")
     return path
 
 
 def ready(name, profile) -> Path | None:
-    """A run's weights: the shipped ones where the profile trains nothing, else what training made; None for bicubic.
+    """A run's weights: what training made or, where there is nothing, the shipped ones of its recipe; None for bicubic.
+
+    Where the profile trains nothing, the shipped ones of any recipe.
 
     Raises:
         ValueError: they are not there (yet).
@@ -101,9 +103,9 @@ def ready(name, profile) -> Path | None:
     if runs.profile(run.profile)["train"] is None:
         return shipped(run)
     path = results.folder(run.profile, "runs", name, "weights.safetensors")
-    if not path.is_file():
-        raise ValueError(f"no weights at {path}: call `carlib train {name} --profile {run.profile}` first")
-    return path
+    if found := path if path.is_file() else overview.substitute(run):
+        return found
+    raise ValueError(f"no weights at {path}: call `carlib train {name} --profile {run.profile}` first")
 
 
 def measure(

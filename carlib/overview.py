@@ -1,5 +1,7 @@
 """What is declared and how far it is: one line per run, with the tables that show it, its state and what it cost."""
 
+from pathlib import Path
+
 from carlib import cells, jobs, results, runs
 
 COLUMNS = ["run", "tables", "state", "steps", "seconds", "kB", "note"]
@@ -21,8 +23,9 @@ def declared(profile: str | None = None) -> list[str]:
 def table(profile: str | None = None):
     """DataFrame with COLUMNS.
 
-    state: "shipped" (profile demo) or "trained", "training" with the step of the last validation, or "missing"; of a
-        run that is a job of a cluster "queued", "running" or "failed", with the step as well.
+    state: "shipped" (under profile demo, or where nothing was trained and those that are shipped are of this recipe),
+        "trained", "training" with the step of the last validation, or "missing"; of a run that is a job of a cluster
+        "queued", "running" or "failed", with the step as well.
     steps: of the training that is wanted. seconds: of training, measured; NaN where nothing tells. kB: of the weights.
     note: what else is to know, such as weights that were made by another recipe than params.yaml has now.
     """
@@ -79,24 +82,42 @@ def line(name: str, profile: str | None = None, tables=()) -> dict:
 
 def why_absent(name, profile) -> str:
     """Why a run cannot stand beside others: it has no weights, or those of another recipe; "" if it can."""
-    found = line(name, profile)
-    if found["state"] not in ("shipped", "trained"):
-        return "missing: no weights are shipped" if runs.profile(profile)["train"] is None else found["state"]
-    return f"missing: {found['note']}" if found["note"] else ""
+    found, chosen = line(name, profile), runs.profile(profile)
+    if found["state"] in ("shipped", "trained"):
+        return f"missing: {found['note']}" if found["note"] else ""
+    if found["state"] != "missing":
+        return found["state"]
+    if chosen["train"] is None:
+        return "missing: no weights are shipped"
+    return f"missing: no weights here, train {name} under profile {chosen['name']}"
+
+
+def shipped_path(run) -> Path:
+    """Where the weights of a run are that come with the project, if there are some."""
+    return results.root() / "data" / "weights" / f"{run.name}.safetensors"
+
+
+def substitute(run) -> Path | None:
+    """The shipped weights of a run that is not trained here, if they are of its recipe; else None."""
+    found = _shipped(run)
+    return found["path"] if found["state"] == "shipped" and not found["note"] else None
 
 
 def _shipped(run) -> dict:
-    path = results.root() / "data" / "weights" / f"{run.name}.safetensors"
+    path = shipped_path(run)
     known = {"path": path, "seconds": _costs().get(run.name, float("nan"))}
     return known | ({"state": "shipped", "note": other_recipe(path, run)} if path.is_file() else _MISSING)
 
 
 def _trained(run) -> dict:
     folder = results.folder(run.profile, "runs", run.name)
-    path, (step, seconds) = folder / "weights.safetensors", _logged(folder / "log.csv")
+    path, log = folder / "weights.safetensors", folder / "log.csv"
+    step, seconds = _logged(log)
     known = {"path": path, "seconds": seconds}
-    if path.is_file() and step >= run.steps:
+    if path.is_file() and (step >= run.steps or not log.is_file()):  # training writes the log first: they were brought
         return known | {"state": "trained", "note": other_recipe(path, run)}
+    if not path.is_file() and not step and substitute(run):
+        return _shipped(run)
     return known | ({"state": f"training, {step} of {run.steps}", "note": ""} if step else _MISSING)
 
 

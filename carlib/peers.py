@@ -18,13 +18,16 @@ CLAIMS = {
 IRN = "IRN restores better than CAR with EDSR (its README)"
 
 
-def study(profile, scale=None, sets=None, checkpoints=None, *, device="auto", progress=True):
+def study(
+    profile, scale=None, sets=None, checkpoints=None, *, train=True, executor="", device="auto", progress=True
+):
     """Train what is missing of Table 4's runs, measure them and public checkpoints, and write what `write` says.
 
     Args:
         scale:       2 or 4; None: both.
         sets:        image sets; None: the profile's that are here.
         checkpoints: see `public_weights.check`.
+        train, executor: see `contrasts.make_ready`.
     Returns:
         the table and the claims, see `table` and `claims`.
     Raises:
@@ -33,27 +36,30 @@ def study(profile, scale=None, sets=None, checkpoints=None, *, device="auto", pr
     import pandas as pd
 
     checkpoints = checkpoints or {}
-    check(scale, sets, checkpoints)
+    check(scale, sets, checkpoints, train, executor)
     chosen = [cell for cell in cells.of(4, profile) if scale in (None, cell.scale)]
     names = [name for cell in chosen for name in runs.seeded(cell.run, cells.seeds(4, profile))]
-    made, absent = contrasts.make_ready(names, profile, device=device, progress=progress)
+    training = {"train": train, "executor": executor}
+    made, absent = contrasts.make_ready(names, profile, **training, device=device, progress=progress)
     rows = contrasts.measure(made, profile, sets, device=device, progress=progress)
     public = public_weights.measure(checkpoints, profile, sets, device=device, progress=progress)
     rows = pd.DataFrame([*rows.to_dict("records"), *public], columns=results.ROW_COLUMNS)
-    return write(rows, absent, profile, scale, sets, checkpoints)
+    return write(rows, absent, profile, scale, sets, checkpoints, train=train)
 
 
-def check(scale=None, sets=None, checkpoints=None):
+def check(scale=None, sets=None, checkpoints=None, train=True, executor=""):
     """Refuse parameters that the study cannot have.
 
     Raises:
-        ParameterError (a ValueError): scale is neither 2 nor 4, a set is not here, or see `public_weights.check`.
+        ParameterError (a ValueError): scale is neither 2 nor 4, a set is not here, or see `public_weights.check` and
+            `contrasts.check_training`.
     """
     from carlib.notebook import ParameterError
 
     if scale not in (None, 2, 4):
         raise ParameterError(f"scale={scale!r} is not in Table 4: use 2 or 4, or None for both")
     contrasts.check_sets(sets)
+    contrasts.check_training(train, executor)
     found = public_weights.check(checkpoints or {})
     if lost := [key for key, (_, other, *_) in found.items() if scale not in (None, other)]:
         raise ParameterError(f"checkpoints has {lost[0]}, of which scale={scale} leaves nothing")
@@ -185,14 +191,16 @@ def claims(rows, profile, scale=None, checkpoints=None):
     return pd.concat(lines, ignore_index=True)
 
 
-def write(rows, absent, profile, scale=None, sets=None, checkpoints=None):
+def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, train=True):
     """Write metrics/table4, tables/table4, table4_grid and table4_claims; of a choice as table4_<choice>.
 
+    Args:
+        train: False if nothing was trained for it, which the command that makes it again then says.
     Returns:
         the table and the claims.
     """
     name = "_".join(["table4", *([f"x{scale}"] if scale else []), *(sets or []), *(["public"] if checkpoints else [])])
-    given = {"scale": scale, "sets": sets, "checkpoints": checkpoints or None}
+    given = {"scale": scale, "sets": sets, "checkpoints": checkpoints or None, "train": None if train else False}
     command = experiments.papermill_command("04_benchmark", profile, **given)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, scale, checkpoints), claims(rows, profile, scale, checkpoints)

@@ -15,36 +15,39 @@ LR = {
 _BICUBIC = LR["bicubic", ""]
 
 
-def study(profile, networks=None, sets=None, *, device="auto", progress=True):
+def study(profile, networks=None, sets=None, *, train=True, executor="", device="auto", progress=True):
     """Train what is missing of Table 2, measure it, and write what `write` says.
 
     Args:
         networks: of NETWORKS; None: all.
         sets:     image sets; None: the profile's that are here.
+        train, executor: see `contrasts.make_ready`.
     Returns:
         the table and the claims, see `table` and `claims`.
     Raises:
         ValueError: a parameter does not fit, a run cannot be trained, or no image set is here.
     """
-    check(networks, sets)
+    check(networks, sets, train, executor)
     chosen = [cell for cell in cells.of(2, profile) if networks is None or cell.upscaler in networks]
     names = [name for cell in chosen for name in runs.seeded(cell.run, cells.seeds(2, profile))]
-    made, absent = contrasts.make_ready(names, profile, device=device, progress=progress)
+    training = {"train": train, "executor": executor}
+    made, absent = contrasts.make_ready(names, profile, **training, device=device, progress=progress)
     rows = contrasts.measure(made, profile, sets, device=device, progress=progress)
-    return write(rows, absent, profile, networks, sets)
+    return write(rows, absent, profile, networks, sets, train=train)
 
 
-def check(networks=None, sets=None):
-    """Refuse networks and image sets that there are not.
+def check(networks=None, sets=None, train=True, executor=""):
+    """Refuse parameters that the study cannot have.
 
     Raises:
-        ParameterError (a ValueError): a network is not in Table 2, or a set is unknown.
+        ParameterError (a ValueError): a network is not in Table 2, a set is unknown, or see `contrasts.check_training`.
     """
     from carlib.notebook import ParameterError
 
     if networks is not None and (not networks or not set(networks) <= NETWORKS.keys()):
         raise ParameterError(f"networks={networks!r} are not in Table 2: use some of {', '.join(NETWORKS)}, or None")
     contrasts.check_sets(sets)
+    contrasts.check_training(train, executor)
 
 
 def table(rows, absent, profile, networks=None):
@@ -138,14 +141,17 @@ def _compared(rows):
     return contrasts.by_label(rows, _label_of()), contrasts.printed(paper, rows, labels, unmeasured=True)
 
 
-def write(rows, absent, profile, networks=None, sets=None):
+def write(rows, absent, profile, networks=None, sets=None, *, train=True):
     """Write metrics/table2, tables/table2, table2_grid and table2_claims; of a choice as table2_<choice>.
 
+    Args:
+        train: False if nothing was trained for it, which the command that makes it again then says.
     Returns:
         the table and the claims.
     """
     name = "_".join(["table2", *(networks or []), *(sets or [])])
-    command = experiments.papermill_command("02_sr_networks", profile, networks=networks, sets=sets)
+    given = {"networks": networks, "sets": sets, "train": None if train else False}
+    command = experiments.papermill_command("02_sr_networks", profile, **given)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, networks), claims(rows, networks)
     folder = results.folder(profile, "tables")

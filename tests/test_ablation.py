@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import ablation, cells, cluster, contrasts, overview, results
+from carlib import ablation, cells, contrasts, results
 from carlib.notebook import ParameterError
 
 RUNS = {"joint": "car-edsr-x2", "no-tv": "car-edsr-x2-no-tv", "no-offset-constraint": "car-edsr-x2-free",
@@ -121,37 +121,20 @@ def test_what_is_written_is_named_by_its_scale(home):
     assert len(results.read_rows(results.folder("mini", "metrics", "table3_x2.csv"))) == 20
 
 
-def test_a_profile_that_trains_prepares_every_run_and_seed(home, monkeypatch):
+def test_every_run_and_seed_is_made_ready(home, monkeypatch):
     asked = []
-    monkeypatch.setattr(ablation.experiments, "prepare", lambda name, profile, **options: asked.append((name, options)))
-    made, absent = ablation.make_ready("mini", 4, 2, device="cpu", progress=False)
+
+    def make_ready(names, profile, **options):
+        asked.append((names, options))
+        return [], {"car-edsr-x4": "missing: no weights"}
+
+    monkeypatch.setattr(contrasts, "make_ready", make_ready)
+    with pytest.raises(ValueError, match="no run of Table 3 can be measured under profile mini: missing: no weights"):
+        ablation.study("mini", 4, 2, train=False, device="cpu", progress=False)
     expected = [f"{run}{end}" for run in ("car-edsr-x4", "car-edsr-x4-no-tv", "car-edsr-x4-free",
                 "car-edsr-x4-no-offset") for end in ("", "-seed1")]  # fmt: skip
-    assert [name for name, _ in asked] == made == expected and absent == {}
-    assert all(options == {"renew": True, "device": "cpu", "progress": False} for _, options in asked)
+    assert asked == [(expected, {"train": False, "executor": "", "device": "cpu", "progress": False})]
     assert cells.seeds(3, "mini") == 3
-
-
-def test_an_executor_gets_all_runs_at_once_and_tells_what_failed(home, monkeypatch):
-    asked, failed = [], {}
-    monkeypatch.setattr(cluster, "train_all", lambda names, *given, **options: asked.append((names, options)) or failed)
-    made, absent = ablation.make_ready("mini", 2, 1, executor="slurm", progress=False)
-    assert made == list(RUNS.values()) == asked[0][0] and absent == {}
-    assert asked[0][1] == {"executor": "slurm", "renew": True, "device": "auto", "progress": False}
-    failed["car-edsr-x2"] = "slurm job 6 ended: timeout"
-    with pytest.raises(ValueError, match=r"1 of Table 3's runs failed, .* anew: car-edsr-x2: slurm job 6 ended"):
-        ablation.make_ready("mini", 2, 1, executor="slurm")
-    assert ablation.make_ready("demo", 2, 1, executor="slurm") and len(asked) == 2  # nothing to train
-
-
-def test_profile_demo_shows_what_is_shipped_by_the_recipe_of_today(home, monkeypatch):
-    old = "weights of another recipe: steps 4000 -> 2000"
-    lines = {"car-edsr-x4": {"state": "shipped", "note": ""}, "car-edsr-x4-free": {"state": "shipped", "note": old}}
-    monkeypatch.setattr(overview, "line", lambda name, profile: lines.get(name, {"state": "missing", "note": ""}))
-    made, absent = ablation.make_ready("demo", 4, 1)
-    assert made == ["car-edsr-x4"]
-    assert absent["car-edsr-x4-free"] == f"missing: {old}"
-    assert absent["car-edsr-x4-no-tv"] == "missing: no weights are shipped" and len(absent) == 3
 
 
 @pytest.mark.parametrize(("scale", "seeds", "told"), [
@@ -161,8 +144,3 @@ def test_profile_demo_shows_what_is_shipped_by_the_recipe_of_today(home, monkeyp
 def test_wrong_parameters_are_refused(home, scale, seeds, told):
     with pytest.raises(ParameterError, match=told):
         ablation.check(scale, seeds)
-
-
-def test_an_unknown_executor_is_refused(home):
-    with pytest.raises(ParameterError, match="executor 'slrum' is unknown: use slurm or local"):
-        ablation.check(None, None, "slrum")

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import contrasts, results, tables
+from carlib import cluster, contrasts, experiments, overview, results, tables
 from carlib.notebook import ParameterError
 
+RUNS = ["car-edsr-x4", "car-edsr-x4-free", "car-edsr-x4-no-tv"]
 IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
 LABEL_OF = {"car-edsr-x2": "a", "bicubic-edsr-x2": "b"}
 
@@ -60,6 +61,47 @@ def test_a_difference_is_of_the_images_that_both_have(home):
 def test_a_line_without_numbers_says_why(home):
     table = pd.DataFrame({"ours": [1.0] + [math.nan] * 3, "run": ["a", "b", "c", ""]})
     assert contrasts.notes(table, {"b": "missing"}) == ["", "missing", "set not measured", "not trained here"]
+
+
+def test_a_profile_that_trains_prepares_every_run(home, monkeypatch):
+    asked = []
+    monkeypatch.setattr(experiments, "prepare", lambda name, profile, **options: asked.append((name, options)))
+    assert contrasts.make_ready(RUNS, "mini", device="cpu", progress=False) == (RUNS, {})
+    assert [name for name, _ in asked] == RUNS
+    assert all(options == {"renew": True, "device": "cpu", "progress": False} for _, options in asked)
+
+
+def test_an_executor_gets_all_runs_at_once_and_tells_what_failed(home, monkeypatch):
+    asked, failed = [], {}
+    monkeypatch.setattr(cluster, "train_all", lambda names, *given, **options: asked.append((names, options)) or failed)
+    assert contrasts.make_ready(RUNS, "mini", executor="slurm", progress=False) == (RUNS, {})
+    assert asked == [(RUNS, {"executor": "slurm", "renew": True, "device": "auto", "progress": False})]
+    failed["car-edsr-x4"] = "slurm job 6 ended: timeout"
+    with pytest.raises(ValueError, match=r"runs that failed: 1; .* anew: car-edsr-x4: slurm job 6 ended"):
+        contrasts.make_ready(RUNS, "mini", executor="slurm")
+    assert contrasts.make_ready(RUNS, "demo", executor="slurm") and len(asked) == 2  # nothing to train
+
+
+@pytest.mark.parametrize(("profile", "state", "why"), [
+    ("demo", "shipped", "missing: no weights are shipped"),
+    ("mini", "trained", "missing: no weights here, train car-edsr-x4-no-tv under profile mini"),
+])  # fmt: skip
+def test_what_is_not_trained_is_measured_with_weights_of_todays_recipe(home, monkeypatch, profile, state, why):
+    old = "weights of another recipe: steps 4000 -> 2000"
+    lines = {"car-edsr-x4": {"state": state, "note": ""}, "car-edsr-x4-free": {"state": state, "note": old}}
+    monkeypatch.setattr(overview, "line", lambda name, profile: lines.get(name, {"state": "missing", "note": ""}))
+    made, absent = contrasts.make_ready(RUNS, profile, train=False)
+    assert made == ["car-edsr-x4"] and absent == {"car-edsr-x4-free": f"missing: {old}", "car-edsr-x4-no-tv": why}
+
+
+@pytest.mark.parametrize(("train", "executor", "told"), [
+    (True, "slrum", "executor 'slrum' is unknown: use slurm or local"),
+    (False, "local", "executor='local' trains and train=False does not: leave one of them out"),
+])  # fmt: skip
+def test_an_executor_that_cannot_work_is_refused(home, train, executor, told):
+    contrasts.check_training(False, "")
+    with pytest.raises(ParameterError, match=told):
+        contrasts.check_training(train, executor)
 
 
 @pytest.mark.parametrize(("sets", "told"), [

@@ -50,7 +50,7 @@ def test_every_run_is_listed_with_its_tables(home):
     assert tables["car-edsr-x4"] == "1 3 4 5" and tables["car-rcan-x4-frozen"] == "2"
     assert tables["bicubic-rcan-x4-start"] == "" and "bicubic-bicubic-x2" not in tables
     assert [name for name in tables if "-seed" in name] and tables["car-edsr-x4-free-seed2"] == "3"
-    assert set(frame.state) == {"missing"} and frame.seconds.isna().all()
+    assert set(frame.state) == {"missing", "shipped"} and frame.note.eq("").all()
     assert "-start" not in " ".join(overview.table("smoke").run)  # nobody begins with them there
 
 
@@ -93,6 +93,33 @@ def test_profile_demo_lists_what_is_shipped(home):
     assert (shipped.state, shipped.steps, shipped.seconds, shipped.note) == ("shipped", 2000, 701, "")
     assert frame.note["car-edsr-x2-no-tv-seed1"].startswith("weights of another recipe: ")  # its header has seed 0
     assert frame.state["car-edsr-x2"] == "missing" and not frame.index.str.endswith("-start").any()
+
+
+def test_shipped_weights_stand_for_a_run_of_their_recipe_that_was_not_begun(home, trained):
+    """Under mini, which made them; what was begun or brought here goes before, and training is not put off by them."""
+    (home / "data").unlink()
+    name, shipped = "car-edsr-x2-no-tv", home / "data" / "weights" / "car-edsr-x2-no-tv.safetensors"
+    finish(name, "mini")
+    own = results.folder("mini", "runs", name, "weights.safetensors")
+    results.write_bytes(shipped, own.read_bytes())
+    for leftover in own.parent.iterdir():
+        leftover.unlink()
+    assert experiments.ready(name, "mini") == shipped and overview.why_absent(name, "mini") == ""
+    assert (overview.line(name, "mini")["state"], overview.line(name, "paper")["state"]) == ("shipped", "missing")
+    assert overview.why_absent(f"{name}-seed1", "mini") == (
+        "missing: no weights here, train car-edsr-x2-no-tv-seed1 under profile mini"
+    )
+    with pytest.raises(ValueError, match=r"no weights at .*/paper/runs/car-edsr-x2-no-tv/"):
+        experiments.ready(name, "paper")
+    results.write_bytes(own, shipped.read_bytes())  # brought here, without a log
+    assert experiments.ready(name, "mini") == own and overview.line(name, "mini")["state"] == "trained"
+    finish(name, "mini", step=500)
+    assert experiments.ready(name, "mini") == own and overview.why_absent(name, "mini") == "training, 500 of 2000"
+    finish(name, "mini", lr=0.5)
+    assert overview.why_absent(name, "mini").startswith("missing: weights of another recipe: lr 0.5 -> ")
+    for leftover in own.parent.iterdir():
+        leftover.unlink()
+    assert queue._train(name, "mini", {}, {"renew": False}).startswith("trained, 2000 steps") and trained == [name]
 
 
 # ---- the queue ----------------------------------------------------------------------------------------

@@ -68,13 +68,14 @@ def test_a_step_without_one_of_its_runs_is_not_tested(home):
 
 def test_what_is_written_is_what_the_stage_declares_and_named_by_a_choice(home):
     transfer.write(rows(), {}, "smoke")
-    transfer.write(rows(), {}, "smoke", ["rcan"], ["set5"])
+    transfer.write(rows(), {}, "smoke", ["rcan"], ["set5"], train=False)
     folder = results.folder("smoke")
     whole = {next(iter(out)).replace("${profile}", "smoke") for out in STAGES["table2"]["outs"]}
     part = {name.replace("table2", "table2_rcan_set5") for name in whole}
     written = {str(path.relative_to(home)) for kind in ("tables", "metrics") for path in (folder / kind).iterdir()}
     assert written == {name for name in whole | part if not name.endswith(".ipynb")}
-    assert '-y \\"{networks: [rcan], sets: [set5]}\\"' in (folder / "tables" / "table2_rcan_set5.json").read_text()
+    told = (folder / "tables" / "table2_rcan_set5.json").read_text()
+    assert '-y \\"{networks: [rcan], sets: [set5], train: false}\\"' in told
 
 
 def test_the_stage_needs_the_runs_of_the_table(home):

@@ -55,8 +55,19 @@ def test_the_verdict_is_of_both_steps(home, joint, frozen, verdict):
     assert line["joint - frozen"] == pytest.approx(joint - frozen) and line["frozen - bicubic"] == frozen
     assert (line["joint - frozen, paper"], line["frozen - bicubic, paper"]) == (0.47, 0.74)
     assert (line.verdict, line.n) == (verdict, 5)
-    assert claims.set.tolist() == ["set5", "set14", "bsd100", "urban100", "div2k", "all"]
+    assert claims.set.tolist() == ["set5", "set14", "bsd100", "urban100", "div2k", "all printed"]
     assert claims.verdict.tolist()[1:] == ["not tested"] * 4 + [verdict]
+
+
+def test_the_mean_is_of_sets_that_were_measured_and_printed(home):
+    """Not of the demo photographs, and what is printed beside it is the mean of the same sets."""
+    parts = [rows(), rows(joint=2.0, images=np.tile(IMAGES, 20)).assign(set="bsd100"),
+             rows(joint=9.0, images=np.tile(IMAGES, 3)[:11]).assign(set="demo")]  # fmt: skip
+    *_, mean = transfer.claims(pd.concat(parts), ["rcan"]).to_dict("records")
+    assert (mean["set"], mean["n"], mean["joint - frozen"], mean["frozen - bicubic"]) == ("all printed", 105, 0.9, 0.7)
+    assert (mean["joint - frozen, paper"], mean["frozen - bicubic, paper"]) == (0.34, 0.96)
+    *_, mean = transfer.claims(parts[-1], ["rcan"]).to_dict("records")
+    assert mean["n"] == 0 and np.isnan(mean["joint - frozen"])
 
 
 def test_a_step_without_one_of_its_runs_is_not_tested(home):

@@ -134,14 +134,22 @@ def train(
         raise ValueError(f"--out {out} is the folder of one run, here are {len(names)}")
     options = {"restart": restart, "renew": renew, "history": history, "device": device}
     for name in names:
-        typer.echo(experiments.prepare(name, profile, param or [], folder=out, allow_missing=allow_missing, **options))
+        _tell(experiments.prepare(name, profile, param or [], folder=out, allow_missing=allow_missing, **options))
+
+
+def _tell(line):
+    """Print a line; of the processes that share a run the first does."""
+    from carlib import devices
+
+    if devices.is_first():
+        typer.echo(line)
 
 
 def _train_all(profile, only, renew, device) -> int:
     """Exit code: 1 if a run failed."""
     from carlib import queue
 
-    return _told(queue.train_all(profile, _table_number(only), renew=renew, device=device, tell=typer.echo))
+    return _told(queue.train_all(profile, _table_number(only), renew=renew, device=device, tell=_tell))
 
 
 def _train_jobs(names, profile, only, wait, **options) -> int:

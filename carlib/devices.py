@@ -19,6 +19,13 @@ def processes() -> tuple[int, int]:
     return 1, 1
 
 
+def is_first() -> bool:
+    """Whether this process is the one of `processes` that writes and speaks for all."""
+    if processes() == (1, 1):
+        return True
+    return int(os.environ["RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_PROCID"]) == 0
+
+
 def fabric(run: runs.Run, device: str):
     """A launched `lightning_fabric.Fabric`: with several processes they exchange gradients (DDP).
 

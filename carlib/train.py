@@ -1,8 +1,8 @@
 """Training: one loop for a learned downscaler with any upscaler, and for an upscaler on a classical downscaler's LR.
 
 A step is a function of (seed, step) and the weights: crops and flips are drawn from a generator seeded with both (IRN's
-z from PyTorch's own, whose state a checkpoint keeps). So a run that was stopped anywhere continues from its last
-checkpoint to the same bits, on the same machine and thread count.
+z from PyTorch's own, whose state a checkpoint keeps; of several processes each seeds its own at every step). So a run
+that was stopped anywhere continues from its last checkpoint to the same bits, on the same machine and thread count.
 """
 
 import contextlib
@@ -66,8 +66,8 @@ def train(
 
     Files: weights.safetensors (best validation PSNR so far, half precision), last.ckpt (all that continuing needs),
     log.csv. Each appears atomically. A second process that is to train in the same folder waits for the first.
-    Processes that torchrun or srun started share each batch, and train as one process would (but IRN, whose z all draw
-    alike); the first writes.
+    Processes that torchrun or srun started share each batch, and train as one process would (but IRN, of
+    whose z each draws its share); the first writes.
 
     Args:
         restart:       begin anew; the checkpoint in `folder` is replaced at once, the weights at the first validation.
@@ -206,6 +206,8 @@ class Loop:
     def _update(self, step, psnrs):
         """One update: the terms of its loss, and the learning rate."""
         run, parts = self.run, self.run.accumulate
+        if self.fabric.world_size > 1:  # a checkpoint keeps the generator of the first only
+            torch.manual_seed(seed_of(run, step, self.fabric.global_rank))
         for group in self.optimizer.param_groups:
             group["lr"] = (rate := learning_rate(run, step, psnrs)) * group["share"]
         hr, lr = (None if t is None else self.fabric.to_device(t) for t in next(self.batches))
@@ -239,6 +241,11 @@ class Loop:
         if self.fabric.world_size == 1:
             return self.sums
         return {name: self.fabric.all_reduce(value, reduce_op="mean") for name, value in self.sums.items()}
+
+
+def seed_of(run: runs.Run, step: int, rank: int) -> int:
+    """What process `rank` of several seeds PyTorch's generator with at a step."""
+    return int(np.random.SeedSequence([run.seed, step, rank]).generate_state(1, np.uint64)[0])
 
 
 def build_networks(run: runs.Run) -> nn.ModuleDict:

@@ -68,6 +68,45 @@ def launch(script, *arguments, count):
         assert process.returncode == 0, told
 
 
+STOPPED = """
+    import os
+    import signal
+    import sys
+    from pathlib import Path
+
+    import torch
+    from carlib import models, runs, stopping, train
+
+    torch.set_num_threads(1)
+    models.SIZES["irn"]["mini"] = {"blocks": 1, "growth": 4}
+    run, update = runs.get("irn-irn-x2", "smoke", eval(sys.argv[2])), train.Loop._update
+
+    def terminated(self, step, psnrs):
+        if step == 2 and name == "stopped" and self.fabric.is_global_zero:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return update(self, step, psnrs)
+
+    train.Loop._update = terminated
+    for name, folder in (("whole", "whole"), ("stopped", "parts"), ("resumed", "parts")):
+        try:
+            train.train(run, Path(sys.argv[1]) / folder, device="cpu", progress=False)
+        except stopping.Stopped:
+            assert name == "stopped"
+        torch.save(torch.get_rng_state(), Path(sys.argv[1]) / f"{name}{os.environ['RANK']}.pt")
+"""
+
+
+def test_each_process_draws_another_z_and_continues_to_the_same_bits(home, tmp_path):
+    changed = {"steps": 5, "validate_every": 5, "patch": {2: 16}, "validation_crop": 32, "batch": 2}
+    launch(STOPPED, tmp_path, changed, count=2)
+    state = {path.stem: torch.load(path) for path in tmp_path.glob("*.pt")}
+    for name in ("whole", "stopped", "resumed"):
+        assert not torch.equal(state[f"{name}0"], state[f"{name}1"])
+    assert all(torch.equal(state[f"whole{rank}"], state[f"resumed{rank}"]) for rank in (0, 1))
+    whole, parts = (torch.load(tmp_path / folder / "last.ckpt", weights_only=True) for folder in ("whole", "parts"))
+    assert all(torch.equal(parts["networks"][key], value) for key, value in whole["networks"].items())
+
+
 def test_two_processes_train_what_one_does(home, tmp_path):
     """With offsets, and without: then some weights are in no gradient."""
     changed = {"steps": 3, "validate_every": 2, "patch": {2: 16}, "validation_crop": 32, "batch": 4}
@@ -119,15 +158,16 @@ def test_batches_made_beforehand_are_the_same(home, name):
 def test_processes_are_those_of_torchrun_or_of_srun(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC_"))]:
         monkeypatch.delenv(name)
-    assert devices.processes() == (1, 1)
+    assert devices.processes() == (1, 1) and devices.is_first()
     for name, value in {"SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_PROCID": "3"}.items():
         monkeypatch.setenv(name, value)
     assert devices.processes() == (1, 1)  # the batch script itself, or an allocation without srun
     monkeypatch.setenv("SLURM_STEP_ID", "0")
-    assert devices.processes() == (4, 2)
+    assert devices.processes() == (4, 2) and not devices.is_first()
     for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    assert devices.processes() == (2, 3)
+    monkeypatch.setenv("RANK", "0")
+    assert devices.processes() == (2, 3) and devices.is_first()
 
 
 @pytest.mark.parametrize("name", ["car-edsr-x2", "irn-irn-x2"])

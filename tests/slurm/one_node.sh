@@ -185,5 +185,5 @@ srun --cpus-per-task=2 "$PYTHON" -m torch.distributed.run --standalone --nproc-p
 END
 sbatch --wait --parsable one.sbatch || fail "exit code $?: $(tail -n 20 one.log)"
 [ "$(steps car-edsr-x2-l1)" = 4 ] || fail "car-edsr-x2-l1 did not end"
-grep weights.safetensors one.log
+[ "$(grep -c weights.safetensors one.log)" = 1 ] || fail "not one process, but all or none told the path"
 echo "== all is well"

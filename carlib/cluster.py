@@ -35,7 +35,7 @@ def train_all(
         wait:     False (Slurm only): return when all are submitted.
         tell:     gets one line per run, or two.
     Returns:
-        run -> why it failed.
+        run -> why it failed, or is not submitted yet.
     Raises:
         ValueError: a name, the executor or an option is unknown, submitit or Slurm is not here, or Slurm refuses a job.
     """
@@ -55,7 +55,7 @@ def train_all(
         except KeyboardInterrupt:
             tell("no longer waiting: what Slurm has goes on, and the same command waits for it again")
             raise
-    return fleet.failed
+    return fleet.failed if wait else fleet.failed | fleet.held_up()
 
 
 def check(executor: str):
@@ -149,6 +149,7 @@ class _Fleet:
         self.failed = {}
         self.seen = set()  # runs whose job was submitted here, or was there before
         self.gone = set()  # runs whose job was not found at the last look
+        self.held = {}  # run -> what it begins with, where a process trains that: no job of Slurm can wait for it
         self.processes, self.gpu_of = {}, {}
         self.shown = None
         done = set()
@@ -172,6 +173,11 @@ class _Fleet:
                         self._say(name, told)
         self._show(bar, [job.state for job in found.values()])
         return bool(self.left)
+
+    def held_up(self) -> dict[str, str]:
+        """Runs that are not submitted yet, and why."""
+        told = "not submitted yet: it begins with {}, which a process of executor local trains"
+        return {name: told.format(other) for name, other in self.held.items() if name not in self.seen}
 
     def _is_done(self, name, done) -> bool:
         line = overview.line(name, self.profile)
@@ -218,9 +224,15 @@ class _Fleet:
     def _has_room(self, name, found) -> bool:
         """Whether a run can be submitted now."""
         if self.executor == "slurm":
-            return True
+            if first := [other for other in runs.needed(name, self.profile) if self._is_process(other, found)]:
+                self.held[name] = first[0]
+            return not first
         busy = sum(job.state in jobs.ALIVE for job in found.values())
         return busy < self.options.get("parallel", 1) and not set(runs.needed(name, self.profile)) & set(self.left)
+
+    def _is_process(self, name, found) -> bool:
+        """Whether a process of executor local trains a run now."""
+        return name in found and found[name].state in jobs.ALIVE and jobs.executor(name, self.profile) == "local"
 
     def _submit(self, name, found) -> jobs.Job:
         from submitit.core.utils import FailedJobError, FailedSubmissionError

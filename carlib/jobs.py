@@ -81,6 +81,18 @@ def is_one(name: str, profile: str) -> bool:
     return (folder(name, profile) / "job.json").is_file()
 
 
+def executor(name: str, profile: str) -> str | None:
+    """Whose the last job of a run is, "slurm" or "local"; None if it never was one."""
+    record = _read(folder(name, profile) / "job.json")
+    return record and record["executor"]
+
+
+def is_outdated(name: str, profile: str) -> bool:
+    """Whether the run was trained on by hand after its last job wrote down its end."""
+    end, log = folder(name, profile) / "end.json", results.folder(profile, "runs", name, "log.csv")
+    return end.is_file() and log.is_file() and log.stat().st_mtime_ns > end.stat().st_mtime_ns
+
+
 def states(names, profile: str) -> dict[str, Job]:
     """Run -> what its last job does; a run that never was a job is left out.
 
@@ -103,14 +115,12 @@ def _state(name, profile, record, listed) -> Job:
 
 def _process(record, lock):
     """State and note of a job of executor local."""
-    told = f"process {record['job']} on {record['host']}"
-    if record["host"] != socket.gethostname():
-        return "gone", f"{told}, another machine, which has left no end"
-    if _is_locked(lock):
+    told, here = f"process {record['job']} on {record['host']}", record["host"] == socket.gethostname()
+    if _is_locked(lock):  # which is seen on every machine that shares the disk
         return "running", told
-    if time.time() - record["time"] < _START and _is_there(record["job"]):
+    if time.time() - record["time"] < _START and (not here or _is_there(record["job"])):
         return "queued", told
-    return "gone", f"{told} was killed"
+    return "gone", f"{told} was killed" if here else f"{told}, another machine, which has left no end"
 
 
 def _why_not_listed(job) -> str:

@@ -33,8 +33,9 @@ def table(profile: str | None = None):
 
     shown = cells.tables_of(profile)
     names = declared(profile)
-    told = _jobs(names, runs.profile(profile)["name"])
-    lines = [_with_job(line(name, profile, shown.get(name, ())), told.get(name)) for name in names]
+    chosen = runs.profile(profile)["name"]
+    told = _jobs(names, chosen)
+    lines = [_with_job(line(name, profile, shown.get(name, ())), told.get(name), chosen) for name in names]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -46,9 +47,11 @@ def _jobs(names, profile) -> dict:
         return {name: jobs.Job("submitted", str(error), None) for name in names if jobs.is_one(name, profile)}
 
 
-def _with_job(found: dict, job) -> dict:
+def _with_job(found: dict, job, profile) -> dict:
     """A line of `table`, and what the job says that trains the run."""
     if job is None or job.state == "trained" or (found["state"] == "trained" and not found["note"]):
+        return found
+    if job.state == "failed" and jobs.is_outdated(found["run"], profile):
         return found
     _, comma, step = found["state"].partition(",")
     return found | {"state": f"{'failed' if job.state == 'gone' else job.state}{comma}{step}", "note": job.note}

@@ -120,8 +120,35 @@ def test_a_process_that_was_killed_is_gone_and_one_just_started_is_queued(home, 
     assert told["a"].state == "gone" and told["a"].note.endswith(" was killed")  # another process has its number
     with jobs.alone(jobs.lock("a", "smoke")):
         assert jobs.states("a", "smoke")["a"].state == "running"
+
+
+def test_a_process_of_another_machine_is_known_by_its_lock(home, monkeypatch):
+    jobs.begin("a", "smoke", "local", "token", str(2**22 + 1))
+    here = jobs.socket.gethostname()
     monkeypatch.setattr(jobs.socket, "gethostname", lambda: "other")
-    assert "another machine" in jobs.states("a", "smoke")["a"].note
+    assert jobs.states("a", "smoke")["a"].state == "queued"  # its number says nothing here
+    later = time.time() + 100
+    monkeypatch.setattr(time, "time", lambda: later)
+    with jobs.alone(jobs.lock("a", "smoke")):
+        assert jobs.states("a", "smoke")["a"][:2] == ("running", f"process {2**22 + 1} on {here}")
+    gone = jobs.states("a", "smoke")["a"]
+    assert gone.state == "gone" and gone.note.endswith(f"on {here}, another machine, which has left no end")
+
+
+def test_a_failed_job_is_forgotten_once_training_went_on_by_hand(declare):
+    declare(a={})
+    log = results.folder("smoke", "runs", "a", "log.csv")
+    results.write_text(log, "step,psnr\n1,30\n")
+    jobs.begin("a", "smoke", "local", "token", "1")
+    jobs.end("a", "smoke", "token", "no image set")
+    os.utime(log, ns=(1, jobs.folder("a", "smoke").joinpath("end.json").stat().st_mtime_ns - 10**9))
+    (line,) = overview.table("smoke").to_dict("records")
+    assert (line["state"], line["note"]) == ("failed, 1 of 2", "no image set")
+    os.utime(log, ns=(1, jobs.folder("a", "smoke").joinpath("end.json").stat().st_mtime_ns + 10**9))
+    (line,) = overview.table("smoke").to_dict("records")
+    assert (line["state"], line["note"]) == ("training, 1 of 2", "")
+    jobs.begin("a", "smoke", "local", "next", "1")  # another job, which has not ended
+    assert overview.table("smoke").state[0] == "queued, 1 of 2"
 
 
 def test_a_run_that_slurm_let_go_with_its_start_says_so(declare):
@@ -338,3 +365,16 @@ def test_what_sbatch_is_asked_for(slurm, declare, home):
     assert any(line.startswith("srun ") and "--cpus-per-task=8" in line for line in first)
     assert {"#SBATCH --dependency=afterok:1", "#SBATCH --kill-on-invalid-dep=yes"} <= set(second)
     assert json.loads(files("a", "job.json")[0].read_text())["job"] == "1"
+
+
+def test_no_job_of_slurm_waits_for_a_process(slurm, declare, home):
+    """What the executor local trains has a number that is none of Slurm's."""
+    pytest.importorskip("submitit", reason="submitit comes with the extra cluster")
+    declare(a={}, b={"warm_start": "a"}, c={"warm_start": "b"}, d={})
+    slurm(srun="", squeue="exit 0", sbatch='echo "Submitted batch job 7"')
+    jobs.begin("a", "smoke", "local", "token", "1")
+    with jobs.alone(jobs.lock("a", "smoke")):
+        failed, told = go("c", "d", executor="slurm", wait=False)
+    later = "not submitted yet: it begins with a, which a process of executor local trains"
+    assert failed == {"b": later, "c": later} and not files("b", "job.json")
+    assert [line.partition(",")[0] for line in told] == ["[1/4] a: running already", "[2/4] d: submitted"]

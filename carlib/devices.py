@@ -34,11 +34,14 @@ def fabric(run: runs.Run, device: str):
     """
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.strategies import DDPStrategy
 
     here, nodes = processes()
     check_shares(run, here * nodes)
-    layout = {"devices": here, "num_nodes": nodes, "strategy": "ddp"}
-    if here * nodes == 1:  # told what it is, Fabric does not take a batch script's allocation for its own processes
+    if here * nodes > 1:
+        # Buffers are constants, or means that the first process keeps; DDP cannot send IRN's only one at x2 around.
+        layout = {"devices": here, "num_nodes": nodes, "strategy": DDPStrategy(broadcast_buffers=False)}
+    else:  # told what it is, Fabric does not take a batch script's allocation for its own processes
         layout = {"devices": 1, "plugins": [LightningEnvironment()]}
     try:
         made = Fabric(accelerator=device, precision=precision(run, device), **layout)

@@ -64,7 +64,7 @@ def launch(script, *arguments, count):
         command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     for process in started:
-        told = process.communicate(timeout=180)[1]
+        told = process.communicate(timeout=600)[1]
         assert process.returncode == 0, told
 
 

@@ -1,6 +1,7 @@
 """Where a run is computed: the device, its precision, and the processes that share a batch (Lightning Fabric)."""
 
 import contextlib
+import inspect
 import os
 
 import torch
@@ -39,8 +40,7 @@ def fabric(run: runs.Run, device: str):
     here, nodes = processes()
     check_shares(run, here * nodes)
     if here * nodes > 1:
-        # Buffers are constants, or means that the first process keeps; DDP cannot send IRN's only one at x2 around.
-        layout = {"devices": here, "num_nodes": nodes, "strategy": DDPStrategy(broadcast_buffers=False)}
+        layout = {"devices": here, "num_nodes": nodes, "strategy": DDPStrategy(**_own_buffers())}
     else:  # told what it is, Fabric does not take a batch script's allocation for its own processes
         layout = {"devices": 1, "plugins": [LightningEnvironment()]}
     try:
@@ -49,6 +49,15 @@ def fabric(run: runs.Run, device: str):
         raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
     made.launch()
     return made
+
+
+def _own_buffers() -> dict:
+    """What tells DDP, of this version of PyTorch, to send no buffers around at each step.
+
+    They are constants, or means that the first process keeps; IRN's only one at x2 it cannot send (memory overlaps).
+    """
+    known = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
+    return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
 
 
 def check_shares(run: runs.Run, count: int):

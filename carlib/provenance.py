@@ -17,6 +17,11 @@ _PACKAGES = (
 _used = {}  # run -> what is known of the weights that this process has loaded
 
 
+def loaded_weights() -> dict:
+    """Run -> digest, profile, seed and commit of the weights that this process has loaded until now."""
+    return dict(sorted(_used.items()))
+
+
 def used_weights(path, metadata):
     """Remember that this process has loaded a run's weights.
 
@@ -54,9 +59,14 @@ def record(path, profile) -> dict:
             "params.yaml": _sha256(results.root() / "params.yaml"),
         },
         "data": data.inventory(),
-        "weights": dict(sorted(_used.items())),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "weights": loaded_weights(),
+        "versions": versions(),
     }
+
+
+def versions() -> dict:
+    """Python's version and those of the packages that results are computed with; None where one is not installed."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
 
 
 def commit() -> str:

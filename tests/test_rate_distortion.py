@@ -202,6 +202,27 @@ def test_a_study_leaves_rows_table_and_figure(shrunk):
     assert direct.ssim == pytest.approx(metrics.ssim(hr, decoded, 4), abs=1e-5)
 
 
+def test_a_study_that_is_stopped_goes_on_with_the_next_image(shrunk, monkeypatch):
+    text = (shrunk / "params.yaml").read_text()
+    (shrunk / "params.yaml").write_text(text.replace("images: 1\n      crop: 67", "images: 2\n      crop: 24"))
+    coded, direct = [], rate_distortion._direct
+
+    def once(hr, qualities):
+        if coded:
+            raise KeyboardInterrupt
+        coded.append(hr)
+        return direct(hr, qualities)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(rate_distortion, "_direct", once)
+        rate_distortion.study("demo", device="cpu", progress=False)
+    kept = shrunk / "results/demo/partial/rate_distortion.json"
+    assert kept.is_file() and not (shrunk / "results/demo/metrics").exists()
+    monkeypatch.setattr(rate_distortion, "_direct", lambda *given: coded.append(given[0]) or direct(*given))
+    found = rate_distortion.study("demo", device="cpu", progress=False)
+    assert len(coded) == 2 and len({row["image"] for row in found}) == 2 and not kept.exists()
+
+
 def test_settings_that_are_missing_are_named(home):
     text = (home / "params.yaml").read_text()
     (home / "params.yaml").write_text(text.replace("rate_distortion:", "rate_distortions:"))

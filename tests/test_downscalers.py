@@ -8,6 +8,7 @@ import pytest
 
 from carlib import codecs, data, downscale, rescale
 from carlib.downscalers import l0 as l0_module
+from carlib.downscalers import l0_reconstruction
 from carlib.downscalers.dpid import dpid
 from carlib.downscalers.l0 import l0
 from carlib.downscalers.l0_reconstruction import autocorrelation, explained, fitted, smoothed_bilinear
@@ -245,6 +246,23 @@ def test_fitted_kernels_explain_the_image_better_and_keep_constants():
     assert errors[1] < errors[0]
     flat = fitted(np.full((4, 4, 1), 0.5, np.float32), np.full((8, 8, 1), 127, np.uint8), 2, start)
     np.testing.assert_allclose(flat, start, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_an_edge_amid_lr_pixels_does_not_ring_over_the_whole_image(scale):
+    """Of this picture alone kernels that hardly pass Nyquist's frequency are the best: they are not taken."""
+    step = np.full((32 * scale, 32 * scale), 64, np.uint8)
+    step[:, 16 * scale + scale // 2 :] = 192
+    lr = l0(step, scale).astype(int)
+    assert np.abs(lr[:, :10] - 64).max() <= 1 and np.abs(lr[:, 23:] - 192).max() <= 1
+
+
+def test_kernels_fitted_to_a_photograph_are_the_least_squares_ones(monkeypatch):
+    images = [data.crop_to_multiple(data.centre_crop(image, 160), 4) for _, image in data.load("demo", limit=3)]
+    pairs = [(image, scale, l0(image, scale)) for image in images for scale in (2, 4)]
+    monkeypatch.setattr(l0_reconstruction, "_WEAKEST", -1)  # whatever they are
+    for image, scale, lr in pairs:
+        np.testing.assert_array_equal(l0(image, scale), lr)
 
 
 def test_l0_without_a_price_is_the_least_squares_solution(monkeypatch):

@@ -51,8 +51,10 @@ _RUNS = {
     4: {
         ("edsr", "bicubic", "", ""): "bicubic-edsr-x{}",  # printed in Table 1
         ("cnn-sr", "cnn-cr", "joint", "l2"): "cnn-cr-cnn-sr-x{}",
+        ("cnn-sr", "car", "joint", "l2"): "car-cnn-sr-x{}",
         ("edsr", "car", "joint", "l2"): "car-edsr-x{}",
         ("tau", "tad", "joint", "l1"): "tad-tau-x{}",
+        ("tau", "car", "joint", "l1"): "car-tau-x{}",
         ("edsr", "car", "joint", "l1"): "car-edsr-x{}-l1",
         ("irn", "irn", "joint", "l1"): "irn-irn-x{}",  # printed in data/paper/later.csv
     },
@@ -66,7 +68,8 @@ TABLES = tuple(_RUNS)
 def of(table: int, profile: str | None = None) -> list[Cell]:
     """The cells of a table that runs fill, scale by scale in the paper's order.
 
-    A cell of one loss (Table 4) is left out where the profile trains its run with the other.
+    A cell of one loss (Table 4) is left out where the profile trains its run with the other. Where it trains the run
+    that has no loss in its name with this one, as profile paper does car-edsr-x2, that run fills the cell of RUN-l1.
 
     Raises:
         ValueError: no such table.
@@ -79,7 +82,16 @@ def of(table: int, profile: str | None = None) -> list[Cell]:
         for key, name in _RUNS[table].items()
         if scale in _SCALES.get(name, (2, 4))
     ]
+    cells = [_trained_once(cell, profile) for cell in cells]
     return [cell for cell in cells if not cell.loss or runs.get(cell.run, profile).loss == cell.loss]
+
+
+def _trained_once(cell, profile):
+    """The cell with the run whose name lacks its loss, where that one's recipe is the same."""
+    plain = cell.run.removesuffix(f"-{cell.loss}")
+    own = runs.get(cell.run, profile)
+    same = plain != cell.run and dataclasses.replace(runs.get(plain, profile), name=cell.run) == own
+    return dataclasses.replace(cell, run=plain) if same else cell
 
 
 def seeds(table: int, profile: str | None = None) -> int:

@@ -154,7 +154,7 @@ def _as_printed(line):
 def _car(known, profile):
     """The label of CAR with EDSR that others are compared with: of the loss that the profile trains CAR with."""
     own = runs.get("car-edsr-x2", profile).loss
-    found = known[(known.downscaler == "car") & known.runs.map(bool)]
+    found = known[(known.downscaler == "car") & (known.upscaler == "edsr") & known.runs.map(bool)]
     return found.index[found.loss.ne(own).argmin()]
 
 

@@ -50,26 +50,37 @@ def test_table_2s_three_upscalers_begin_alike_and_one_has_a_frozen_resampler(hom
 
 
 def test_a_cell_of_one_loss_is_filled_by_a_run_that_has_it(home):
-    losses = {(cell.loss, cell.scale): cell.run for cell in cells.of(4, "mini") if cell.downscaler == "car"}
-    assert losses == {
-        (loss, scale): f"car-edsr-x{scale}{end}" for scale in (2, 4) for loss, end in (("l1", "-l1"), ("l2", ""))
-    }
-    paper = {cell.loss for cell in cells.of(4, "paper") if cell.downscaler == "car"}
-    assert paper == {"l1"}  # whose car-edsr is trained with L1
+    losses = {(cell.upscaler, cell.loss, cell.scale): cell.run for cell in cells.of(4, "mini")
+              if cell.downscaler == "car"}  # fmt: skip
+    ends = {("cnn-sr", "l2"): "", ("edsr", "l2"): "", ("tau", "l1"): "", ("edsr", "l1"): "-l1"}
+    assert losses == {(name, loss, s): f"car-{name}-x{s}{end}" for (name, loss), end in ends.items() for s in (2, 4)}
+    for (_, loss, _), name in losses.items():
+        assert runs.get(name, "mini").loss == loss
+    paper = [cell for cell in cells.of(4, "paper") if (cell.downscaler, cell.upscaler) == ("car", "edsr")]
+    assert {cell.loss for cell in paper} == {"l1"}  # whose car-edsr is trained with L1 ...
+    assert [cell.run for cell in paper] == ["car-edsr-x2", "car-edsr-x4"]  # ... and needs no second training
+
+
+def test_a_run_of_another_recipe_is_trained_by_itself(home):
+    """Another rate for the L1 run, and it is no longer the same."""
+    content = yaml.safe_load((home / "params.yaml").read_text())
+    content["runs"]["car-edsr-x2-l1"]["lr"] = 2.0e-4
+    (home / "params.yaml").write_text(yaml.safe_dump(content))
+    found = [cell.run for cell in cells.of(4, "paper") if (cell.downscaler, cell.upscaler) == ("car", "edsr")]
+    assert found == ["car-edsr-x2-l1", "car-edsr-x4"]
 
 
 def test_table_4_has_learned_downscalers_and_cnn_cr_at_the_scale_it_was_printed_for(home):
     names = [cell.run for cell in cells.of(4, "mini")]
-    both = [f"{run}-x{scale}" for scale in (2, 4) for run in ("bicubic-edsr", "tad-tau", "irn-irn")]
+    both = [f"{run}-x{scale}" for scale in (2, 4) for run in ("bicubic-edsr", "car-tau", "tad-tau", "irn-irn")]
     assert set(both) < set(names) and "cnn-cr-cnn-sr-x2" in names and "cnn-cr-cnn-sr-x4" not in names
-    assert len(names) == 11
+    assert len(names) == 15
 
 
 def test_a_run_is_in_every_table_that_shows_it(home):
     shown = cells.tables_of("smoke")
-    assert (
-        shown["car-edsr-x2"] == [1, 3, 5] and shown["car-edsr-x4-free"] == [3] and "bicubic-edsr-x4-start" not in shown
-    )
+    assert shown["car-edsr-x2"] == [1, 3, 4, 5] and shown["car-edsr-x4-free"] == [3]
+    assert not {"bicubic-edsr-x4-start", "car-edsr-x2-l1"} & shown.keys()
     assert cells.tables_of("mini")["car-edsr-x2"] == [1, 3, 4, 5]
 
 

@@ -73,6 +73,14 @@ def test_others_are_compared_with_car_of_the_profiles_own_loss(home):
     assert set(table.scale) == {2}
 
 
+def test_car_with_the_upscalers_of_others_is_measured_and_not_taken_for_car_with_edsr(home):
+    table = peers.table(rows(X2 | {"car-cnn-sr-x2": 2.5, "car-tau-x2": 1.5}), {}, "demo", 2)
+    for upscaler, difference, printed in (("cnn-sr", -0.5, 38.91 - 39.01), ("tau", -1.5, 37.93 - 39.01)):
+        found = line(table, downscaler="car", upscaler=upscaler, set="set5", metric="psnr")
+        assert found.difference == pytest.approx(difference) and found.run == f"car-{upscaler}-x2"
+        assert found.printed_difference == pytest.approx(printed, abs=0.011) and found.verdict == "reproduced"
+
+
 def test_car_is_first_if_it_is_before_each_of_the_others(home):
     claims = peers.claims(rows(X2), "demo", 2)
     assert claims.verdict.tolist() == ["reproduced"] * 5 and claims.claim.tolist()[-1] == peers.IRN

@@ -9,6 +9,7 @@ results/<profile>/partial/*.json     rows of a measurement that is not done (car
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
 results/<profile>/jobs/<run>/        its jobs on a cluster (carlib.jobs; ignored by git)
 results/<profile>/report/index.html  the page
+results/decoded/                     pixels of large image sets (carlib.data.decoded; ignored by git)
 """
 
 import contextlib

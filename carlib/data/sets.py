@@ -28,10 +28,14 @@ class Part:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A set is one part or several; `count` is the number of images when it is complete."""
+    """A set is one part or several; `count` is the number of images when it is complete.
+
+    mapped: so large that its pixels are kept decoded, see carlib.data.decoded.
+    """
 
     parts: tuple[Part, ...]
     count: int
+    mapped: bool = False
 
 
 _DEMO = Part("demo", ("demo",))
@@ -55,7 +59,7 @@ SETS = {
     "bsd100": ImageSet((_B100,), 100),
     "urban100": ImageSet((_URBAN,), 100),
     "div2k": ImageSet((_VALID,), 100),
-    "div2k-train": ImageSet((_TRAIN,), 800),
+    "div2k-train": ImageSet((_TRAIN,), 800, mapped=True),
     "bsds500": ImageSet((_BSDS["train"], _BSDS["test"]), 400),
     "bsds500-train": ImageSet((_BSDS["train"],), 200),
     "bsds500-test": ImageSet((_BSDS["test"],), 200),
@@ -103,7 +107,8 @@ def load(name: str, limit: int | None = None) -> Iterator[tuple[str, np.ndarray]
     Args:
         limit: read the first `limit` images only; None reads all.
     Returns:
-        iterator of (stem, image), uint8 (H, W) or (H, W, 3) as the file is, not cropped.
+        iterator of (stem, image), uint8 (H, W) or (H, W, 3) as the file is, not cropped; of a `mapped` set that is
+        read as a whole read-only, views of memory that all processes share.
     Raises:
         ValueError: at once if the set is unknown or absent or `limit` is not positive; while iterating if a file is
             bad.
@@ -111,7 +116,15 @@ def load(name: str, limit: int | None = None) -> Iterator[tuple[str, np.ndarray]
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ValueError(f"limit={limit!r}: give a positive integer, or None for all images")
     files = find(name)[:limit]
+    if limit is None and SETS[canonical(name)].mapped:
+        return _mapped(canonical(name), files)
     return ((path.stem, read_image(path)) for path in files)
+
+
+def _mapped(name, files):
+    from carlib.data import decoded
+
+    yield from zip((path.stem for path in files), decoded.mapped(name, files), strict=True)
 
 
 def available() -> dict[str, int]:

@@ -1,0 +1,116 @@
+"""Large image sets decoded once: one file of pixels that is mapped into memory, so that all processes share its pages.
+
+DIV2K's 800 training images are decoded in a minute or two, to 6.6 GB. Without the file every process that trains, each
+rank of DDP and each continued run, would decode them anew and hold them for itself. The smaller sets take seconds.
+
+<set>-<key>.npy holds two arrays, one after the other: the shapes (n, 3), as np.save writes them, a grey image's as
+(h, w, 0), and then the pixels, uint8, image after image. The key is of the files' names, sizes and times, and of what
+decodes them.
+"""
+
+import contextlib
+import hashlib
+import math
+import mmap
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL
+from tqdm import tqdm
+
+from carlib import results
+from carlib.data import images, sixteen
+
+_KEY = 16  # hexadecimal digits
+
+
+def mapped(name: str, files: list[Path]) -> list[np.ndarray]:
+    """The images of a set, read-only views of its file in the folder of `folder()`, which is written if it is missing.
+
+    One of several processes writes it, the others wait. Files of what the set was before are removed. Where nothing can
+    be written the images are decoded into memory, after a line on stderr.
+
+    Args:
+        files: the set's, in order.
+    Returns:
+        what `images.read_image` gives for each.
+    Raises:
+        ValueError: an image is bad.
+    """
+    from filelock import FileLock
+
+    path = folder() / f"{name}-{_key(files)}.npy"
+    if (found := _map(path)) is not None:
+        return found
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.parent / f".{name}.lock"):
+            if (found := _map(path)) is None:  # nobody wrote it in the meantime
+                _sweep(path.parent, name)
+                _write(path, name, files)
+                found = _map(path)
+    except (OSError, ValueError) as error:
+        print(f"{name} is decoded into memory: {error}", file=sys.stderr)
+    return [images.read_image(file) for file in _bar(name, files)] if found is None else found
+
+
+def folder() -> Path:
+    """CARLIB_DECODED, such as a node's own disk, else results/decoded of the project."""
+    named = os.environ.get("CARLIB_DECODED")
+    return Path(named).expanduser() if named else results.root() / "results" / "decoded"
+
+
+def _key(files) -> str:
+    digest = hashlib.sha256(PIL.__version__.encode())  # JPEG's pixels depend on the decoder
+    for module in (images, sixteen):
+        digest.update(Path(module.__file__).read_bytes())
+    for file in files:
+        stat = file.stat()
+        digest.update(f"{file.name}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:_KEY]
+
+
+def _map(path):
+    """The images in a file of ours; None if there is none, or one that is cut short."""
+    try:
+        with open(path, "rb") as handle:
+            shapes = np.load(handle)
+            begin = handle.tell()
+        pixels = np.memmap(path, np.uint8, "r", offset=begin)
+    except (OSError, ValueError, EOFError):
+        return None
+    shapes = [tuple(shape[: 3 if shape[2] else 2]) for shape in shapes.tolist()]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    if len(pixels) != ends[-1]:
+        return None
+    with contextlib.suppress(AttributeError, OSError):  # read ahead: crops alone would fetch page by page
+        pixels._mmap.madvise(mmap.MADV_WILLNEED)
+    pixels = np.asarray(pixels)  # of a memmap each crop would be one, which costs more than the crop
+    parts = np.split(pixels, ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _sweep(folder, name):
+    """Remove what is stale, and what a killed process left half-written (see results.atomic); call it with the lock."""
+    key = "[0-9a-f]" * _KEY
+    for stale in [*folder.glob(f"{name}-{key}.npy"), *folder.glob(f".{name}-{key}.*.npy")]:
+        with contextlib.suppress(OSError):  # Windows keeps what a process has mapped
+            stale.unlink()
+
+
+def _write(path, name, files):
+    shapes = np.zeros((len(files), 3), np.int64)
+    with results.atomic(path) as temporary, open(temporary, "wb") as handle:
+        np.save(handle, shapes)  # takes the place of those known at the end
+        for place, file in enumerate(_bar(name, files)):
+            image = images.read_image(file)
+            shapes[place, : image.ndim] = image.shape
+            image.tofile(handle)
+        handle.seek(0)
+        np.save(handle, shapes)
+
+
+def _bar(name, files):
+    return tqdm(files, desc=f"{name}: decoding", unit="image")

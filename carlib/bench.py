@@ -30,21 +30,25 @@ _CONVOLUTIONS = 4
 _TOLERANCE = 1e-5  # float32: a position among 200 pixels is known to 1e-5 pixels
 
 
-def run(case="all", *, repeats=7, out=None, profile="mini", device="auto"):
+def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills=20, seed=0):
     """Time ours against rivals in the same run.
 
     Args:
-        case:    "operator", "convolution", "train", "downscale", "start" or "all".
+        case:    "operator", "convolution", "train", "kill", "downscale", "start" or "all".
         repeats: timed rounds, >= 1; their median counts, of "downscale" the fastest. One more goes first, untimed.
-        out:     CSV to write, or None; a picture of the same name appears beside it, as .png.
-        profile, device: of "train": whose runs, and where; the other cases run on the CPU.
+        out:     CSV to write, or None; a picture of the same name appears beside it, as .png. Of a table that is there
+                 one case renews its own rows.
+        profile: of "train": whose runs.
+        device:  of "train" and "kill"; the other cases run on the CPU.
+        kills, seed: of "kill": how often, and from what the moments are drawn.
     Returns:
         DataFrame with COLUMNS. seconds: of one call; "downscale": per HR megapixel. ratio: seconds over those of ours,
         the case's first row (2.0: ours is twice as fast), NaN for downscalers without a rival. memory: peak growth of a
         fresh process over the bytes of all results ("downscale": of the HR image), NaN where it is not measured. note:
         what else was found. machine: processor, cores, threads, version of torch.
     Raises:
-        ValueError: an unknown case, no repeats, an `out` that cannot be written; the operator and its rival disagree.
+        ValueError: an unknown case, no repeats, an `out` that cannot be written; the operator and its rival disagree; a
+            killed training ended otherwise than one that was left alone.
     """
     if case != "all" and case not in _CASES:
         raise ValueError(f"case={case!r} is unknown: use one of {', '.join(_CASES)}, all")
@@ -56,15 +60,40 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto"):
         )
     import pandas as pd
 
+    before = None if out is None or case == "all" else _earlier(Path(out))
     names = _CASES if case == "all" else [case]
-    options = {"train": {"profile": profile, "device": device}}
+    options = {
+        "train": {"profile": profile, "device": device},
+        "kill": {"kills": kills, "seed": seed, "device": device},
+    }
     rows = [row for name in names for row in _CASES[name](repeats, **options.get(name, {}))]
-    if out is not None:
-        _draw(rows, Path(out).with_suffix(".png"))
     table = pd.DataFrame(rows, columns=COLUMNS).assign(machine=_machine())
     if out is not None:
-        results.write_text(out, table.to_csv(index=False, float_format="%.6g"))
+        whole = table if before is None else _renewed(before, table)
+        _draw(whole.fillna({"note": ""}).to_dict("records"), Path(out).with_suffix(".png"))
+        results.write_text(out, whole.to_csv(index=False, float_format="%.6g"))
     return table
+
+
+def _earlier(path):
+    """The table that is there, None without one."""
+    import pandas as pd
+
+    if not path.is_file():
+        return None
+    before = pd.read_csv(path)
+    if missing := [column for column in COLUMNS if column not in before]:
+        raise ValueError(f"{path} is no table of `carlib bench`, it has no column {missing[0]}: name another file")
+    return before
+
+
+def _renewed(before, table):
+    """`before` with the rows of `table` in place of those of the same cases, new cases last."""
+    import pandas as pd
+
+    places = {case: place for place, case in enumerate(dict.fromkeys([*before.case, *table.case]))}
+    rows = pd.concat([before[~before.case.isin(table.case)], table])
+    return rows.sort_values("case", key=lambda case: case.map(places), kind="stable")
 
 
 _RESAMPLERS = {
@@ -237,10 +266,17 @@ def _train(repeats, **chosen):
     return bench_train.rows(repeats, **chosen)
 
 
+def _kill(_repeats, **chosen):
+    from carlib import bench_kill
+
+    return bench_kill.rows(**chosen)
+
+
 _CASES = {
     "operator": _operator,
     "convolution": _convolution,
     "train": _train,
+    "kill": _kill,
     "downscale": _downscale,
     "start": _start,
 }

@@ -230,16 +230,20 @@ def evaluate(
 
 @app.command()
 def bench(
-    case: Annotated[str, typer.Argument(help="operator, convolution, train, downscale, start or all.")] = "all",
-    out: Annotated[Path | None, typer.Option(help="CSV; a picture appears beside it.")] = None,
+    case: Annotated[str, typer.Argument(help="operator, convolution, train, kill, downscale, start or all.")] = "all",
+    out: Annotated[
+        Path | None, typer.Option(help="CSV, of which one case renews its own rows; a picture appears beside it.")
+    ] = None,
     repeats: Annotated[int, typer.Option(help="Timed rounds; their median counts, of downscale the fastest.")] = 7,
     profile: Annotated[str, typer.Option(help="Of train: whose runs.")] = "mini",
-    device: Annotated[str, typer.Option(help="Of train: auto, cpu, cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Of train and kill: auto, cpu, cuda.")] = "auto",
+    kills: Annotated[int, typer.Option(help="Of kill: how often a training is killed and begun again.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of kill: what the moments are drawn from.")] = 0,
 ):
-    """Time ours against rivals in the same run."""
+    """Time ours against rivals in the same run; kill: see that a killed training ends with the same bits."""
     from carlib import bench as benchmarks
 
-    table = benchmarks.run(case, repeats=repeats, out=out, profile=profile, device=device)
+    table = benchmarks.run(case, repeats=repeats, out=out, profile=profile, device=device, kills=kills, seed=seed)
     typer.echo(table.to_string(index=False))
 
 

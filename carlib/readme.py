@@ -139,11 +139,12 @@ def _speed(bench) -> str:
     lines = []
     for line in bench.itertuples(index=False):
         memory = "-" if line.memory == "" else f"{float(line.memory):.2f}"
-        time = f"{float(line.seconds) * 1000:.0f} ms"
+        seconds = float(line.seconds)
+        time = f"{seconds:.0f} s" if seconds >= 10 else f"{seconds * 1000:.0f} ms"
         ratio = "-" if line.ratio == "" else f"{float(line.ratio):.2f}"
         shown = {"case": line.case, "who": line.name, "time": time, "over ours": ratio, "memory": memory}
         lines.append({**shown, "note": line.note})
-    return _markdown(lines) + f"\n{bench.machine.iloc[0]}.\n"
+    return _markdown(lines) + f"\n{'; '.join(dict.fromkeys(bench.machine))}.\n"
 
 
 def _markdown(lines) -> str:

@@ -88,7 +88,7 @@ def test_all_cases_are_run_by_all(monkeypatch):
     for name in bench._CASES:
         row = {"case": name, "name": "carlib", "seconds": 1.0, "ratio": 1.0, "memory": math.nan, "note": ""}
         monkeypatch.setitem(bench._CASES, name, lambda repeats, row=row, **chosen: [row])
-    assert list(bench.run("all")["case"]) == ["operator", "convolution", "train", "downscale", "start"]
+    assert list(bench.run("all")["case"]) == ["operator", "convolution", "train", "kill", "downscale", "start"]
 
 
 def test_extra_memory_knows_every_downscaler():
@@ -107,11 +107,38 @@ def test_run_writes_its_table_and_a_picture_beside_it(tmp_path):
     assert list(pd.read_csv(tmp_path / "new" / "start.csv")["ratio"]) == pytest.approx(table["ratio"], rel=1e-5)
 
 
+def test_one_case_renews_its_own_rows_of_a_table(tmp_path, monkeypatch):
+    def case(name, seconds):
+        row = {"case": name, "name": "carlib", "seconds": seconds, "ratio": 1.0, "memory": math.nan, "note": ""}
+        return lambda repeats, **chosen: [row, row | {"name": "rival", "ratio": 2.0, "note": "a note"}]
+
+    out = tmp_path / "bench.csv"
+    for name in bench._CASES:
+        monkeypatch.setitem(bench._CASES, name, case(name, 1.0))
+    bench.run("all", out=out)
+    monkeypatch.setitem(bench._CASES, "convolution", case("convolution", 3.0))
+    monkeypatch.setitem(bench._CASES, "start", case("another start", 4.0))
+    assert list(bench.run("convolution", out=out)["case"]) == ["convolution"] * 2
+    bench.run("start", out=out)
+    table = pd.read_csv(out)
+    order = ["operator", "convolution", "train", "kill", "downscale", "start", "another start"]
+    assert list(table.case) == [name for name in order for _ in range(2)]
+    assert list(table.seconds[::2]) == [1, 3, 1, 1, 1, 1, 4] and list(table.note[1::2]) == ["a note"] * 7
+    out.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="it has no column case"):
+        bench.run("start", out=out)
+    assert out.read_text() == "a,b\n1,2\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"case": "speed"}, "case='speed' is unknown: use one of operator, convolution, train, downscale, start, all"),
+        (
+            {"case": "speed"},
+            "case='speed' is unknown: use one of operator, convolution, train, kill, downscale, start, all",
+        ),
         ({"repeats": 0}, "repeats=0"),
+        ({"case": "kill", "kills": 0}, "kills=0"),
         ({"out": "bench.png"}, "bench.csv"),
     ],
 )

@@ -27,6 +27,7 @@ _PATCHES = ({"n": 16, "side": 192, "scale": 4, "size": 13}, {"n": 16, "side": 96
 # Features of EDSR's baseline and of CAR's EDSR on a batch of LR patches.
 _FEATURES = ({"channels": 64, "n": 8, "side": 48}, {"channels": 256, "n": 8, "side": 48})
 _CONVOLUTIONS = 4
+_THREADS = {"1 thread": 1, "2 threads": 2}
 _TOLERANCE = 1e-5  # float32: a position among 200 pixels is known to 1e-5 pixels
 
 
@@ -47,13 +48,15 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
         fresh process over the bytes of all results ("downscale": of the HR image), NaN where it is not measured. note:
         what else was found. machine: processor, cores, threads, version of torch.
     Raises:
-        ValueError: an unknown case, no repeats, an `out` that cannot be written; the operator and its rival disagree; a
-            killed training ended otherwise than one that was left alone.
+        ValueError: an unknown case, no repeats or kills, an `out` that cannot be written; the operator and its rival
+            disagree; a killed training ended otherwise than one that was left alone.
     """
     if case != "all" and case not in _CASES:
         raise ValueError(f"case={case!r} is unknown: use one of {', '.join(_CASES)}, all")
     if repeats < 1:
         raise ValueError(f"repeats={repeats!r} is not a whole number >= 1")
+    if kills < 1:
+        raise ValueError(f"kills={kills!r} is not a whole number >= 1")
     if out is not None and Path(out).suffix.lower() == ".png":
         raise ValueError(
             f"{out} is where the picture would go: name the table, such as {Path(out).with_suffix('.csv')}"
@@ -120,7 +123,41 @@ def _operator(repeats, patches=_PATCHES):
         gradients = "kernel, offsets and hr" if with_hr else "kernel and offsets"
         note = f"forward, and backward to {gradients}; lr within {difference:.1g} of each other"
         rows += timing.rows(job, seconds, dict.fromkeys(calls, note), memory)
+    return [*rows, *_threads(repeats, patches)]
+
+
+def _threads(repeats, patches=_PATCHES):
+    """Rows of the operator on one thread and on two; none, and a line on stderr, where two cannot be had."""
+    if why := _why_not_two_threads():
+        print(f"operator: threads are left out: {why}", file=sys.stderr)
+        return []
+    rows = []
+    for problem in patches:
+        n, side, scale, size = (problem[key] for key in ("n", "side", "scale", "size"))
+        for impl in ("numba", "torch"):
+            job = f"operator x{scale}, {impl}, threads: {n} patches of {side} px, {size}x{size} taps"
+            call = partial(_forward_backward, partial(resample, impl=impl), _inputs(**problem), scale)
+            calls = {f"carlib, {label}": partial(_on_threads, count, call) for label, count in _THREADS.items()}
+            before = torch.get_num_threads()
+            seconds = timing.in_turns(calls, repeats, job)
+            torch.set_num_threads(before)
+            one, two = seconds.values()
+            rows += timing.rows(job, seconds, {list(calls)[1]: f"{one / two:.2f} times as fast as one thread"})
     return rows
+
+
+def _why_not_two_threads() -> str:
+    from numba import config
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores < 2:
+        return "this process has one core"
+    return "" if config.NUMBA_NUM_THREADS > 1 else "NUMBA_NUM_THREADS is 1; unset it"
+
+
+def _on_threads(count, call):
+    torch.set_num_threads(count)  # numba's follow
+    return call()
 
 
 def _inputs(n, side, scale, size, with_hr=False):

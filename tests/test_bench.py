@@ -36,6 +36,7 @@ def test_the_rival_is_the_same_operator_forward_and_backward(scale, size, h, w):
 
 def test_operator_has_a_row_for_each_resampler_and_problem(monkeypatch):
     monkeypatch.setattr(bench, "_memory_in_a_child", lambda name, problem: 1.5)
+    monkeypatch.setattr(bench, "_threads", lambda repeats, patches: [])
     rows = bench._operator(1, patches=(TINY, TINY | {"scale": 4}))
     assert [row["name"] for row in rows] == ["carlib, numba", "carlib, torch", "grid_sample"] * 4
     assert [row["ratio"] for row in rows[::3]] == [1] * 4
@@ -43,6 +44,23 @@ def test_operator_has_a_row_for_each_resampler_and_problem(monkeypatch):
     assert ["offsets and hr;" in row["note"] for row in rows[::3]] == [False, True] * 2
     assert all(row["memory"] == 1.5 for row in rows)
     assert all(row["ratio"] == row["seconds"] / rows[0]["seconds"] for row in rows[:3])
+
+
+def test_the_operator_is_timed_on_one_thread_and_on_two(monkeypatch):
+    monkeypatch.setattr(bench, "_why_not_two_threads", lambda: "")
+    before, seen, call = torch.get_num_threads(), [], bench._forward_backward
+    monkeypatch.setattr(bench, "_forward_backward", lambda *args: (seen.append(torch.get_num_threads()), call(*args)))
+    rows = bench._threads(1, patches=(TINY,))
+    assert [row["name"] for row in rows] == ["carlib, 1 thread", "carlib, 2 threads"] * 2
+    assert [row["case"].split(",")[1] for row in rows] == [" numba"] * 2 + [" torch"] * 2
+    assert seen == [1, 2] * 4 and torch.get_num_threads() == before
+    assert rows[1]["note"] == f"{1 / rows[1]['ratio']:.2f} times as fast as one thread"
+
+
+def test_threads_that_cannot_be_had_are_told(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "_why_not_two_threads", lambda: "this process has one core")
+    assert bench._threads(1, patches=(TINY,)) == []
+    assert capsys.readouterr().err == "operator: threads are left out: this process has one core\n"
 
 
 def test_operators_that_differ_are_not_timed(monkeypatch):
@@ -172,6 +190,27 @@ def test_training_races_the_same_update_done_plainly(home):
         networks.append(step.loop.networks.state_dict())
     for key, value in networks[0].items():
         torch.testing.assert_close(networks[1][key], value, rtol=0, atol=1e-4)
+
+
+def test_training_is_raced_by_its_compiled_self_where_there_is_a_compiler(home, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(bench_train, "RUNS", ("car-edsr-x2",))
+    monkeypatch.setattr(bench_train, "_note", lambda step, seconds, operations: "note")
+    monkeypatch.setattr(bench_train.train.torch, "compile", lambda module: made.append(module) or module)
+    rows = {}
+    for why in ("", "there is no C++ compiler"):
+        monkeypatch.setattr(bench_train, "why_not_compile", lambda device, why=why: why)
+        rows[why] = [row["name"] for row in bench_train.rows(1, "smoke", "cpu")]
+    numba = "carlib, float32 channels_last, numba"
+    assert rows[""] == [numba, "float32 contiguous, grid_sample", f"{numba}, compiled"]
+    assert rows["there is no C++ compiler"] == rows[""][:2] and len(made) == 1
+    assert "torch.compile is left out: there is no C++ compiler\n" in capsys.readouterr().err
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_do(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    told = bench_train.why_not_compile(torch.device("cpu"))
+    assert told == "there is no C++ compiler no-such-compiler; install it, or name another in CXX"
 
 
 def test_where_a_training_step_goes_adds_up(home):

@@ -1,10 +1,15 @@
 """`carlib bench train`: a training step of CAR as `carlib train` computes it, against the same step done plainly.
 
-The rival has the same networks, images and loss in float32, contiguous memory, and resamples with grid_sample.
+The rival has the same networks, images and loss in float32, contiguous memory, and resamples with grid_sample. Where
+there is a compiler, ours runs by torch.compile as well (the option `compile` of a run).
 """
 
+import os
+import shutil
+import sys
 import time
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -16,6 +21,7 @@ from carlib.ops.quantize import quantize
 from carlib.ops.resample_op import automatic
 
 RUNS = ("car-edsr-x2", "car-edsr-x4")
+_OPTIONS = ({}, {"compile": True}, {"precision": "32-true"})  # ours, ours compiled, the rival
 # Parts of a step by the name of what PyTorch's profiler sees; the first that fits counts.
 _PARTS = {
     "convolutions": ("conv", "cudnn", "mkldnn"),
@@ -37,23 +43,46 @@ def rows(repeats, profile="mini", device="auto"):
     """
     found = []
     for name in RUNS:
-        run = runs.get(name, profile, {"warm_start": None, "train_sets": ["demo"]})
+        run, compiled, plain = (_run(name, profile, **options) for options in _OPTIONS)
         if not run.steps:
             raise ValueError(f"profile {profile} trains nothing: use --profile mini or paper")
         fabric = devices.fabric(run, device)
-        plain_run = runs.get(name, profile, {"warm_start": None, "train_sets": ["demo"], "precision": "32-true"})
-        ours, rival = Step(run, fabric), PlainStep(plain_run, devices.fabric(plain_run, device))
+        ours, rival = Step(run, fabric), PlainStep(plain, devices.fabric(plain, device))
         job = f"training step of {name} ({profile}): {run.batch} patches of {run.patch[run.scale]} px"
         computes = "bfloat16" if "bf16" in devices.precision(run, device) else "float32"
         operator = automatic(torch.empty(1, device=fabric.device))
-        calls = {
-            f"carlib, {computes} channels_last, {operator}": ours,
-            "float32 contiguous, grid_sample": rival,
-        }
+        label = f"carlib, {computes} channels_last, {operator}"
+        calls, begun = {label: ours, "float32 contiguous, grid_sample": rival}, {}
+        if why := why_not_compile(fabric.device):
+            print(f"{job}: torch.compile is left out: {why}", file=sys.stderr)
+        else:
+            calls[f"{label}, compiled"] = step = Step(compiled, fabric)
+            begun[f"{label}, compiled"] = f"first step {_seconds(step):.0f} s; "
         seconds = timing.in_turns(calls, repeats, job)
-        notes = {label: _note(step, seconds[label]) for label, step in calls.items()}
+        operations = _operations(ours)
+        notes = {name: begun.get(name, "") + _note(step, seconds[name], operations) for name, step in calls.items()}
         found += timing.rows(job, seconds, notes)
     return found
+
+
+def _run(name, profile, **options):
+    return runs.get(name, profile, {"warm_start": None, "train_sets": ["demo"], **options})
+
+
+def why_not_compile(device) -> str:
+    """What keeps torch.compile from making programs for a device here; nothing if it can."""
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if not shutil.which(compiler):
+        return f"there is no C++ compiler {compiler}; install it, or name another in CXX"
+    if device.type == "cuda" and not find_spec("triton"):
+        return "there is no Triton; pip install triton"
+    return ""
+
+
+def _seconds(call) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 class Step:
@@ -87,11 +116,14 @@ def _plain_forward(rescaler, hr, lr=None):
     return rescaler.networks["upscaler"](lr), lr, predicted
 
 
-def _note(step, seconds) -> str:
-    run, device = step.loop.run, step.loop.fabric.device
+def _operations(step) -> int:
     with FlopCounterMode(display=False) as counter:
         step()
-    operations = counter.get_total_flops()
+    return counter.get_total_flops()
+
+
+def _note(step, seconds, operations) -> str:
+    run, device = step.loop.run, step.loop.fabric.device
     reached = operations / seconds / _peak(device, devices.precision(run, device.type))
     parts = ", ".join(f"{name} {share:.0%}" for name, share in _shares(step).items())
     return (

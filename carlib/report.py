@@ -21,6 +21,8 @@ PROFILES = {
 }
 VERDICTS = {"reproduced": "good", "partly": "fair", "not": "poor", "not reproduced": "poor", "not tested": "none"}
 
+_LONG = 28  # characters
+
 
 def build(folder: Path, profile: str, *, headline=None) -> Path:
     """Write <folder>/report/index.html from every table and figure with a sidecar (results.save_table, save_figure).
@@ -105,11 +107,12 @@ def _figure(path) -> dict:
 
 def _page(tables, figures, profile, headline) -> str:
     title = f"CAR replication, profile {profile}"
-    contents = "".join(f"<li>{_link(item)}</li>" for item in [*tables, *figures])
+    listed = [item for some in (*_sections(tables).values(), figures) for item in some]
+    contents = "".join(f"<li>{_link(item)}</li>" for item in listed)
     contents += '<li><a href="#regenerate">How to regenerate</a></li>'
     body = []
-    if tables:
-        body += ["<h2>Tables</h2>", *map(_table_html, tables)]
+    for heading, some in _sections(tables).items():
+        body += [f"<h2>{heading}</h2>", *map(_table_html, some)]
     if figures:
         body += ["<h2>Figures</h2>", *map(_figure_html, figures)]
     body.append(_commands_html(tables + figures))
@@ -132,6 +135,20 @@ def _page(tables, figures, profile, headline) -> str:
             "</body>\n</html>\n",
         ]
     )
+
+
+def _sections(tables) -> dict:
+    """Heading -> its tables: what the paper claims first, then Tables 1 to 5, then what the paper lacks."""
+    found = {"Claims and verdicts": [], "Tables": [], "More tables": []}
+    for table in tables:
+        name = table["name"].removesuffix(".csv")
+        if name.endswith(("_claims", "_findings")):
+            found["Claims and verdicts"].append(table)
+        else:
+            found["Tables" if re.match(r"table\d", name) else "More tables"].append(table)
+    if not found["Tables"]:
+        found["Tables"], found["More tables"] = found["More tables"], []
+    return {heading: some for heading, some in found.items() if some}
 
 
 def _table_html(table) -> str:
@@ -157,12 +174,17 @@ def _table_html(table) -> str:
 
 def _cell(text, is_head, numeric) -> str:
     if is_head:
-        return f'<th scope="row">{escape(text)}</th>'
+        return f'<th scope="row"{_long(text)}>{escape(text)}</th>'
     if text in ("", "nan"):
         return f"<td{_right(numeric)}>–</td>"
     verdict = VERDICTS.get(text.lower())
     shown = f'<span class="verdict {verdict}">{escape(text)}</span>' if verdict else escape(text)
-    return f"<td{_right(numeric or _number(text))}>{shown}</td>"
+    return f"<td{_right(numeric or _number(text)) or _long(text)}>{shown}</td>"
+
+
+def _long(text) -> str:
+    """Texts that are wrapped; shorter ones stay on one line."""
+    return ' class="long"' if len(text) > _LONG else ""
 
 
 def _right(numeric) -> str:
@@ -272,8 +294,9 @@ tbody tr:last-child > * { border-bottom: 0; }
 thead th { position: sticky; top: 0; z-index: 2; background: var(--tint); vertical-align: bottom;
   white-space: normal; }
 table:has(tbody th) thead th:first-child { left: 0; z-index: 3; }
-tbody th { position: sticky; left: 0; z-index: 1; background: var(--paper); font-weight: 600; max-width: 45vw;
-  white-space: normal; }
+tbody th { position: sticky; left: 0; z-index: 1; background: var(--paper); font-weight: 600; }
+.long { white-space: normal; min-width: min(20rem, 45vw); }
+tbody th.long { max-width: min(28rem, 45vw); }
 tbody tr:hover > * { background: var(--tint); }
 .n { text-align: right; }
 .verdict { font-weight: 600; }

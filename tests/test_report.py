@@ -162,3 +162,14 @@ def test_nothing_to_report_is_one_line(tmp_path, exists):
 def test_headline_says_what_the_profile_is_worth(folder):
     assert "not of the paper&#x27;s size" in build(folder)
     assert "Two images only." in build(folder, headline="Two images only.")
+
+
+def test_claims_come_first_then_the_papers_tables(folder):
+    frame = pd.DataFrame({"claim": ["CAR is first", "x" * 29], "verdict": ["partly", "not"]})
+    for name in ("alpha", "table2_claims"):
+        results.save_table(frame, folder / "tables" / name, title=name, caption="c", command="d")
+    text = build(folder)
+    order = [text.index(f'<section id="table-{name}">') for name in ("table2_claims", "table2", "table10", "alpha")]
+    assert order == sorted(order)
+    assert re.findall("<h2>(.*?)</h2>", text)[:3] == ["Claims and verdicts", "Tables", "More tables"]
+    assert '<th scope="row">CAR is first</th>' in text and f'<th scope="row" class="long">{"x" * 29}</th>' in text

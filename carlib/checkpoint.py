@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -51,15 +52,22 @@ def code_digest(run: runs.Run) -> str:
     if run.classical is not None:
         waiting.append(package / rescale.file_of(run.classical))
         digest.update(f"{rescale.CLASSICAL[run.classical]}\n".encode())
-    trees = {}
+    parsed = {}
     while waiting:
         path = waiting.pop()
-        if path not in trees:
-            trees[path] = ast.parse(path.read_text(encoding="utf-8"))
-            waiting += [package / name for name in _imports(trees[path])]
-    for path in sorted(trees):
-        digest.update(f"{path.relative_to(package)}\n{_dump(_without_docstrings(trees[path]))}\n".encode())
+        if path not in parsed:
+            parsed[path] = _parsed(path, path.stat().st_mtime_ns)
+            waiting += [package / name for name in parsed[path][0]]
+    for path in sorted(parsed):
+        digest.update(f"{path.relative_to(package)}\n{parsed[path][1]}\n".encode())
     return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(path, _modified):
+    """A module's imports (see _imports) and its code as text; once a process, for runs share most modules."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return _imports(tree), _dump(_without_docstrings(tree))
 
 
 def _imports(tree):

@@ -29,10 +29,10 @@ def list_sets(
 
 @app.command()
 def verify(names: Annotated[list[str] | None, typer.Argument(help="Sets; default: all that are here.")] = None):
-    """Compare the pixels of every file with the manifest. Exit code 1 if a file differs."""
-    from carlib.data import manifest
+    """Compare the pixels of every file with the manifest. Exit code 1 if a file differs or a set is incomplete."""
+    from carlib.data import manifest, sets
 
-    differs = False
+    wrong = False
     for name in names or _whole_sets():
         checks = manifest.verify(name)
         for each in checks:
@@ -40,9 +40,12 @@ def verify(names: Annotated[list[str] | None, typer.Argument(help="Sets; default
                 typer.echo(f"{name}: {each.file} differs: {each.detail}")
         counts = collections.Counter(each.status for each in checks)
         others = [f", {counts[status]} {status}" for status in ("differs", "missing", "unknown") if counts[status]]
+        lacking = sets.SETS[sets.canonical(name)].count - len(checks) + counts["missing"]
+        if lacking > counts["missing"]:  # no manifest names the files of every set
+            others.append(f", {lacking} of its images are not here")
         typer.echo(f"{name}: {counts['ok']} ok{''.join(others)}")
-        differs = differs or counts["differs"] > 0
-    if differs:
+        wrong = wrong or counts["differs"] > 0 or lacking > 0
+    if wrong:
         raise typer.Exit(1)
 
 

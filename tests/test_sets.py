@@ -219,3 +219,16 @@ def test_commands_list_and_verify(home, tmp_path):
     assert bad.exit_code == 1 and "set5: baby.png differs" in bad.stdout and "1 differs, 4 missing" in bad.stdout
     absent = runner.invoke(app, ["verify", "set14"])
     assert isinstance(absent.exception, ValueError)
+
+
+def test_verify_fails_for_a_set_that_lacks_an_image(home):
+    runner = CliRunner()
+    fill(home / "data" / "raw" / "DIV2K_train_HR", ["0001.png"])  # no manifest names its files
+    found = runner.invoke(app, ["verify", "div2k-train"])
+    assert found.exit_code == 1 and "799 of its images are not here" in found.stdout
+    folder = home / "data" / "demo"
+    folder.mkdir()
+    for path in sorted(DEMO.glob("*.png"))[1:]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    found = runner.invoke(app, ["verify", "demo"])
+    assert found.exit_code == 1 and found.stdout == "demo: 10 ok, 1 missing\n"

@@ -44,7 +44,7 @@ def draw(profile, crops=None, scale=4):
         crops: {"set/name": [top, left, height, width]} in HR pixels, multiples of the scale; empty: see `choose`.
         scale: one for which params.yaml declares the runs.
     Returns:
-        matplotlib Figure; written as figures/fig3.
+        matplotlib Figure; written as figures/fig3, of other crops or another scale than 4 under a name that has them.
     Raises:
         ParameterError (a ValueError): as `check`.  ValueError: the weights of bicubic-edsr or car-edsr are missing.
     """
@@ -61,8 +61,9 @@ def draw(profile, crops=None, scale=4):
     without = f" Not trained under this profile: {'; '.join(missing)}." if missing else ""
     results.save_figure(
         figure,
-        results.folder(profile, "figures", "fig3"),
-        title=f"Fig. 3: {', '.join(images)} downscaled by {scale} and restored by EDSR, profile {profile}",
+        results.folder(profile, "figures", _name(crops, scale)),
+        title=f"Fig. 3, all downscalers: {', '.join(images)} downscaled by {scale} and restored by EDSR, "
+        f"profile {profile}",
         alt=f"Crops of {', '.join(images)}: the original, and for {', '.join(chains)} the small image and what the "
         "EDSR trained on such images restores",
         caption="Each EDSR was trained on the small images of its own downscaler, CAR's jointly with it. PSNR and SSIM "
@@ -103,3 +104,9 @@ def _panels(label, chain, hr):
 
 def _command(profile, crops, scale):
     return experiments.papermill_command("06b_qualitative", profile, scale=scale, crops=crops or None)
+
+
+def _name(crops, scale):
+    """The pipeline's figure keeps its name."""
+    parts = [f"{image.replace('/', '-')}-{'-'.join(map(str, box))}" for image, box in (crops or {}).items()]
+    return "fig3" if scale == 4 and not parts else "_".join([f"fig3_all_x{scale}", *parts])

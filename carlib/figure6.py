@@ -112,7 +112,7 @@ def draw(measured):
     figure = figures.spectra(panels)
     results.save_figure(
         figure,
-        results.folder(measured.profile, "figures", "fig6"),
+        results.folder(measured.profile, "figures", _name("fig6", measured.image, scale)),
         title=f"Fig. 6: spectra of {measured.image} downscaled by {scale}, profile {measured.profile}",
         alt=f"Fourier spectra of {measured.image}, of its ideal downscale by {scale} and of what "
         f"{len(measured.images)} downscalers make of it; radial averages of all of them, and of the aliasing alone",
@@ -145,7 +145,7 @@ def crops(measured):
     figure = figures.crops([row])
     results.save_figure(
         figure,
-        results.folder(measured.profile, "figures", "fig6_crops"),
+        results.folder(measured.profile, "figures", _name("fig6_crops", measured.image, measured.scale)),
         title=f"Fig. 6 (g): crops of {measured.image} downscaled by {measured.scale}, profile {measured.profile}",
         alt=f"The same crop of {measured.image} from the original and from each downscaler's LR image",
         caption="The square with most energy beyond the LR grid's Nyquist frequency. LR crops are enlarged without "
@@ -179,7 +179,7 @@ def table(measured):
     frame = pd.DataFrame(lines)
     results.save_table(
         frame,
-        results.folder(measured.profile, "tables", "fig6"),
+        results.folder(measured.profile, "tables", _name("fig6", measured.image, measured.scale)),
         title=f"Fig. 6 in numbers: aliasing of {measured.image}, x{measured.scale}, profile {measured.profile}",
         caption=f"In percent of the LR image's energy (luma, without the mean). {_MEASURE} folded: what the LR image "
         "loses when the HR image is first freed of what lies beyond Nyquist; for bicubic exact. floor: aliasing "
@@ -215,7 +215,7 @@ def verdicts(table):
     frame = pd.DataFrame(lines)
     results.save_table(
         frame,
-        results.folder(profile, "tables", "fig6_claims"),
+        results.folder(profile, "tables", _name("fig6_claims", image, scale)),
         title=f"What the paper says of Fig. 6, {image}, x{scale}, profile {profile}",
         caption=f"Percent as in the numbers of Fig. 6: of {_CAR} (this profile's network) or bicubic / the least of "
         f"{'; '.join(others.index)}. "
@@ -235,6 +235,11 @@ def _panel(name, note, image, pixel=1.0):
 def _average(image, pixel=1.0):
     frequency, power = spectra.radial_average(spectra.power_spectrum(image, pixel), pixel)
     return frequency, spectra.decibels(power)
+
+
+def _name(base, image, scale) -> str:
+    """The pipeline's files keep their names; those of another image or scale have it in theirs."""
+    return base if scale == 4 and image in (_BEST, choose()) else f"{base}_{image.replace('/', '-')}_x{scale}"
 
 
 def _command(profile, image, scale):

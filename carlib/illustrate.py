@@ -10,6 +10,19 @@ _RUNS = {
     5: ("car-edsr-x{}-no-tv", "car-edsr-x{}"),
     6: ("car-edsr-x{}",),
 }
+# Figure -> the image and the crop that the pipeline shows, as its notebook's parameters have them.
+_SHOWN = {
+    3: ("demo/kodim23", [60, 152, 96, 96]),
+    4: ("demo/kodim23", [40, 120, 192, 192]),
+    5: ("demo/kodim23", [40, 120, 96, 96]),
+}
+
+
+def name_of(base, figure, image, box) -> str:
+    """The file name of a figure: `base` of what the pipeline shows, a name of its own of another image or crop."""
+    if (image, list(box)) == _SHOWN[figure]:
+        return base
+    return "_".join([base, image.replace("/", "-"), "-".join(map(str, box))])
 
 
 def check_image(image, scale, figure):
@@ -77,7 +90,7 @@ def figure3(profile, image, scale, box):
 
     Arguments as `check_crop`.
     Returns:
-        matplotlib Figure; written as figures/fig3_x<scale>.
+        matplotlib Figure; written as figures/fig3_x<scale>, of another image or crop see `name_of`.
     """
     from carlib import figures
     from carlib.data import to_colour
@@ -94,8 +107,8 @@ def figure3(profile, image, scale, box):
     figure = figures.crops([{"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": panels}])
     results.save_figure(
         figure,
-        results.folder(profile, "figures", f"fig3_x{scale}"),
-        title=f"Fig. 3: {image} downscaled by {scale} and restored, profile {profile}",
+        results.folder(profile, "figures", name_of(f"fig3_x{scale}", 3, image, box)),
+        title=f"As Fig. 3, bicubic and CAR alone: {image} downscaled by {scale} and restored, profile {profile}",
         alt=f"Crops of {image}: the original, and for bicubic and CAR downscaling by {scale} the small image and what "
         "is restored from it",
         caption="PSNR and SSIM are those of the whole image (Y channel). LR crops are enlarged without interpolation.",
@@ -109,7 +122,7 @@ def figure3(profile, image, scale, box):
 def figure4(profile, image, scale, box):
     """Fig. 4: bicubic's kernel, and CAR's kernels and offsets with and without the offset loss, on one crop.
 
-    Arguments and result as `figure3`; written as figures/fig4.
+    Arguments and result as `figure3`; written as figures/fig4, of another scale as figures/fig4_x<scale>.
     """
     from carlib import figures
     from carlib.data import to_colour
@@ -122,7 +135,7 @@ def figure4(profile, image, scale, box):
     figure = figures.kernels_offsets(hr, examples, scale)
     results.save_figure(
         figure,
-        results.folder(profile, "figures", "fig4"),
+        results.folder(profile, "figures", name_of("fig4" if scale == 4 else f"fig4_x{scale}", 4, image, box)),
         title=f"Fig. 4: kernels and offsets for {image}, x{scale}, profile {profile}",
         alt="Maps of the weights and offsets of the nine central taps, for bicubic, for CAR, and for CAR trained "
         "without the offset loss",
@@ -237,7 +250,7 @@ def figure5(profile, image, scale, box):
     figure = figures.crops([row])
     results.save_figure(
         figure,
-        results.folder(profile, "figures", f"fig5_x{scale}"),
+        results.folder(profile, "figures", name_of(f"fig5_x{scale}", 5, image, box)),
         title=f"Fig. 5: LR and SR of {image} without and with the TV loss, x{scale}, profile {profile}",
         alt=f"Crops of {image}: the original, and the small and the restored image of CAR trained without and with the "
         "TV loss",

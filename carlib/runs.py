@@ -294,6 +294,8 @@ def make(**values) -> Run:
     for network in run.networks().values():
         _among(f"size of {network['name']}", network["size"], models.SIZES[network["name"]])
     if run.trains and run.steps:
+        if not run.train_sets:
+            raise ValueError("train_sets=[] names no image set to train on: give one, such as [demo]")
         patch = run.patch.get(run.scale)
         if isinstance(patch, bool) or not isinstance(patch, int) or patch <= 0 or patch % run.scale:
             raise ValueError(f"patch={run.patch!r} holds no multiple of scale={run.scale} under the key {run.scale}")

@@ -85,7 +85,7 @@ def train(
     """
     if not run.trains or not run.steps:
         raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train")
-    folder, commit = Path(folder), _commit()
+    folder, commit = Path(folder), provenance.commit()
     fabric = devices.fabric(run, device)
     header = partial(metadata, run, commit=commit, precision=devices.precision(run, device))
     with devices.determinism(run.deterministic), stopping.on_sigterm() as told:
@@ -315,13 +315,15 @@ def learning_rate(run: runs.Run, step: int, psnrs) -> float:
 
 @torch.inference_mode()
 def validate(rescaler: Rescaler, pairs, scale) -> float:
-    """Mean RGB PSNR in dB, float32 (the paper selects its model by the same on 10 DIV2K images)."""
+    """Mean RGB PSNR in dB, float32 (the paper selects its model by the same on 10 DIV2K images); NaN once diverged."""
     rescaler.eval()
     device = next(rescaler.parameters()).device
     values = []
     for hr, lr in pairs:
         low = None if lr is None else to_batch(lr[None]).to(device)
         sr, _, _ = rescaler(to_batch(hr[None]).to(device), low)
+        if not sr.isfinite().all():
+            return math.nan
         values.append(metrics.psnr(hr, sr[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy(), scale, protocol="rgb"))
     return float(np.mean(values))
 
@@ -394,7 +396,3 @@ def _bar(run, step, progress):
     from tqdm import tqdm
 
     return tqdm(total=run.steps, initial=step, desc=f"{run.name} ({run.profile})", unit="step", disable=not progress)
-
-
-def _commit() -> str:
-    return provenance.git("describe", "--always", "--dirty", "--exclude=*") or "unknown"

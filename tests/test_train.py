@@ -163,6 +163,13 @@ def assert_diverges(run, folder, **options):
     assert torch.load(folder / "last.ckpt", weights_only=True)["step"] == 0  # nothing spoilt to continue from
 
 
+def test_weights_that_are_no_numbers_at_a_validation_end_with_the_same_advice(home, tmp_path):
+    # One step: its loss is still a number, the weights after it are not.
+    wild = short("bicubic-edsr-x2", steps=1, validate_every=1, lr=math.inf, schedule="constant")
+    with pytest.raises(ValueError, match="the validation is no number at step 1: lower lr=inf or set clip"):
+        go(wild, tmp_path / "run")
+
+
 def test_a_full_disk_ends_the_run_and_keeps_earlier_weights(home, tmp_path, monkeypatch):
     go(short(steps=2, schedule="constant"), tmp_path / "run")
     before = contents(tmp_path / "run")
@@ -196,7 +203,7 @@ def test_a_missing_set_is_refused_before_anything_is_written(home, tmp_path):
 
 @pytest.mark.parametrize(("overrides", "told"), [
     ({"patch": {2: 4096}}, "no image of demo is as large as patch=4096"),
-    ({"train_sets": []}, "no image"),
+    ({"train_sets": []}, r"train_sets=\[\] names no image set"),
     ({"steps": 0}, "has nothing to train"),
     ({"kernel_size": -1}, "kernel_size=-1"),
     ({"scale": 3, "patch": {3: 48}}, "no scale 3"),
@@ -281,7 +288,7 @@ def test_two_processes_train_a_folder_one_after_the_other(home, tmp_path, capsys
 
 def test_training_needs_no_git(home, monkeypatch):
     monkeypatch.setattr(provenance.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("git")))
-    assert train._commit() == "unknown"
+    assert provenance.commit() == "unknown"
 
 
 def test_a_curve_that_a_kill_prevented_is_drawn_by_the_next_call(home, tmp_path):

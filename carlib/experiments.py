@@ -3,9 +3,12 @@
 import ast
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from carlib import cells, overview, results, runs
+
+_REDRAWN = 20.0  # seconds between pictures of a run that trains; the last validation is always drawn
 
 
 def prepare(
@@ -48,11 +51,17 @@ def prepare(
         for other in run.needs:
             prepare(other, run.profile, renew=renew, device=device, progress=progress)
 
+    drawn = 0.0
+
     def draw(log):
+        nonlocal drawn
+        if log[-1]["step"] < run.steps and time.monotonic() - drawn < _REDRAWN:
+            return  # a picture takes longer than steps of a short run
         import pandas as pd
 
         from carlib import figures
 
+        drawn = time.monotonic()
         with results.atomic(folder / "curve.png") as temporary:
             figures.training_curve(pd.DataFrame(log)).savefig(temporary, dpi=110, format="png")
 
@@ -240,15 +249,17 @@ def build_report(profile=None) -> Path:
     return report.build(results.folder(chosen["name"]), chosen["name"], headline=headline)
 
 
-def run_notebook(name, params=(), *, out=None, progress=True) -> Path:
+def run_notebook(name, params=(), *, out=None, progress=True, patience=60) -> Path:
     """Execute notebooks/<name>.ipynb with papermill.
 
     Args:
         params: "name=value" strings for the parameters cell.  out: default results/<profile>/notebooks/<name>.ipynb.
+        patience: seconds within which its kernel must answer.
     Returns:
         the executed copy.
     Raises:
-        ValueError: no such notebook or parameter, or a cell failed (its error, in one line).
+        ValueError: no such notebook or parameter, a cell failed (its error, in one line), or its kernel does not answer
+            or died.
     """
     import papermill
 
@@ -263,12 +274,15 @@ def run_notebook(name, params=(), *, out=None, progress=True) -> Path:
     profile = values.get("profile", ast.literal_eval(known["profile"]["default"]))
     out = results.folder(runs.profile(profile)["name"], "notebooks", f"{name}.ipynb") if out is None else Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    options = {"cwd": str(results.root()), "progress_bar": progress, "log_output": False}
+    options = {"cwd": str(results.root()), "progress_bar": progress, "log_output": False, "start_timeout": patience}
     try:
         papermill.execute_notebook(str(source), str(out), parameters=values, **options)
     except papermill.PapermillExecutionError as error:
         told = " ".join(f"{error.ename}: {error.evalue}".split())
         raise ValueError(f"{name}, cell {error.exec_count}: {told}") from None
+    except RuntimeError as error:  # of jupyter_client and nbclient
+        told = " ".join(str(error).split()).rstrip(".")
+        raise ValueError(f"{name}: {told}: the machine is too busy, or short of memory; run it again") from None
     return out
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from carlib import notebook
+from carlib import experiments, figure3, figure6, illustrate, notebook, results
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 
@@ -130,3 +130,45 @@ class TestEveryNotebook:
             assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda) for node in nodes)
             text = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
             assert not any(Path(value).is_absolute() for value in text)
+
+
+def shown(stem):
+    """The values of a notebook's parameters cell."""
+    cells = json.loads(next(path for path in NOTEBOOKS if path.stem == stem).read_text())["cells"]
+    cell = next(cell for cell in cells if "parameters" in cell["metadata"].get("tags", ()))
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse("".join(cell["source"])).body}
+
+
+@pytest.mark.parametrize(("figure", "stem", "names"), [
+    (3, "01_downscaling_for_sr", ("figure_image", "figure_box")),
+    (4, "06_kernels_offsets", ("image", "box")),
+    (5, "03_ablation", ("figure_image", "figure_box")),
+])  # fmt: skip
+def test_a_figure_of_other_parameters_has_a_name_of_its_own(figure, stem, names):
+    image, box = (shown(stem)[name] for name in names)
+    assert illustrate.name_of("fig", figure, image, box) == "fig"
+    assert illustrate.name_of("fig", figure, "set5/baby", box) == f"fig_set5-baby_{'-'.join(map(str, box))}"
+    assert illustrate.name_of("fig", figure, image, [0, 0, 48, 96]) == "fig_demo-kodim23_0-0-48-96"
+
+
+def test_fig3_and_fig6_of_other_parameters_too(home):
+    assert figure3._name({}, 4) == "fig3" and figure3._name(None, 2) == "fig3_all_x2"
+    assert figure3._name({"set5/baby": [0, 0, 8, 8]}, 4) == "fig3_all_x4_set5-baby-0-0-8-8"
+    assert figure6._name("fig6", figure6.choose(), 4) == "fig6"
+    assert figure6._name("fig6_crops", "set5/baby", 2) == "fig6_crops_set5-baby_x2"
+
+
+@pytest.mark.parametrize(("does", "told"), [
+    ("exec sleep 60", "Kernel didn't respond in 1 seconds"), ("exit 1", "Kernel died before replying"),
+])  # fmt: skip
+def test_a_kernel_that_does_not_answer_is_told_in_one_line(home, tmp_path, monkeypatch, does, told):
+    pytest.importorskip("papermill", reason="papermill comes with the extra notebooks")
+    silent = {"argv": ["sh", "-c", does], "display_name": "silent", "language": "python"}
+    kernel = results.write_text(tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json", json.dumps(silent))
+    monkeypatch.setenv("JUPYTER_PATH", str(kernel.parents[2]))
+    monkeypatch.delenv("JUPYTER_PREFER_ENV_PATH", raising=False)
+    (home / "notebooks").mkdir(exist_ok=True)
+    (home / "notebooks" / "09_protocol.ipynb").write_text(NOTEBOOKS[-1].read_text())
+    with pytest.raises(ValueError, match=f"09_protocol: {told}.*: the machine is too busy") as refusal:
+        experiments.run_notebook("09_protocol", patience=1, progress=False)
+    assert "\n" not in str(refusal.value)

@@ -298,3 +298,19 @@ def test_the_compiled_operator_needs_no_folder_to_write_to(monkeypatch):
 
     monkeypatch.setattr(compiled, "njit", refusing)
     assert compiled.compiled(parallel=True)(math.sqrt) is math.sqrt
+
+
+@pytest.mark.parametrize("impl", ["reference", "torch", "numba"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_an_offset_that_is_no_number_touches_its_own_pixel_alone(impl, bad):
+    draw = torch.Generator().manual_seed(0)
+    hr, kernel = torch.rand(1, 2, 8, 12, generator=draw), torch.rand(1, 9, 4, 6, generator=draw)
+    rest = torch.zeros_like(kernel)
+    spoilt = rest.clone()
+    spoilt[0, 4, 1, 2] = bad
+    lr = resample(hr, kernel, spoilt, rest, scale=2, impl=impl)
+    assert lr[0, :, 1, 2].isnan().all() or math.isinf(bad)
+    lr[0, :, 1, 2] = 0
+    expected = resample(hr, kernel, rest, rest, scale=2, impl=impl)
+    expected[0, :, 1, 2] = 0
+    torch.testing.assert_close(lr, expected, rtol=0, atol=0)

@@ -113,6 +113,7 @@ def assert_refused(told, *arguments):
     ("kernel_size", "7", "kernel_size='7' is str, not int or null"),
     ("patch", 96, "patch=96 is int, not dict"),
     ("train_sets", "demo", "train_sets='demo' is str, not list"),
+    ("train_sets", [], r"train_sets=\[\] names no image set to train on"),
 ])  # fmt: skip
 def test_wrong_types_are_refused(home, name, value, told):
     assert_refused(told, "car-edsr-x2", "smoke", {name: value})

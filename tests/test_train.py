@@ -203,7 +203,6 @@ def test_a_missing_set_is_refused_before_anything_is_written(home, tmp_path):
 
 @pytest.mark.parametrize(("overrides", "told"), [
     ({"patch": {2: 4096}}, "no image of demo is as large as patch=4096"),
-    ({"train_sets": []}, r"train_sets=\[\] names no image set"),
     ({"steps": 0}, "has nothing to train"),
     ({"kernel_size": -1}, "kernel_size=-1"),
     ({"scale": 3, "patch": {3: 48}}, "no scale 3"),

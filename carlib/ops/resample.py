@@ -46,8 +46,9 @@ def resample(hr, kernel, offset_v, offset_h, *, scale, impl="auto", pad=None, ta
         border:   beyond the pad: "replicate", or "release" for the released code's rule (see the module).
     Returns:
         lr, (N, C, H/scale, W/scale), the dtype of hr; not clamped, not quantised. Differentiable in all four tensors.
-        A tap whose offset is NaN makes its LR pixel NaN, and no other; that every call looked at all offsets would be
-        too dear. `carlib.downscale` and training refuse what is not finite.
+        Offsets must be finite; to look at all of them in every call would be too dear. A tap whose offset is NaN makes
+        its LR pixel NaN, an infinite one makes it NaN or takes the rim's value (implementations differ); no other pixel
+        is touched. `carlib.downscale` and training refuse what is not finite.
     Raises:
         ValueError: a shape, dtype, device or option does not fit, or `impl` cannot run here.
     """

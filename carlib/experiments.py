@@ -51,7 +51,7 @@ def prepare(
         for other in run.needs:
             prepare(other, run.profile, renew=renew, device=device, progress=progress)
 
-    drawn = 0.0
+    drawn = time.monotonic()
 
     def draw(log):
         nonlocal drawn

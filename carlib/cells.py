@@ -63,6 +63,7 @@ _RUNS = {
 # What is not printed for 2 and 4: a table, or a run of one.
 _SCALES = {2: (4,), "cnn-cr-cnn-sr-x{}": (2,)}
 TABLES = tuple(_RUNS)
+PAIR = ("bicubic-edsr-x2", "car-edsr-x2")  # whose gain has an interval over seeds (seeds.py)
 
 
 def of(table: int, profile: str | None = None) -> list[Cell]:
@@ -94,23 +95,25 @@ def _trained_once(cell, profile):
     return dataclasses.replace(cell, run=plain) if same else cell
 
 
-def seeds(table: int, profile: str | None = None) -> int:
-    """How many seeds params.yaml wants of each run of a table under a profile.
+def seeds(table: int | str, profile: str | None = None) -> int:
+    """How many seeds params.yaml wants under a profile of each run of a table, or of the "pair".
 
     Raises:
         ValueError: it is no whole number above 0.
     """
     wanted = runs.read_params().get("seeds") or {}
-    count = (wanted.get(f"table{table}") or {}).get(runs.profile(profile)["name"], 1)
+    key = table if isinstance(table, str) else f"table{table}"
+    count = (wanted.get(key) or {}).get(runs.profile(profile)["name"], 1)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"seeds of table{table} is {count!r} in params.yaml, not a whole number above 0")
+        raise ValueError(f"seeds of {key} is {count!r} in params.yaml, not a whole number above 0")
     return count
 
 
 def names(table: int, profile: str | None = None) -> list[str]:
-    """The runs of a table, each under all seeds that the profile wants."""
-    count = seeds(table, profile)
-    return list(dict.fromkeys(name for cell in of(table, profile) for name in runs.seeded(cell.run, count)))
+    """The runs of a table, each under all seeds that the profile wants; Table 1's PAIR under its own number."""
+    count, of_pair = seeds(table, profile), seeds("pair", profile) if table == 1 else 1
+    wanted = {cell.run: max(count, of_pair if cell.run in PAIR else 1) for cell in of(table, profile)}
+    return [name for run, count in wanted.items() for name in runs.seeded(run, count)]
 
 
 def tables_of(profile: str | None = None) -> dict[str, list[int]]:

@@ -7,7 +7,7 @@ from carlib import results, tables
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
 PAGES = {
-    "README.md": ("results", "downscalers", "attribution", "speed"),
+    "README.md": ("results", "seeds", "downscalers", "attribution", "speed"),
     "REPLICATION.md": ("claims", "table2_claims", "table3_claims", "table4_claims", "trials"),
 }
 _COLUMNS = {
@@ -56,6 +56,8 @@ def render(block: str) -> str:
 
     if block == "attribution":
         return _attribution(pd.read_csv(_there(results.folder(PROFILE, "tables", "attribution.csv"))))
+    if block == "seeds":
+        return _seeds(pd.read_csv(_there(results.folder(PROFILE, "tables", "seeds.csv"))))
     if block == "trials":
         return _trials(pd.read_csv(_there(results.root() / "data" / "trials.csv"), keep_default_na=False))
     if block.endswith("_claims"):
@@ -96,6 +98,24 @@ def _results(table) -> str:
             }
         )
     return _markdown(sorted(lines, key=lambda line: (line["upscaler"], line["scale"])))
+
+
+def _seeds(table) -> str:
+    """A line per set: the mean gain in PSNR over seeds, its interval and its range."""
+    lines = []
+    for cell in table[(table.metric == "psnr") & table.set.isin(_NAMES)].itertuples():
+        lines.append(
+            {
+                "scale": f"x{cell.scale}",
+                "set": f"{_NAMES[cell.set]} ({cell.n})",
+                "seeds": cell.seeds,
+                "gain, mean and 95 % interval": f"{cell.gain:+.2f} ± {_db(cell.interval)}",
+                "lowest": f"{cell.lowest:+.2f}",
+                "highest": f"{cell.highest:+.2f}",
+                "paper: gain": _db(cell.printed_gain, "+.2f"),
+            }
+        )
+    return _markdown(lines)
 
 
 def _downscalers(table) -> str:

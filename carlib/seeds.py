@@ -1,0 +1,79 @@
+"""Is CAR's gain an accident of the seed? Table 1's pair at x2, EDSR on bicubic LR and CAR with EDSR, under several."""
+
+from carlib import cells, contrasts, experiments, intervals, results, runs, tables
+
+BASE, CAR = "bicubic", "car"
+LABELS = dict(zip(cells.PAIR, (BASE, CAR), strict=True))
+COLUMNS = ["scale", "set", "metric", "n", "seeds", BASE, CAR, "gain", "interval", "lowest", "highest", "printed_gain",
+           "profile"]  # fmt: skip
+
+
+def study(profile, *, device="auto", progress=True):
+    """Train what is missing of the pair's seeds, measure them on the profile's sets, and write what `write` says.
+
+    Returns:
+        the table, see `table`.
+    Raises:
+        ValueError: a run cannot be trained, or none has weights.
+    """
+    made, absent = contrasts.make_ready(names(profile), profile, device=device, progress=progress)
+    if not made:
+        raise ValueError(f"no run of the pair can be measured under profile {profile}: {next(iter(absent.values()))}")
+    return write(contrasts.measure(made, profile, device=device, progress=progress), profile)
+
+
+def names(profile) -> list[str]:
+    """The runs of the pair, seed by seed, as many as params.yaml wants."""
+    count = cells.seeds("pair", profile)
+    return [name for pair in zip(*(runs.seeded(run, count) for run in cells.PAIR), strict=True) for name in pair]
+
+
+def table(rows, profile):
+    """What CAR gains, seed by seed.
+
+    Args:
+        rows: DataFrame of results.ROW_COLUMNS: the pair under any seeds; a seed without both of them is left out.
+    Returns:
+        DataFrame with COLUMNS, a line per set and metric: n images, how many seeds, the means over both of EDSR on
+        bicubic LR and of CAR, gain (their difference), interval (half of Student's 95 % interval of the gain over
+        seeds, NaN for one), lowest and highest gain of a seed, and what is printed, where the set is whole.
+    """
+    values = contrasts.by_label(rows, LABELS)
+    means = {label: contrasts.of(values, label).groupby(contrasts.KEYS).mean() for label in (BASE, CAR)}
+    gains = (means[CAR] - means[BASE]).dropna(axis=1, how="all")  # a column per seed that has both
+    frame = gains.agg(["mean", "min", "max"], axis=1)
+    frame = frame.rename(columns={"mean": "gain", "min": "lowest", "max": "highest"})
+    for label, found in means.items():
+        frame[label] = found[gains.columns].mean(axis=1)
+    frame["seeds"] = gains.count(axis=1)
+    frame["interval"] = [intervals.half_width(line) for line in gains.to_numpy()]
+    frame["n"] = rows.groupby(contrasts.KEYS).image.nunique()
+    printed = contrasts.printed(_paper(), rows, [BASE, CAR])
+    frame["printed_gain"] = printed[CAR] - printed[BASE]
+    frame = tables.in_order(frame.assign(profile=profile).reset_index(), ["scale", "set"])
+    return frame[COLUMNS].reset_index(drop=True)
+
+
+def _paper():
+    """Table 1's cells of the pair."""
+    paper = tables.printed(1)
+    paper = paper[(paper.flag == "") & (paper.upscaler == "edsr") & paper.downscaler.isin([BASE, CAR])]
+    paper = paper.astype({"scale": int, "value": float})
+    return paper.rename(columns={"value": "printed", "downscaler": "label"})
+
+
+def write(rows, profile):
+    """Write metrics/seeds and tables/seeds; returns the table."""
+    results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", "seeds.csv"))
+    made = table(rows, profile)
+    results.save_table(
+        made,
+        results.folder(profile, "tables", "seeds"),
+        title=f"Table 1's pair at x2 under several seeds, profile {profile}",
+        caption="EDSR on bicubic LR and CAR with EDSR, means over the n images of the set and over the seeds, standard "
+        "protocol (PSNR in dB, Y). gain: CAR's; interval: half of Student's 95 % interval of its mean over seeds; "
+        "lowest, highest: of one seed. A seed draws patches, their colours and CAR's first weights; the EDSR that "
+        "all begin with is one. printed_gain: the paper's, left out where a set is not whole.",
+        command=experiments.papermill_command("01_downscaling_for_sr", profile),
+    )
+    return made

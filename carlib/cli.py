@@ -180,11 +180,18 @@ def _table_number(text):
 def list_experiments(
     profile: Profile = None,
     out: Annotated[Path | None, typer.Option(help="Also as CSV; data/costs.csv keeps what training took.")] = None,
+    at: Annotated[
+        float | None, typer.Option(help="Also what training takes on a device that sustains so many TFLOP/s.")
+    ] = None,
 ):
     """List the declared runs: tables that show them, state, steps, seconds of training, size, and what is to know."""
     from carlib import overview, results
 
     table = overview.table(profile)
+    if at is not None:
+        from carlib import training_cost
+
+        table = training_cost.projected(table, profile, at)
     typer.echo(overview.as_text(table))
     if out is not None:
         typer.echo(results.write_text(out, table.to_csv(index=False)))

@@ -58,17 +58,21 @@ def _with_job(found: dict, job, profile) -> dict:
 
 
 def as_text(frame) -> str:
-    """The table for a terminal, and a line that sums it up."""
+    """The table for a terminal, perhaps with what `training_cost.projected` adds, and a line that sums it up."""
     shown = frame.assign(
         seconds=["-" if value != value else f"{value:.0f}" for value in frame.seconds],
         kB=["-" if value != value else f"{value:.0f}" for value in frame.kB],
     )
+    for column in frame.columns.intersection(["PFLOP", "hours"]):
+        shown[column] = [f"{value:.3g}" for value in frame[column]]
     for column in ("run", "tables", "state", "note"):
         texts = [text if len(text) <= 72 else f"{text[:71]}…" for text in shown[column]]
         shown[column] = [text.ljust(max(map(len, texts))) for text in texts]
     states = frame.state.str.partition(",")[0].value_counts(sort=False)
     told = ", ".join(f"{count} {state}" for state, count in states.items())
     hours = f"{frame.seconds.sum() / 3600:.1f} hours measured, {frame.kB.sum() / 1000:.1f} MB"
+    if "PFLOP" in frame:
+        hours += f"; all: {frame.PFLOP.sum():.3g} PFLOP, {frame.hours.sum():.3g} hours"
     return f"{shown.to_string(index=False, justify='left')}\n{len(frame)} runs: {told}; {hours}"
 
 

@@ -185,7 +185,7 @@ def test_a_begun_run_is_continued_and_another_recipe_is_not_taken_for_done(decla
 def test_one_table_alone_and_what_it_needs(home):
     names = queue.order(cells.names(2, "mini"), "mini")
     assert len(names) == 12 + 4 + 2 and names[0].endswith("-start")
-    assert names.index("bicubic-edsr-x4-start") < names.index("car-edsr-x4") < names.index("car-rdn-x4-frozen")
+    assert names.index("bicubic-edsr-x4-start") < names.index("car-edsr-x4-start") < names.index("car-rdn-x4-frozen")
     downscalers = ("perceptual-as-published", "dpid-0.5", "l0", "car")
     both = ["car-bicubic", "bicubic-edsr", *(f"{downscaler}-edsr" for downscaler in downscalers)]
     assert queue.order(cells.names(1, "smoke"), "smoke") == [f"{name}-x{scale}" for scale in (2, 4) for name in both]

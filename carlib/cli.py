@@ -179,7 +179,7 @@ def _table_number(text):
 @app.command("experiments")
 def list_experiments(
     profile: Profile = None,
-    out: Annotated[Path | None, typer.Option(help="Also as CSV; data/costs.csv keeps what training took.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also as CSV.")] = None,
     at: Annotated[
         float | None, typer.Option(help="Also what training takes on a device that sustains so many TFLOP/s.")
     ] = None,

@@ -5,7 +5,6 @@ from pathlib import Path
 from carlib import cells, jobs, results, runs
 
 COLUMNS = ["run", "tables", "state", "steps", "seconds", "kB", "note"]
-COSTS = "data/costs.csv"  # `carlib experiments --out`: what the training of the shipped weights took
 
 
 def declared(profile: str | None = None) -> list[str]:
@@ -100,7 +99,7 @@ def why_absent(name, profile) -> str:
 
 
 def shipped_path(run) -> Path:
-    """Where the weights of a run are that come with the project, if there are some."""
+    """Where the weights of a run are that come with the project, if there are some; its training's log.csv beside."""
     return results.root() / "data" / "weights" / f"{run.name}.safetensors"
 
 
@@ -112,7 +111,7 @@ def substitute(run) -> Path | None:
 
 def _shipped(run) -> dict:
     path = shipped_path(run)
-    known = {"path": path, "seconds": _costs().get(run.name, float("nan"))}
+    known = {"path": path, "seconds": _logged(path.with_suffix(".csv"))[1]}
     return known | ({"state": "shipped", "note": other_recipe(path, run)} if path.is_file() else _MISSING)
 
 
@@ -140,14 +139,6 @@ def _logged(path):
     with open(path, newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
     return (int(rows[-1]["step"]), float(rows[-1].get("seconds") or "nan")) if rows else (0, float("nan"))
-
-
-def _costs() -> dict:
-    """Run -> seconds that its training took, where COSTS tells."""
-    import pandas as pd
-
-    path = results.root() / COSTS
-    return {} if not path.is_file() else pd.read_csv(path).set_index("run")["seconds"].to_dict()
 
 
 def other_recipe(path, run) -> str:

@@ -8,18 +8,22 @@ COLUMNS = ["scale", "set", "metric", "n", "seeds", BASE, CAR, "gain", "interval"
            "profile"]  # fmt: skip
 
 
-def study(profile, *, device="auto", progress=True):
+def study(profile, *, train=True, executor="", device="auto", progress=True):
     """Train what is missing of the pair's seeds, measure them on the profile's sets, and write what `write` says.
 
+    Args:
+        train, executor: see `contrasts.make_ready`.
     Returns:
         the table, see `table`.
     Raises:
         ValueError: a run cannot be trained, or none has weights.
     """
-    made, absent = contrasts.make_ready(names(profile), profile, device=device, progress=progress)
+    contrasts.check_training(train, executor)
+    training = {"train": train, "executor": executor}
+    made, absent = contrasts.make_ready(names(profile), profile, **training, device=device, progress=progress)
     if not made:
         raise ValueError(f"no run of the pair can be measured under profile {profile}: {next(iter(absent.values()))}")
-    return write(contrasts.measure(made, profile, device=device, progress=progress), profile)
+    return write(contrasts.measure(made, profile, device=device, progress=progress), profile, train=train)
 
 
 def names(profile) -> list[str]:
@@ -62,8 +66,12 @@ def _paper():
     return paper.rename(columns={"value": "printed", "downscaler": "label"})
 
 
-def write(rows, profile):
-    """Write metrics/seeds and tables/seeds; returns the table."""
+def write(rows, profile, *, train=True):
+    """Write metrics/seeds and tables/seeds; returns the table.
+
+    Args:
+        train: False if nothing was trained for it, which the command that makes it again then says.
+    """
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", "seeds.csv"))
     made = table(rows, profile)
     results.save_table(
@@ -74,6 +82,6 @@ def write(rows, profile):
         "protocol (PSNR in dB, Y). gain: CAR's; interval: half of Student's 95 % interval of its mean over seeds; "
         "lowest, highest: of one seed. A seed draws patches, their colours and CAR's first weights; the EDSR that "
         "all begin with is one. printed_gain: the paper's, left out where a set is not whole.",
-        command=experiments.papermill_command("01_downscaling_for_sr", profile),
+        command=experiments.papermill_command("01_downscaling_for_sr", profile, train=None if train else False),
     )
     return made

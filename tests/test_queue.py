@@ -86,7 +86,7 @@ def test_profile_demo_lists_what_is_shipped(home):
     source = results.folder("mini", "runs", "car-edsr-x2-no-tv", "weights.safetensors")
     for name in ("car-edsr-x2-no-tv", "car-edsr-x2-no-tv-seed1"):
         (home / "data" / "weights" / f"{name}.safetensors").write_bytes(source.read_bytes())
-    results.write_text(home / overview.COSTS, "run,seconds\ncar-edsr-x2-no-tv,701\n")
+    (home / "data/weights/car-edsr-x2-no-tv.csv").write_text("step,seconds\n1000,350\n2000,701\n")
     frame = overview.table("demo").set_index("run")
     assert made is None and frame.state.value_counts().to_dict()["shipped"] == 2
     shipped = frame.loc["car-edsr-x2-no-tv"]

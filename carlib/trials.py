@@ -103,7 +103,8 @@ def draw(table, profile):
         command=command,
     )
     upscaler = table.run.str.removeprefix("car-").str.rpartition("-x")[0]
-    shown = table.assign(variant=upscaler + ", " + table.steps.astype(str) + " steps: " + table.variant)
+    kinds = upscaler + ", " + table.steps.astype(str) + " steps: "
+    shown = table.assign(variant=(kinds if kinds.nunique() > 1 else "") + table.variant)
     shown = shown[shown.gain.notna()]
     figure = figures.gains(shown, list(dict.fromkeys(shown.variant)), over="the recipe")
     results.save_figure(

@@ -25,7 +25,8 @@ def gains(table, variants, over="bicubic + EDSR"):
     if table.empty:
         raise ValueError("gains: no rows to draw")
     scales = sorted(table.scale.unique())
-    figure = Figure(figsize=(4.6 * len(scales) + 0.8, 0.34 * len(variants) + 1.5), layout="constrained")
+    names = 0.8 + 0.07 * max(0, max(map(len, variants)) - 20)  # inches beside the first panel, of long ones more
+    figure = Figure(figsize=(4.6 * len(scales) + names, 0.34 * len(variants) + 1.5), layout="constrained")
     grid = figure.subplots(1, len(scales), squeeze=False, sharey=True)[0]
     looks = _looks(list(dict.fromkeys(table.set)))
     for axes, scale in zip(grid, scales, strict=True):

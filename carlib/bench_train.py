@@ -13,9 +13,8 @@ from importlib.util import find_spec
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
-from torch.utils.flop_counter import FlopCounterMode
 
-from carlib import devices, runs, timing, train
+from carlib import devices, runs, timing, train, training_cost
 from carlib.bench_rival import grid_sample_resample
 from carlib.ops.quantize import quantize
 from carlib.ops.resample_op import automatic
@@ -59,7 +58,7 @@ def rows(repeats, profile="mini", device="auto"):
             calls[f"{label}, compiled"] = step = Step(compiled, fabric)
             begun[f"{label}, compiled"] = f"first step {_seconds(step):.0f} s; "
         seconds = timing.in_turns(calls, repeats, job)
-        operations = _operations(ours)
+        operations = training_cost.operations(run)
         notes = {name: begun.get(name, "") + _note(step, seconds[name], operations) for name, step in calls.items()}
         found += timing.rows(job, seconds, notes)
     return found
@@ -114,12 +113,6 @@ def _plain_forward(rescaler, hr, lr=None):
     predicted = resampler(hr)
     lr = quantize(grid_sample_resample(hr, *predicted, scale=resampler.scale), rescaler.alpha)
     return rescaler.networks["upscaler"](lr), lr, predicted
-
-
-def _operations(step) -> int:
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
 
 
 def _note(step, seconds, operations) -> str:

@@ -99,7 +99,7 @@ STOPPED = """
 def test_each_process_draws_another_z_and_continues_to_the_same_bits(home, tmp_path):
     changed = {"steps": 5, "validate_every": 5, "patch": {2: 16}, "validation_crop": 32, "batch": 2}
     launch(STOPPED, tmp_path, changed, count=2)
-    state = {path.stem: torch.load(path) for path in tmp_path.glob("*.pt")}
+    state = {path.stem: torch.load(path, weights_only=True) for path in tmp_path.glob("*.pt")}
     for name in ("whole", "stopped", "resumed"):
         assert not torch.equal(state[f"{name}0"], state[f"{name}1"])
     assert all(torch.equal(state[f"whole{rank}"], state[f"resumed{rank}"]) for rank in (0, 1))

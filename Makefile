@@ -8,6 +8,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export JUPYTER_PREFER_ENV_PATH := 1
 export DVC_NO_ANALYTICS := 1
 export PYTHONHASHSEED := 0
+# Every notebook and stage is a process of its own: without Python's caches each compiles torch anew, 3 s and more.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: repro test lint clean
 repro: $(VENV)/installed

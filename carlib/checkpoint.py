@@ -1,9 +1,6 @@
 """A training run's checkpoint: all that continuing needs, and the recipe that tells whether continuing is right."""
 
-import ast
 import dataclasses
-import functools
-import hashlib
 import io
 import json
 import random
@@ -12,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from carlib import data, models, rescale, results, runs
+from carlib import data, models, provenance, results, runs, sources
 
 _WHOLE = ("networks", "code", "data", "warm_start", "resampler_from")  # parts of a recipe that are compared as a whole
+_TRAINING = ("train.py", "patches.py", "losses.py", "metrics.py", "data/images.py")
 _PARTS = {"recipe", "step", "log", "networks", "optimizer", "rng"}
 
 
@@ -31,67 +29,14 @@ def recipe(run: runs.Run, start: Path | None, frozen: Path | None = None) -> dic
         "networks": {role: models.specification(**network) for role, network in run.networks().items()},
         "code": code_digest(run),
         "data": {name: sets.get(data.canonical(name)) for name in [*run.train_sets, run.validation_set]},
-        "warm_start": _digest(start),
-        "resampler_from": _digest(frozen),
+        "warm_start": None if start is None else provenance.sha256(start),
+        "resampler_from": None if frozen is None else provenance.sha256(frozen),
     }
 
 
-def _digest(path):
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def code_digest(run: runs.Run) -> str:
-    """SHA-256 of the code that decides a run's result: training loop, losses, crops, downscaler, networks, operators.
-
-    Comments, docstrings and layout do not count, nor does the version of Python.
-    """
-    package = Path(__file__).parent
-    waiting = [package / name for name in ("train.py", "patches.py", "losses.py", "metrics.py", "data/images.py")]
-    waiting += [package / models.file_of(spec["name"]) for spec in run.networks().values()]
-    digest = hashlib.sha256()
-    if run.classical is not None:
-        waiting.append(package / rescale.file_of(run.classical))
-        digest.update(f"{rescale.CLASSICAL[run.classical]}\n".encode())
-    parsed = {}
-    while waiting:
-        path = waiting.pop()
-        if path not in parsed:
-            parsed[path] = _parsed(path, path.stat().st_mtime_ns)
-            waiting += [package / name for name in parsed[path][0]]
-    for path in sorted(parsed):
-        digest.update(f"{path.relative_to(package)}\n{parsed[path][1]}\n".encode())
-    return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=256)
-def _parsed(path, _modified):
-    """A module's imports (see _imports) and its code as text; once a process, for runs share most modules."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return _imports(tree), _dump(_without_docstrings(tree))
-
-
-def _imports(tree):
-    """Files of the operators, network and downscaler parts that a module imports, relative to the package."""
-    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
-    wanted = ("carlib.ops.", "carlib.models.", "carlib.downscalers.")
-    return [f"{name.removeprefix('carlib.').replace('.', '/')}.py" for name in names if name.startswith(wanted)]
-
-
-def _without_docstrings(tree):
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return tree
-
-
-def _dump(node) -> str:
-    """As ast.dump, without empty fields, of which each version of Python has others."""
-    if isinstance(node, list):
-        return f"[{', '.join(map(_dump, node))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = [f"{name}={_dump(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []]
-    return f"{type(node).__name__}({', '.join(fields)})"
+    """SHA-256 of the code that decides a run's weights: training loop, losses, crops, networks, operators."""
+    return sources.digest_of_run(_TRAINING, run)
 
 
 def changes(before: dict, now: dict) -> dict[str, str]:

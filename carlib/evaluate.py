@@ -1,7 +1,11 @@
 """Evaluation: down, up, compare; one row per image, protocol and metric."""
 
-from carlib import data, metrics, rescale, runs, weights
+from functools import partial
+
+from carlib import data, kept, metrics, provenance, rescale, results, runs, sources, weights
 from carlib.ops.imresize import imresize
+
+_MEASURING = ("evaluate.py", "metrics.py", "rescale.py", "weights.py", "data/images.py")
 
 
 class Chain:
@@ -17,7 +21,8 @@ class Chain:
     """
 
     def __init__(self, run: runs.Run, path=None, device="cpu", networks=None):
-        self.run, self.networks = run, {} if networks is None else networks.to(_device(device)).eval()
+        self.run, self.path, self.device = run, path, _device(device)
+        self.networks = {} if networks is None else networks.to(self.device).eval()
         if run.trains and networks is None:
             self.networks, metadata = weights.load_run(path)
             made, allowed = metadata.get("run"), {run.profile, "mini" if run.profile == "demo" else run.profile}
@@ -25,7 +30,7 @@ class Chain:
                 raise ValueError(
                     f"{path} is of run {made}, profile {metadata.get('profile')}, not of {run.name}, {run.profile}"
                 )
-            self.networks.to(_device(device))
+            self.networks.to(self.device)
 
     def __call__(self, hr):
         """hr uint8 (H, W[, 3]), sides multiples of the scale -> lr uint8, sr (uint8, or float32 in [0, 1])."""
@@ -50,7 +55,7 @@ def _device(name):
     return name
 
 
-def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, crop=None, progress=False):
+def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, crop=None, progress=False, keep=False):
     """Measure a run on an image set.
 
     Every image is cropped at its top left to a multiple of the scale ("car-release": of 8, as the released code does);
@@ -59,6 +64,7 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
     Args:
         set_name:  a name of `carlib.data`.
         protocols: of `carlib.metrics`.  limit: only the first images.  crop: only the middle crop x crop pixels.
+        keep:      keep the rows (carlib.kept), and take those that are: only for a chain made of a weights file.
     Returns:
         list of dicts with results.ROW_COLUMNS; PSNR in dB, SSIM in 0..1.
     Raises:
@@ -66,38 +72,41 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
     """
     from tqdm import tqdm
 
-    images = tqdm(
+    loaded = tqdm(
         data.load(set_name, limit=limit),
         total=len(data.find(set_name)[:limit]),
         desc=f"{chain.run.name} on {set_name}",
         unit="image",
         disable=not progress,
     )
-    return [row for name, image in images for row in _measure(chain, set_name, name, image, protocols, crop)]
+    run, images = chain.run, ((set_name, name, image) for name, image in loaded)
+    measure = partial(_measure, chain, protocols=protocols, crop=crop)
+    if keep:
+        made_by = {**_made_by(chain), "protocols": list(protocols), "crop": crop}
+        found = kept.rows(run.profile, f"{run.name}-{set_name}", made_by, images, measure)
+    else:
+        found = kept.named(run.profile, ((set_name, name, measure(image)) for _, name, image in images))
+    of_run = {"run": run.name, "downscaler": run.downscaler, "upscaler": run.upscaler, "scale": run.scale}
+    return [{column: {**of_run, **row}[column] for column in results.ROW_COLUMNS} for row in found]
 
 
-def _measure(chain, set_name, name, image, protocols, crop):
-    run, rows, restored = chain.run, [], {}
+def _made_by(chain) -> dict:
+    """What decides the numbers of a run, beside images and protocol."""
+    return {
+        "weights": None if chain.path is None else provenance.sha256(chain.path),
+        "device": str(chain.device).split(":")[0],
+        "code": sources.digest_of_run(_MEASURING, chain.run),
+    }
+
+
+def _measure(chain, image, protocols, crop):
+    rows, restored = [], {}
     image = data.centre_crop(image, crop)
     for protocol in protocols:
-        multiple = 8 if protocol == "car-release" else run.scale
-        hr = data.crop_to_multiple(image, multiple)
+        hr = data.crop_to_multiple(image, 8 if protocol == "car-release" else chain.run.scale)
         if hr.shape not in restored:
             restored[hr.shape] = chain(hr)[1]
         for metric in ("psnr", "ssim"):
-            value = getattr(metrics, metric)(hr, restored[hr.shape], run.scale, protocol=protocol)
-            rows.append(
-                {
-                    "run": run.name,
-                    "profile": run.profile,
-                    "downscaler": run.downscaler,
-                    "upscaler": run.upscaler,
-                    "scale": run.scale,
-                    "set": set_name,
-                    "image": name,
-                    "protocol": protocol,
-                    "metric": metric,
-                    "value": value,
-                }
-            )
+            value = getattr(metrics, metric)(hr, restored[hr.shape], chain.run.scale, protocol=protocol)
+            rows.append({"protocol": protocol, "metric": metric, "value": value})
     return rows

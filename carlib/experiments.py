@@ -129,16 +129,20 @@ def measure(
     if weights is not None and not run.trains:
         raise ValueError(f"run {name} has no weights: leave --weights out")
     made = chain(name, run.profile, weights=weights, device=device)
-    return measure_chain(made, sets, protocols=protocols, progress=progress)
+    return measure_chain(made, sets, protocols=protocols, keep=weights is None, progress=progress)
 
 
-def measure_chain(made, sets=None, *, protocols=("standard",), progress=True) -> list[dict]:
-    """Rows (results.ROW_COLUMNS) of an `evaluate.Chain`; sets: default those of its profile that are present."""
+def measure_chain(made, sets=None, *, protocols=("standard",), keep=False, progress=True) -> list[dict]:
+    """Rows (results.ROW_COLUMNS) of an `evaluate.Chain`; sets: default those of its profile that are present.
+
+    keep: as `evaluate.evaluate`.
+    """
     from carlib import evaluate
 
     chosen = runs.profile(made.run.profile)["evaluate"]
     sets = some_sets(chosen["sets"]) if sets is None else sets
-    options = {"protocols": protocols, "limit": chosen["images"], "crop": chosen["crop"], "progress": progress}
+    options = {"protocols": protocols, "limit": chosen["images"], "crop": chosen["crop"], "keep": keep}
+    options["progress"] = progress
     return [row for set_name in sets for row in evaluate.evaluate(made, set_name, **options)]
 
 

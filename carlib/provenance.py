@@ -30,7 +30,7 @@ def used_weights(path, metadata):
         metadata: its header (see carlib.weights).
     """
     _used[metadata.get("run", Path(path).stem)] = {
-        "sha256": _sha256(path),
+        "sha256": sha256(path),
         **{name: metadata.get(name) for name in ("profile", "seed", "commit")},
     }
 
@@ -50,13 +50,13 @@ def record(path, profile) -> dict:
 
     params = runs.read_params()
     return {
-        "sha256": _sha256(path),
+        "sha256": sha256(path),
         "profile": profile,
         "commit": commit(),
         "parameters": {
             "profile": params["profiles"].get(profile),
             "tolerance": params.get("tolerance"),
-            "params.yaml": _sha256(results.root() / "params.yaml"),
+            "params.yaml": sha256(results.root() / "params.yaml"),
         },
         "data": data.inventory(),
         "weights": loaded_weights(),
@@ -97,5 +97,5 @@ def _version(package):
         return None
 
 
-def _sha256(path) -> str:
+def sha256(path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 
-from carlib import bjontegaard, codecs, experiments, partial, provenance, results, runs, tables
+from carlib import bjontegaard, codecs, experiments, kept, provenance, results, runs, sources, tables
 
 CLAIM = (
     "the pre-downscaling and post-upscaling operation also helps to save storage and bandwidth for image or video "
@@ -23,7 +23,6 @@ LOSSLESS = ("jpegls", "jpegxl")  # of LR images
 DOWNSCALERS, SCALES = ("car", "bicubic"), (2, 4)
 ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "codec", "quality", "set", "image", "bpp", "psnr", "ssim"]
 _SHAVE = max(SCALES)
-_NAME = "rate_distortion"
 
 
 def study(profile, *, device="auto", progress=True) -> list[dict]:
@@ -33,7 +32,6 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
     """
     rows = measure(profile, device=device, progress=progress)
     results.save_rows(rows, results.folder(profile, "metrics", "rate_distortion.csv"), ROW_COLUMNS)
-    partial.forget(profile, _NAME)
     return rows
 
 
@@ -96,7 +94,7 @@ def measure(profile, *, device="auto", progress=True) -> list[dict]:
     """Rows (ROW_COLUMNS) of every image, codec and quality of the profile; quality 0 stands for lossless.
 
     Half a minute for 320 x 320 pixels on one CPU core, most of it the networks', which restore every decoded LR image.
-    The rows of each image are kept (carlib.partial), and a later call goes on from them.
+    The rows of each image are kept (carlib.kept), and a later call goes on from them.
 
     Raises:
         ValueError: weights are missing, none of the profile's sets is here, or params.yaml says nothing of the study.
@@ -107,7 +105,7 @@ def measure(profile, *, device="auto", progress=True) -> list[dict]:
     names = [f"{downscaler}-edsr-x{scale}" for scale in SCALES for downscaler in DOWNSCALERS]
     chains = [experiments.chain(name, profile, device=device) for name in names]
     weights = {name: provenance.loaded_weights()[name] for name in names}
-    made_by = {"qualities": chosen["qualities"], "device": device, "weights": weights}
+    made_by = {"qualities": chosen["qualities"], "device": device, "weights": weights, "code": sources.digest_of_all()}
 
     def measured(image):
         hr = data.crop_to_multiple(image, 8)
@@ -116,7 +114,7 @@ def measure(profile, *, device="auto", progress=True) -> list[dict]:
 
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
     images = experiments.images(chosen["sets"], **part, job="rate, distortion", progress=progress)
-    return partial.rows(profile, _NAME, made_by, images, measured)
+    return kept.rows(profile, "rate_distortion", made_by, images, measured)
 
 
 def _settings(profile) -> dict:

@@ -5,7 +5,7 @@ results/<profile>/tables/*.csv       the paper's tables, ours beside the printed
 results/<profile>/figures/*.png      pictures, as .pdf too; tables and pictures have a .json sidecar (title, alt,
                                      caption, command)
 results/<profile>/provenance/        a .json for each of these files: what made it (carlib.provenance)
-results/<profile>/partial/*.json     rows of a measurement that is not done (carlib.partial; ignored by git)
+results/<profile>/kept/*.json        rows that take long to measure (carlib.kept; ignored by git)
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
 results/<profile>/jobs/<run>/        its jobs on a cluster (carlib.jobs; ignored by git)
 results/<profile>/report/index.html  the page

@@ -10,7 +10,7 @@ import pytest
 import torch
 from short_runs import go, short
 
-from carlib import checkpoint, data, rescale, results, runs
+from carlib import checkpoint, data, rescale, results, runs, sources
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,7 +23,7 @@ def stamps(folder):
 def package(tmp_path, monkeypatch):
     """A copy of carlib's files, whose code is digested in place of carlib's."""
     folder = shutil.copytree(Path(checkpoint.__file__).parent, tmp_path / "carlib")
-    monkeypatch.setattr(checkpoint, "__file__", str(folder / "checkpoint.py"))
+    monkeypatch.setattr(sources, "_PACKAGE", folder)
     return folder
 
 
@@ -107,9 +107,9 @@ def test_the_digest_is_of_the_downscaler_and_its_options(home):
 
 def test_the_digest_leaves_out_what_only_some_versions_of_python_have():
     tree = ast.parse("def f(x):\n    return None")
-    before = checkpoint._dump(tree)
+    before = sources._dump(tree)
     tree.body[0].type_params = []  # since 3.12
-    assert checkpoint._dump(tree) == before and "type_params" not in before
+    assert sources._dump(tree) == before and "type_params" not in before
 
 
 def test_images_of_the_validation_are_part_of_the_recipe(home):

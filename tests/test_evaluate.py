@@ -149,6 +149,52 @@ def test_profile_demo_takes_the_weights_of_mini(sets, tmp_path):
     assert_refused("profile smoke, not of car-edsr-x2, demo", Chain, runs.get("car-edsr-x2", "demo"), tiny)
 
 
+def counted(monkeypatch):
+    """The shapes of the images that chains are called with from now on."""
+    seen, call = [], Chain.__call__
+    monkeypatch.setattr(Chain, "__call__", lambda self, hr: seen.append(hr.shape) or call(self, hr))
+    return seen
+
+
+def test_rows_are_kept_for_the_next_notebook(sets, tmp_path, monkeypatch):
+    run = runs.get("car-edsr-x2", "smoke")
+    chain = Chain(run, trained(run, tmp_path / "w.safetensors"))
+    fresh, seen = evaluate.evaluate(chain, "set5"), counted(monkeypatch)
+    assert evaluate.evaluate(chain, "set5", keep=True) == fresh and len(seen) == 2
+    found = evaluate.evaluate(chain, "set5", keep=True)
+    assert found == fresh and len(seen) == 2 and all(list(row) == results.ROW_COLUMNS for row in found)
+    evaluate.evaluate(chain, "set5", limit=1, keep=True)
+    assert len(seen) == 2
+    evaluate.evaluate(chain, "set5", limit=1)
+    assert len(seen) == 3  # nothing is kept unless asked for
+
+
+def test_rows_count_only_for_what_made_them(sets, tmp_path, monkeypatch):
+    run = runs.get("bicubic-edsr-x2", "smoke")
+    path = trained(run, tmp_path / "w.safetensors")
+    evaluate.evaluate(Chain(run, path), "set5", keep=True)
+    seen = counted(monkeypatch)
+    evaluate.evaluate(Chain(run, path), "set5", crop=20, keep=True)
+    evaluate.evaluate(Chain(run, path), "set5", protocols=["rgb"], keep=True)
+    networks, metadata = weights.load_run(path)
+    networks["upscaler"].head[0].bias.data += 0.01
+    weights.save(networks, path, metadata)
+    evaluate.evaluate(Chain(run, path), "set5", protocols=["rgb"], keep=True)
+    monkeypatch.setattr(evaluate, "_MEASURING", ("evaluate.py",))
+    evaluate.evaluate(Chain(run, path), "set5", protocols=["rgb"], keep=True)
+    assert len(seen) == 8
+    evaluate.evaluate(Chain(run, path), "set5", protocols=["rgb"], keep=True)
+    assert len(seen) == 8
+
+
+def test_given_weights_leave_nothing_behind(sets, tmp_path):
+    path = trained(runs.get("car-edsr-x2", "smoke"), tmp_path / "w.safetensors")
+    experiments.measure("car-edsr-x2", "smoke", ["set5"], weights=path, progress=False)
+    assert not results.folder("smoke", "kept").exists()
+    experiments.measure("bicubic-bicubic-x2", "smoke", ["set5"], progress=False)
+    assert [file.name for file in results.folder("smoke", "kept").iterdir()] == ["bicubic-bicubic-x2-set5.json"]
+
+
 def test_measure_takes_the_profiles_sets(sets):
     rows = experiments.measure("bicubic-bicubic-x2", "smoke", progress=False)
     assert {row["set"] for row in rows} == {"demo"} and len(rows) == 4

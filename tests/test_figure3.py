@@ -37,7 +37,7 @@ def test_numbers_are_those_of_evaluate_and_missing_runs_are_named(home, drawn):
     labels = [label for label, _, _ in row["panels"]]
     assert labels[:2] == ["Bicubic LR", "Bicubic"] and labels[-2:] == ["CAR LR", "CAR"]
     image = dict(data.load("demo"))["sail"]
-    rows = evaluate._measure(experiments.chain("car-edsr-x4", "demo"), "demo", "sail", image, ("standard",), None)
+    rows = evaluate._measure(experiments.chain("car-edsr-x4", "demo"), image, ("standard",), None)
     psnr, ssim = (r["value"] for r in rows)
     assert row["panels"][-1][1] == f"{psnr:.2f} dB / {ssim:.4f}"
     for downscaler, label in figure3._LABELS.items():

@@ -26,7 +26,7 @@ def bicubic(image):
 @pytest.mark.parametrize("name", protocols.CHAINS)
 def test_first_and_last_line_are_the_protocols_of_evaluate(name, image):
     chain = experiments.chain(f"{name}-x2", "demo")
-    rows = evaluate._measure(chain, "demo", "i", image, ("standard", "car-release"), None)
+    rows = evaluate._measure(chain, image, ("standard", "car-release"), None)
     psnr = {row["protocol"]: row["value"] for row in rows if row["metric"] == "psnr"}
     found, _ = differences(chain, image)
     assert found[protocols.STANDARD] == psnr["standard"]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from carlib import partial, provenance, results
+from carlib import kept, provenance, results
 
 IMAGES = [("a", str(i), np.full((2, 3), i, np.uint8)) for i in range(3)]
 
@@ -24,11 +24,11 @@ class Measure:
 
 
 def rows(measure, made_by=(), images=IMAGES):
-    return partial.rows("demo", "job", {"made_by": list(made_by)}, images, measure)
+    return kept.rows("demo", "job", {"made_by": list(made_by)}, images, measure)
 
 
-def kept():
-    return results.folder("demo", "partial", "job.json")
+def file():
+    return results.folder("demo", "kept", "job.json")
 
 
 @pytest.fixture
@@ -50,21 +50,38 @@ def test_what_was_measured_before_the_stop_is_not_measured_again(stopped):
     again = Measure()
     found = rows(again)
     assert again.seen == [2]
-    partial.forget("demo", "job")
-    assert not kept().exists() and found == rows(Measure())  # to the last bit
-    partial.forget("demo", "other")
+    file().unlink()
+    assert found == rows(Measure())  # to the last bit
+
+
+def test_another_job_of_the_same_images_takes_all_of_it(home):
+    found, again = rows(Measure()), Measure()
+    assert rows(again) == found and again.seen == []
+    assert rows(again, images=IMAGES[1:]) == found[2:] and again.seen == []
+
+
+def test_a_process_that_is_killed_loses_seconds(home, monkeypatch):
+    monkeypatch.setattr(kept, "_WRITTEN", 0.0)
+    seen = []
+
+    def measure(image):
+        seen.append(file().exists() and len(json.loads(file().read_text())["rows"]))
+        return []
+
+    rows(measure)
+    assert seen == [False, 1, 2]
 
 
 def test_another_setting_library_or_image_is_measured_anew(stopped, monkeypatch):
-    before = kept().read_text()
+    before = file().read_text()
     changed = Measure()
     rows(changed, images=[("a", "0", IMAGES[1][2]), *IMAGES[1:]])
     assert changed.seen == [1, 2]
-    kept().write_text(before)
+    file().write_text(before)
     setting = Measure()
     rows(setting, made_by=["another"])
     assert setting.seen == [0, 1, 2]
-    kept().write_text(before)
+    file().write_text(before)
     monkeypatch.setattr(provenance, "versions", lambda: {"imagecodecs": "0"})
     library = Measure()
     rows(library)
@@ -72,7 +89,7 @@ def test_another_setting_library_or_image_is_measured_anew(stopped, monkeypatch)
 
 
 def test_a_torn_file_counts_for_nothing(stopped):
-    kept().write_text(kept().read_text()[:-9])
+    file().write_text(file().read_text()[:-9])
     again = Measure()
     rows(again)
-    assert again.seen == [0, 1, 2] and len(json.loads(kept().read_text())["rows"]) == 3
+    assert again.seen == [0, 1, 2] and len(json.loads(file().read_text())["rows"]) == 3

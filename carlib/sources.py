@@ -1,0 +1,74 @@
+"""Digests of this package's code: whether what was computed with it would come out the same today."""
+
+import ast
+import functools
+import hashlib
+from pathlib import Path
+
+from carlib import models, rescale, runs
+
+_PACKAGE = Path(__file__).parent
+
+
+def digest_of_run(names, run: runs.Run) -> str:
+    """SHA-256 of the code that decides what a run gives: some modules, its downscaler, networks and operators.
+
+    Comments, docstrings and layout do not count, nor does the version of Python.
+
+    Args:
+        names: paths of modules inside the package; the operators, networks and downscaler parts that they import count.
+    """
+    waiting = [*names, *(models.file_of(spec["name"]) for spec in run.networks().values())]
+    digest = hashlib.sha256()
+    if run.classical is not None:
+        waiting.append(rescale.file_of(run.classical))
+        digest.update(f"{rescale.CLASSICAL[run.classical]}\n".encode())
+    parsed = {}
+    while waiting:
+        name = waiting.pop()
+        if name not in parsed:
+            path = _PACKAGE / name
+            imports, parsed[name] = _parsed(path, path.stat().st_mtime_ns)
+            waiting += imports
+    for name in sorted(parsed, key=Path):
+        digest.update(f"{name}\n{parsed[name]}\n".encode())
+    return digest.hexdigest()
+
+
+def digest_of_all() -> str:
+    """SHA-256 of every file of the package, comments and all."""
+    digest = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(f"{path.relative_to(_PACKAGE)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(path, _modified):
+    """A module's imports (see _imports) and its code as text; once a process, for runs share most modules."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return _imports(tree), _dump(_without_docstrings(tree))
+
+
+def _imports(tree):
+    """Files of the operators, network and downscaler parts that a module imports, relative to the package."""
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    wanted = ("carlib.ops.", "carlib.models.", "carlib.downscalers.")
+    return [f"{name.removeprefix('carlib.').replace('.', '/')}.py" for name in names if name.startswith(wanted)]
+
+
+def _without_docstrings(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree
+
+
+def _dump(node) -> str:
+    """As ast.dump, without empty fields, of which each version of Python has others."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [f"{name}={_dump(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []]
+    return f"{type(node).__name__}({', '.join(fields)})"

@@ -281,7 +281,7 @@ def _start(repeats):
     """Rows of starting Python with and without us."""
     arguments = {
         "carlib, import": ["-c", "import carlib"],
-        "carlib --help": ["-c", "from carlib.cli import main; main()", "--help"],
+        "carlib --help": ["-m", "carlib", "--help"],
         "python -c pass": ["-c", "pass"],
     }
     calls = {

@@ -42,6 +42,7 @@ class Run:
     bound: float = 0.25
     local: int = 0
     guided_eps: float = 1e-5
+    activation: str = "relu"
     seed: int = 0
     warm_start: str | None = None
     resampler_from: str | None = None  # a run whose resampler is taken and frozen; the upscaler alone is trained
@@ -70,7 +71,9 @@ class Run:
         """Role -> arguments of `carlib.models.create`."""
         made = {"upscaler": {"name": self.upscaler, "scale": self.scale, "size": self.size_of(self.upscaler)}}
         if self.downscaler == "car":
-            options = ("kernel_size", "weighting", "taps", "border", "offsets", "bound", "local", "guided_eps")
+            options = (
+                "kernel_size", "weighting", "taps", "border", "offsets", "bound", "local", "guided_eps", "activation",
+            )  # fmt: skip
             made["resampler"] = {
                 "name": "resampler",
                 "scale": self.scale,
@@ -287,6 +290,7 @@ def make(**values) -> Run:
     _among("offset_reading", run.offset_reading, ("weighted", "printed", "regulated"))
     _among("tv_reading", run.tv_reading, ("batch", "mean"))
     _among("weighting", run.weighting, ("clamp", "softmax", "signed", "guided"))
+    _among("activation", run.activation, ("relu", "leaky_relu"))
     _among("taps", run.taps, ("symmetric", "paper"))
     _among("border", run.border, ("replicate", "release"))
     _among("schedule", run.schedule, ("constant", "one-cycle", "plateau"))

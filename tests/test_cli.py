@@ -79,12 +79,12 @@ def test_a_misuse_is_told_with_exit_code_2(carlib, arguments):
 
 
 def test_an_installed_command_runs(home):
-    """The program itself, in a process of its own."""
+    """The program itself, and the package as one, in processes of their own."""
     program = Path(sys.executable).with_name("carlib")
-    command = [program] if program.is_file() else [sys.executable, "-c", "from carlib.cli import main; main()"]
-    done = subprocess.run([*command, "train", "no-such-run"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("carlib: run 'no-such-run' is unknown") and done.stderr.count("\n") == 1
+    for command in [[program]] * program.is_file() + [[sys.executable, "-m", "carlib"]]:
+        done = subprocess.run([*command, "train", "no-such-run"], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and done.stdout == ""
+        assert done.stderr.startswith("carlib: run 'no-such-run' is unknown") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("code", [

@@ -267,7 +267,7 @@ def test_reflection_in_a_fixed_order_is_reflection(memory):
 
 def test_sigterm_ends_the_command_with_a_checkpoint_and_one_line(home, tmp_path):
     options = ["-p", "steps=100000", "-p", "validate_every=50000", "-p", "patch={2: 16}", "--device", "cpu"]
-    command = [sys.executable, "-c", "from carlib.cli import main; main()", "train", "bicubic-edsr-x2", *options]
+    command = [sys.executable, "-m", "carlib", "train", "bicubic-edsr-x2", *options]
     command += ["--profile", "smoke", "--out", str(tmp_path / "run")]
     checkpoint, environment = tmp_path / "run" / "last.ckpt", os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:

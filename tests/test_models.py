@@ -111,6 +111,20 @@ def test_what_depends_on_the_image_arrives_at_the_heads(weighting, scale):
     assert over_pixels > 0.2  # with PyTorch's own initialisation .01 to .03
 
 
+def test_trunks_and_heads_have_the_activation_of_the_release_or_of_the_paper():
+    kinds = {}
+    for name in ("relu", "leaky_relu"):
+        net = models.create("resampler", 2, "mini", activation=name)
+        parts = (net.kernels_trunk, net.kernels_weight, net.offsets_trunk, net.offsets_h_generation)
+        found = [type(module).__name__ for part in parts for module in part.modules()]
+        kinds[name] = found.count("ReLU"), found.count("LeakyReLU")
+        assert net(images(1, 3, 16, 16))[0].isfinite().all()
+    assert kinds == {"relu": (10, 0), "leaky_relu": (0, 10)}
+    assert models.create("resampler", 2, "mini").state_dict().keys() == net.state_dict().keys()
+    with pytest.raises(ValueError, match="activation='gelu' is unknown: use one of relu, leaky_relu"):
+        models.create("resampler", 2, "mini", activation="gelu")
+
+
 def test_local_features_tell_one_lr_pixel_from_the_next():
     # Two images that differ within one block of 8x8 only: without local features a trunk at 1/8 must tell them apart.
     torch.manual_seed(0)

@@ -6,6 +6,7 @@ size, the weighting and the width as options. Its state dict has the keys of the
 
 import math
 from collections import OrderedDict
+from functools import partial
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from carlib.ops.imresize import contributions
 from carlib.ops.resample import reflect_indices, resample
 
 WEIGHTINGS = ("clamp", "softmax", "signed", "guided")
+ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.2)}  # of trunks and heads
 
 
 class ResamplerNet(nn.Module):
@@ -43,6 +45,7 @@ class ResamplerNet(nn.Module):
                      one LR pixel to the next. 0: none, as published.
         guided_eps:  of "guided": along colours that vary less than this under the taps (a variance, in units of hr
                      squared) the kernel hardly moves the LR pixel.
+        activation:  of trunks and heads: "relu" as released, "leaky_relu" (slope 0.2) as printed.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class ResamplerNet(nn.Module):
         bound=0.25,
         local=0,
         guided_eps=1e-5,
+        activation="relu",
     ):
         super().__init__()
         if scale not in (1, 2, 4, 8):
@@ -70,6 +74,8 @@ class ResamplerNet(nn.Module):
             raise ValueError(f'border={border!r} is unknown: use "replicate" or "release"')
         if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < math.inf:
             raise ValueError(f"bound={bound!r} is not a number above 0")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation={activation!r} is unknown: use one of {', '.join(ACTIVATIONS)}")
         if width < 4 or width % 4:
             raise ValueError(f"width={width!r} is not a positive multiple of 4")
         if isinstance(local, bool) or not isinstance(local, int) or local < 0:
@@ -82,6 +88,7 @@ class ResamplerNet(nn.Module):
             raise ValueError(f"kernel_size={kernel_size!r} is not a whole number >= 1")
         self.with_offsets, self.guided_eps = offsets, guided_eps
         quarter, half, count = width // 4, width // 2, self.kernel_size**2
+        activate = ACTIVATIONS[activation]
 
         self.sub_mean = MeanShift(-1)
         self.ds_1 = nn.Sequential(ReflectionPad(2), nn.Conv2d(3, quarter, 5), nn.LeakyReLU(0.2))
@@ -89,12 +96,12 @@ class ResamplerNet(nn.Module):
         self.ds_4 = _halving(half, half)
         self.res_4 = nn.Sequential(*(ResidualBlock(half) for _ in range(blocks)))
         self.ds_8 = _halving(half, width)
-        self.kernels_trunk = _trunk(width, 8 // scale)
-        self.kernels_weight = _head(width, 3 if weighting == "guided" else count)
+        self.kernels_trunk = _trunk(width, 8 // scale, activate)
+        self.kernels_weight = _head(width, 3 if weighting == "guided" else count, activate)
         if offsets:
-            self.offsets_trunk = _trunk(width, 8 // scale)
-            self.offsets_h_generation = nn.Sequential(*_head(width, count), nn.Tanh())
-            self.offsets_v_generation = nn.Sequential(*_head(width, count), nn.Tanh())
+            self.offsets_trunk = _trunk(width, 8 // scale, activate)
+            self.offsets_h_generation = nn.Sequential(*_head(width, count, activate), nn.Tanh())
+            self.offsets_v_generation = nn.Sequential(*_head(width, count, activate), nn.Tanh())
         self.local = _local(scale, width, local) if local else None
         self.register_buffer("prior", self._prior(), persistent=False)
         if weighting == "guided":
@@ -204,11 +211,11 @@ def _halving(n_in, n_out):
     return nn.Sequential(OrderedDict(downsample=nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * n_in, n_out, 1))))
 
 
-def _trunk(width, enlarge):
+def _trunk(width, enlarge, activate):
     """Three convolutions at 1/8 of the resolution, a sub-pixel enlargement to the LR grid, one more convolution."""
     upsample = nn.Sequential(nn.Conv2d(width, width * enlarge**2, 1), nn.PixelShuffle(enlarge))
-    before = [layer for _ in range(3) for layer in (*_conv3(width, width), nn.ReLU())]
-    return nn.Sequential(*before, nn.Sequential(OrderedDict(upsample=upsample)), *_conv3(width, width), nn.ReLU())
+    before = [layer for _ in range(3) for layer in (*_conv3(width, width), activate())]
+    return nn.Sequential(*before, nn.Sequential(OrderedDict(upsample=upsample)), *_conv3(width, width), activate())
 
 
 def _local(scale, width, blocks):
@@ -217,8 +224,8 @@ def _local(scale, width, blocks):
     return nn.Sequential(*first, *(ResidualBlock(width) for _ in range(blocks)))
 
 
-def _head(width, count):
-    return nn.Sequential(*_conv3(width, width), nn.ReLU(), *_conv3(width, count))
+def _head(width, count, activate):
+    return nn.Sequential(*_conv3(width, width), activate(), *_conv3(width, count))
 
 
 def _outer(line):

@@ -99,7 +99,7 @@ runs["car-edsr-x4-no-tv"]["smoke"] = {"warm_start": "car-edsr-x4"}
 runs["car-edsr-x4-no-offset"]["smoke"] = {"steps": 240, "validate_every": 6}
 '
 printf 'slurm:\n  partition: low\n  time: 30\n  cpus-per-task: 1\n  setup:\n  - echo "on $(hostname)"\n' > cluster.yaml
-carlib=("$PYTHON" -c "from carlib.cli import main; main()")
+carlib=("$PYTHON" -m carlib)
 submit=("${carlib[@]}" train --all --only table3 --profile smoke --executor slurm --device cpu)
 submitted() { ls results/smoke/jobs/*/*_submitted.pkl 2> /dev/null | wc -l; }
 log() { cat results/smoke/jobs/"$1"/*_log.{err,out} 2> /dev/null; }
@@ -181,7 +181,7 @@ cat > one.sbatch <<END
 #!/bin/bash
 #SBATCH --job-name=by-hand --partition=low --time=30 --cpus-per-task=2 --output=one.log --open-mode=append --requeue
 srun --cpus-per-task=2 "$PYTHON" -m torch.distributed.run --standalone --nproc-per-node=2 --no-python \
-    ${PYTHON} -c "from carlib.cli import main; main()" train car-edsr-x2-l1 --profile smoke --device cpu
+    ${PYTHON} -m carlib train car-edsr-x2-l1 --profile smoke --device cpu
 END
 sbatch --wait --parsable one.sbatch || fail "exit code $?: $(tail -n 20 one.log)"
 [ "$(steps car-edsr-x2-l1)" = 4 ] || fail "car-edsr-x2-l1 did not end"

@@ -1,0 +1,5 @@
+"""`python -m carlib`: the command line, where its program is not on the PATH."""
+
+from carlib.cli import main
+
+main()

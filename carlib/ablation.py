@@ -106,7 +106,7 @@ def write(rows, absent, profile, scale=None, seeds=None, *, train=True):
         the table and the claims.
     """
     name = "table3" if scale is None else f"table3_x{scale}"
-    given = {"scale": scale, "seeds": seeds, "train": None if train else False}
+    given = {"scale": scale, "seeds": seeds, "train": train}
     command = experiments.papermill_command("03_ablation", profile, **given)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, scale), claims(rows, scale)

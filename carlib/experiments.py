@@ -291,10 +291,10 @@ def run_notebook(name, params=(), *, out=None, progress=True, patience=60) -> Pa
 
 
 def papermill_command(notebook, profile, **parameters) -> str:
-    """What to type to make a notebook's results again; parameters that are None have their default."""
+    """What to type to make a notebook's results again; a parameter that is None or True has its default."""
     import yaml
 
-    parameters = {key: value for key, value in parameters.items() if value is not None}
+    parameters = {key: value for key, value in parameters.items() if value is not None and value is not True}
     name = f"{notebook}.ipynb"
     command = f"papermill notebooks/{name} results/{profile}/notebooks/{name} --cwd . -p profile {profile}"
     if not parameters:

@@ -200,7 +200,7 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, tra
         the table and the claims.
     """
     name = "_".join(["table4", *([f"x{scale}"] if scale else []), *(sets or []), *(["public"] if checkpoints else [])])
-    given = {"scale": scale, "sets": sets, "checkpoints": checkpoints or None, "train": None if train else False}
+    given = {"scale": scale, "sets": sets, "checkpoints": checkpoints or None, "train": train}
     command = experiments.papermill_command("04_benchmark", profile, **given)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, scale, checkpoints), claims(rows, profile, scale, checkpoints)

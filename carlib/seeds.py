@@ -82,6 +82,6 @@ def write(rows, profile, *, train=True):
         "protocol (PSNR in dB, Y). gain: CAR's; interval: half of Student's 95 % interval of its mean over seeds; "
         "lowest, highest: of one seed. A seed draws patches, their colours and CAR's first weights; the EDSR that "
         "all begin with is one. printed_gain: the paper's, left out where a set is not whole.",
-        command=experiments.papermill_command("01_downscaling_for_sr", profile, train=None if train else False),
+        command=experiments.papermill_command("01_downscaling_for_sr", profile, train=train),
     )
     return made

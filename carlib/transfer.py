@@ -152,7 +152,7 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         the table and the claims.
     """
     name = "_".join(["table2", *(networks or []), *(sets or [])])
-    given = {"networks": networks, "sets": sets, "train": None if train else False}
+    given = {"networks": networks, "sets": sets, "train": train}
     command = experiments.papermill_command("02_sr_networks", profile, **given)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, networks), claims(rows, networks)

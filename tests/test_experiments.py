@@ -305,3 +305,13 @@ def test_an_unknown_notebook_or_profile_is_refused(smoke, tmp_path):
     assert_refused(told, experiments.run_notebook, "06_kernels_offsets", ["profile=smok"])
     assert_refused("is not name=value", experiments.run_notebook, "06_kernels_offsets", ["profile"])
     assert not (smoke / "results" / "smok").exists()
+
+
+def test_a_notebooks_command_names_what_is_not_default():
+    command = experiments.papermill_command("03_ablation", "mini", scale=4, seeds=1, sets=None, train=True)
+    assert command == (
+        "papermill notebooks/03_ablation.ipynb results/mini/notebooks/03_ablation.ipynb --cwd . -p profile mini "
+        '-y "{scale: 4, seeds: 1}"'
+    )
+    assert experiments.papermill_command("03_ablation", "mini", train=False).endswith('-y "{train: false}"')
+    assert experiments.papermill_command("03_ablation", "mini", train=True).endswith("-p profile mini")

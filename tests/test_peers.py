@@ -85,7 +85,7 @@ def test_car_is_first_if_it_is_before_each_of_the_others(home):
     claims = peers.claims(rows(X2), "demo", 2)
     assert claims.verdict.tolist() == ["reproduced"] * 5 and claims.claim.tolist()[-1] == peers.IRN
     first = claims[claims.claim.str.contains("first")].iloc[0]
-    assert first["ours (mean of all sets, dB)"] == 1.0 and first["paper (Set5 / B100, dB)"].startswith("+0.13 / -0.08")
+    assert first["ours (mean, dB)"] == 1.0 and first["paper (Set5 / B100, dB)"].startswith("+0.13 / -0.08")
     behind = peers.claims(rows(X2 | {"cnn-cr-cnn-sr-x2": 3.5}), "demo", 2)
     assert behind.verdict.tolist() == ["reproduced", "not", "reproduced", "partly", "reproduced"]
     part = peers.claims(rows({name: step for name, step in X2.items() if name != "tad-tau-x2"}), "demo", 2)

@@ -126,7 +126,8 @@ def write(rows, absent, profile, scale=None, seeds=None, *, train=True):
         told,
         results.folder(profile, "tables", f"{name}_claims"),
         title=f"Table 3: the paper's order, profile {profile}",
-        caption="Mean differences of PSNR; the verdict is that of every whole set's PSNR and SSIM if they agree.",
+        caption="Mean differences of PSNR, over all the sets that are printed or, without one, over those measured; "
+        "the verdict is that of every whole set's PSNR and SSIM if they agree.",
         command=command,
     )
     return made, told

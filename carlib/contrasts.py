@@ -110,12 +110,13 @@ def claims(values, paper, told, scales):
 
 def claim(text, scale, paper, ours, verdict) -> dict:
     """One line of `claims`; paper, ours: differences of PSNR by image set."""
+    both = paper.notna() & ours.notna()
     return {
         "claim": text,
         "scale": f"x{scale}",
         "paper (Set5 / B100, dB)": tables.pair(paper, "+.2f"),
         "ours (Set5 / B100, dB)": tables.pair(ours, "+.2f"),
-        "ours (mean, dB)": round((ours[paper.notna()] if paper.notna().any() else ours).mean(), 2),
+        "ours (mean, dB)": round((ours[both] if both.any() else ours).mean(), 2),
         "verdict": verdict,
     }
 

@@ -1,11 +1,12 @@
 """Evaluation: down, up, compare; one row per image, protocol and metric."""
 
 from functools import partial
+from pathlib import Path
 
 from carlib import data, kept, metrics, provenance, rescale, results, runs, sources, weights
 from carlib.ops.imresize import imresize
 
-_MEASURING = ("evaluate.py", "metrics.py", "rescale.py", "weights.py", "data/images.py")
+_MEASURING = ("evaluate.py", "metrics.py", "rescale.py", "weights.py", "data/images.py", "models/__init__.py")
 
 
 class Chain:
@@ -21,10 +22,10 @@ class Chain:
     """
 
     def __init__(self, run: runs.Run, path=None, device="cpu", networks=None):
-        self.run, self.path, self.device = run, path, _device(device)
+        self.run, self.device, self.digest = run, _device(device), None
         self.networks = {} if networks is None else networks.to(self.device).eval()
         if run.trains and networks is None:
-            self.networks, metadata = weights.load_run(path)
+            self.networks, metadata, self.digest = _load(path)
             made, allowed = metadata.get("run"), {run.profile, "mini" if run.profile == "demo" else run.profile}
             if made != run.name or metadata.get("profile") not in allowed:
                 raise ValueError(
@@ -41,6 +42,13 @@ class Chain:
         if self.run.upscaler == "bicubic":
             return lr, imresize(lr, self.run.scale)
         return lr, rescale.restore(self.networks["upscaler"], lr)
+
+
+def _load(path):
+    """The networks of a weights file, its header and SHA-256; no digest of a file that was replaced meanwhile."""
+    before = provenance.sha256(path) if Path(path).is_file() else None
+    networks, metadata = weights.load_run(path)
+    return networks, metadata, before if provenance.sha256(path) == before else None
 
 
 def _device(name):
@@ -64,7 +72,7 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
     Args:
         set_name:  a name of `carlib.data`.
         protocols: of `carlib.metrics`.  limit: only the first images.  crop: only the middle crop x crop pixels.
-        keep:      keep the rows (carlib.kept), and take those that are: only for a chain made of a weights file.
+        keep:      keep the rows (carlib.kept), and take those that are; not of networks that the chain was given.
     Returns:
         list of dicts with results.ROW_COLUMNS; PSNR in dB, SSIM in 0..1.
     Raises:
@@ -81,9 +89,9 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
     )
     run, images = chain.run, ((set_name, name, image) for name, image in loaded)
     measure = partial(_measure, chain, protocols=protocols, crop=crop)
-    if keep:
-        made_by = {**_made_by(chain), "protocols": list(protocols), "crop": crop}
-        found = kept.rows(run.profile, f"{run.name}-{set_name}", made_by, images, measure)
+    if keep and (chain.digest or not run.trains):
+        how = [list(protocols), crop]
+        found = kept.rows(run.profile, f"{run.name}-{set_name}", _made_by(chain), images, measure, how=how)
     else:
         found = kept.named(run.profile, ((set_name, name, measure(image)) for _, name, image in images))
     of_run = {"run": run.name, "downscaler": run.downscaler, "upscaler": run.upscaler, "scale": run.scale}
@@ -91,9 +99,10 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
 
 
 def _made_by(chain) -> dict:
-    """What decides the numbers of a run, beside images and protocol."""
+    """What decides a run's rows on one machine, beside the image and how it is measured."""
     return {
-        "weights": None if chain.path is None else provenance.sha256(chain.path),
+        "run": [chain.run.downscaler, chain.run.upscaler, chain.run.scale],
+        "weights": chain.digest,
         "device": str(chain.device).split(":")[0],
         "code": sources.digest_of_run(_MEASURING, chain.run),
     }

@@ -141,9 +141,9 @@ def measure_chain(made, sets=None, *, protocols=("standard",), keep=False, progr
 
     chosen = runs.profile(made.run.profile)["evaluate"]
     sets = some_sets(chosen["sets"]) if sets is None else sets
-    options = {"protocols": protocols, "limit": chosen["images"], "crop": chosen["crop"], "keep": keep}
-    options["progress"] = progress
-    return [row for set_name in sets for row in evaluate.evaluate(made, set_name, **options)]
+    part = {"limit": chosen["images"], "crop": chosen["crop"]}
+    options = {"protocols": protocols, "keep": keep, "progress": progress}
+    return [row for set_name in sets for row in evaluate.evaluate(made, set_name, **part, **options)]
 
 
 def chain(name, profile=None, *, weights=None, device="cpu"):

@@ -6,15 +6,18 @@ other code or another version of a library that computes, measuring begins anew.
 
 import hashlib
 import json
+import sys
 import time
 
-from carlib import provenance, results
+from carlib import provenance, results, sources
 
-_WRITTEN = 5.0  # seconds between two writings of the file, and what a killed process loses at most
+_WRITTEN = 5.0  # seconds between two writings of the file; a killed process loses them and the image at work
 
 
-def rows(profile, name, made_by, images, measure) -> list[dict]:
+def rows(profile, name, made_by, images, measure, *, how=None) -> list[dict]:
     """measure(image) of every image, with what an earlier call has kept of them taken from the file.
+
+    Where the file cannot be written, a line on stderr says so, and nothing is lost but the time.
 
     Args:
         profile, name: whose file.
@@ -22,21 +25,22 @@ def rows(profile, name, made_by, images, measure) -> list[dict]:
                  code, too (carlib.sources).
         images:  (set, name, uint8 image), many.
         measure: the image -> list of dicts of numbers and strings.
+        how:     JSON-able: what may change from call to call (protocol, crop); rows of several are kept.
     Returns:
         all of them, with "profile", "set" and "image" added.
     """
     path = results.folder(profile, "kept", f"{name}.json")
     key = _digest(json.dumps([made_by, provenance.versions()], sort_keys=True).encode())
     done, found = _read(path, key), []
-    before, written = len(done), time.monotonic()
+    before, written, variant = len(done), time.monotonic(), json.dumps(how)
     try:
         for set_name, image_name, image in images:
-            label = _digest(repr((set_name, image_name, image.shape)).encode() + image.tobytes())
+            label = _digest(repr((variant, set_name, image_name, image.shape)).encode() + image.tobytes())
             if label not in done:
                 done[label] = measure(image)
                 if time.monotonic() - written > _WRITTEN:
                     _write(path, key, done)
-                    before, written = len(done), time.monotonic()
+                    before, written, variant = len(done), time.monotonic(), json.dumps(how)
             found.append((set_name, image_name, done[label]))
     finally:
         if len(done) > before:
@@ -52,14 +56,19 @@ def named(profile, found) -> list[dict]:
 
 
 def _write(path, key, done):
-    results.write_text(path, json.dumps({"key": key, "rows": done}))
+    if sources.edited():  # the code that ran is not the code that the key names
+        return
+    try:
+        results.write_text(path, json.dumps({"key": key, "rows": done}))
+    except ValueError as error:
+        print(f"{error}: these rows are not kept for the next call", file=sys.stderr)
 
 
 def _read(path, key) -> dict:
     """Image -> its rows; empty where nothing, or something else, was kept."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return kept["rows"] if isinstance(kept, dict) and kept.get("key") == key else {}
 

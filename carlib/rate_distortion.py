@@ -105,7 +105,8 @@ def measure(profile, *, device="auto", progress=True) -> list[dict]:
     names = [f"{downscaler}-edsr-x{scale}" for scale in SCALES for downscaler in DOWNSCALERS]
     chains = [experiments.chain(name, profile, device=device) for name in names]
     weights = {name: provenance.loaded_weights()[name] for name in names}
-    made_by = {"qualities": chosen["qualities"], "device": device, "weights": weights, "code": sources.digest_of_all()}
+    computed = {"device": str(chains[0].device).split(":")[0], "code": sources.digest_of_all()}
+    made_by = {"qualities": chosen["qualities"], "weights": weights, **computed}
 
     def measured(image):
         hr = data.crop_to_multiple(image, 8)

@@ -1,24 +1,27 @@
-"""Digests of this package's code: whether what was computed with it would come out the same today."""
+"""Code told apart by a digest, so that what was computed with other code is computed anew."""
 
 import ast
 import functools
 import hashlib
+import time
 from pathlib import Path
 
 from carlib import models, rescale, runs
 
 _PACKAGE = Path(__file__).parent
+_BEGUN = time.time()
 
 
-def digest_of_run(names, run: runs.Run) -> str:
+def digest_of_run(modules, run: runs.Run) -> str:
     """SHA-256 of the code that decides what a run gives: some modules, its downscaler, networks and operators.
 
     Comments, docstrings and layout do not count, nor does the version of Python.
 
     Args:
-        names: paths of modules inside the package; the operators, networks and downscaler parts that they import count.
+        modules: paths inside the package; the operators, networks and downscaler parts that they import count, too.
+        run:     whose downscaler and networks.
     """
-    waiting = [*names, *(models.file_of(spec["name"]) for spec in run.networks().values())]
+    waiting = [*modules, *(models.file_of(spec["name"]) for spec in run.networks().values())]
     digest = hashlib.sha256()
     if run.classical is not None:
         waiting.append(rescale.file_of(run.classical))
@@ -41,6 +44,14 @@ def digest_of_all() -> str:
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(f"{path.relative_to(_PACKAGE)}\n".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def edited() -> bool:
+    """Whether a file of the package changed since this process began, which then runs other code than it digests.
+
+    A notebook's kernel lives for hours.
+    """
+    return any(path.stat().st_mtime > _BEGUN for path in _PACKAGE.rglob("*.py"))
 
 
 @functools.lru_cache(maxsize=256)

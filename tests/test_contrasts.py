@@ -44,6 +44,16 @@ def test_a_printed_set_that_was_not_measured_has_a_line_where_it_is_wanted(home)
     assert math.isnan(last.ours) and (last.printed_difference, last.n, last.verdict) == (0.5, 0, "not tested")
 
 
+def test_a_claims_mean_is_over_printed_sets_or_else_over_those_measured(home):
+    printed = paper(a=(39.0, 35.0), b=(38.0, 34.5))
+    told = [("a", "b", "a is better than b")]
+    ours = [rows({"car-edsr-x2": IMAGES + step, "bicubic-edsr-x2": IMAGES}, name)
+            for name, step in (("set5", 1), ("demo", 3))]  # fmt: skip
+    for measured, mean in ((pd.concat(ours), 1.0), (ours[1], 3.0)):
+        claims = contrasts.claims(*compared(measured, printed, unmeasured=True), told, [2])
+        assert claims["ours (mean, dB)"].tolist() == [pytest.approx(mean)]
+
+
 def test_nothing_measured_is_a_table_of_what_was_printed(home):
     table = contrasts.table(*compared(rows({}), paper(a=(39.0, 35.0)), unmeasured=True), {"a": "b", "b": None})
     assert len(table) == 4 and table.ours.isna().all() and set(table.verdict) == {"not tested"} and set(table.n) == {0}

@@ -187,6 +187,37 @@ def test_rows_count_only_for_what_made_them(sets, tmp_path, monkeypatch):
     assert len(seen) == 8
 
 
+def test_rows_are_of_the_weights_that_were_loaded(sets, tmp_path, monkeypatch):
+    """Training replaces the file while an evaluation runs."""
+    run = runs.get("bicubic-edsr-x2", "smoke")
+    chain = Chain(run, trained(run, tmp_path / "w.safetensors"))
+    networks, metadata = weights.load_run(tmp_path / "w.safetensors")
+    networks["upscaler"].head[0].bias.data += 0.5
+    weights.save(networks, tmp_path / "w.safetensors", metadata)
+    before = evaluate.evaluate(chain, "set5", keep=True)
+    after = evaluate.evaluate(Chain(run, tmp_path / "w.safetensors"), "set5", keep=True)
+    assert before[0]["value"] != after[0]["value"] and after == evaluate.evaluate(
+        Chain(run, tmp_path / "w.safetensors"), "set5"
+    )
+
+
+def test_rows_are_of_the_scale_that_the_run_has(sets):
+    def measured(scale):
+        run = runs.make(
+            name="plain", profile="smoke", downscaler="bicubic", upscaler="bicubic", scale=scale, size="mini"
+        )
+        return evaluate.evaluate(Chain(run), "set5", keep=True)[0]["value"]
+
+    assert measured(2) > measured(4) + 1
+
+
+def test_rows_of_networks_that_were_given_are_not_kept(sets, tmp_path):
+    run = runs.get("bicubic-edsr-x2", "smoke")
+    networks, _ = weights.load_run(trained(run, tmp_path / "w.safetensors"))
+    evaluate.evaluate(Chain(run, networks=networks), "set5", keep=True)
+    assert not results.folder("smoke", "kept").exists()
+
+
 def test_given_weights_leave_nothing_behind(sets, tmp_path):
     path = trained(runs.get("car-edsr-x2", "smoke"), tmp_path / "w.safetensors")
     experiments.measure("car-edsr-x2", "smoke", ["set5"], weights=path, progress=False)

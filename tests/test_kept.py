@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from carlib import kept, provenance, results
+from carlib import kept, provenance, results, sources
 
 IMAGES = [("a", str(i), np.full((2, 3), i, np.uint8)) for i in range(3)]
 
@@ -58,6 +58,28 @@ def test_another_job_of_the_same_images_takes_all_of_it(home):
     found, again = rows(Measure()), Measure()
     assert rows(again) == found and again.seen == []
     assert rows(again, images=IMAGES[1:]) == found[2:] and again.seen == []
+
+
+def test_rows_of_several_ways_to_measure_are_kept_side_by_side(home):
+    for how in (["rgb", 20], ["rgb", None], ["rgb", 20]):
+        measure = Measure()
+        kept.rows("demo", "job", {}, IMAGES, measure, how=how)
+    assert measure.seen == [] and len(json.loads(file().read_text())["rows"]) == 6
+
+
+def test_nothing_is_kept_of_code_that_was_edited_meanwhile(home, monkeypatch):
+    monkeypatch.setattr(sources, "_BEGUN", 0.0)  # every file is newer
+    assert len(rows(Measure())) == 6 and not file().exists()
+
+
+def test_rows_that_cannot_be_kept_are_not_lost(home, capsys):
+    folder = results.folder("demo", "kept")
+    folder.parent.mkdir(parents=True)
+    folder.write_text("a file where the folder belongs")
+    assert len(rows(Measure())) == 6
+    assert "these rows are not kept for the next call" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        rows(Measure(stop=1))
 
 
 def test_a_process_that_is_killed_loses_seconds(home, monkeypatch):

@@ -94,6 +94,15 @@ def test_a_stage_trains_every_run_that_another_shows():
     assert {Path(out).name for out in outs} == shown == set(re.findall(r"\S+-x\d\S*", command))
 
 
+def test_a_stage_depends_on_the_runs_it_shows_and_on_no_other():
+    """A changed loss weight of one run makes no table anew that does not use it."""
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        named = {param.removeprefix("runs.") for param in stage.get("params", []) if param.startswith("runs")}
+        shown = {Path(dep).name for dep in stage.get("deps", []) if "/runs/" in dep}
+        untrained = {run for run in named if run.startswith("bicubic-bicubic")}
+        assert named - untrained == ({"runs"} if name == "weights" else {run for run in shown if "." not in run}), name
+
+
 def test_dvc_changes_a_parameter_and_leaves_every_other_line_as_it_is(tmp_path):
     """`dvc exp run -S profile=smoke` writes params.yaml anew: long lines, `null` and lists in brackets would change."""
     serialize = pytest.importorskip("dvc.utils.serialize", reason="DVC is not installed")

@@ -8,7 +8,7 @@ from torch import nn
 
 from carlib import imresize, losses, models
 from carlib.models.bicubic import Bicubic, BicubicReduction
-from carlib.models.irn import Coupling, Haar
+from carlib.models.irn import IRN, Coupling, Haar
 
 NAMES = ("cnn-cr", "tad", "irn")
 
@@ -38,7 +38,7 @@ def test_the_released_irn_counts_its_haar_patterns_too():
 
 
 def test_the_state_dict_of_irn_has_the_keys_of_the_released_code():
-    keys = set(mini("irn", blocks=1).state_dict())
+    keys = set(mini("irn", blocks=1, gain=1.0).state_dict())
     parts = {
         f"operations.1.{part}.conv{i}.{kind}" for part in "FGH" for i in range(1, 6) for kind in ("weight", "bias")
     }
@@ -174,6 +174,22 @@ def test_irn_begins_as_box_downscaling_and_a_constant_image_stays_one(scale):
     lr, (_, z) = network.downscale(torch.full_like(hr, 0.3))
     torch.testing.assert_close(lr, torch.full_like(lr, 0.3), rtol=0, atol=1e-6)
     torch.testing.assert_close(z, torch.zeros_like(z), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_irn_magnifies_at_first_every_detail_once(scale):
+    hr, numbers = image(1, 3, 3 * scale, 2 * scale), {"blocks": 2, "growth": 4, "clamp": 2.0}
+    details = IRN(scale, **numbers).downscale(hr)[1][1]
+    network = IRN(scale, **numbers, gain=16.0)
+    z = network.downscale(hr)[1][1]
+    torch.testing.assert_close(z, 16 * details, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(network(*network.downscale(hr)[1]), hr, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("gain", [0.5, 54.7])
+def test_a_gain_beyond_what_couplings_can_is_refused(gain):
+    with pytest.raises(ValueError, match=f"IRN cannot have gain={gain}: 2 blocks of clamp=2.0 give 1 to 54.6"):
+        IRN(2, blocks=2, clamp=2.0, gain=gain)
 
 
 def test_a_coupling_is_the_papers():

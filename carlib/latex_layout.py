@@ -7,7 +7,7 @@ from the letters of Computer Modern, in em; an estimate is enough, for a table m
 import dataclasses
 import math
 import re
-from functools import partial
+from functools import cached_property, lru_cache, partial
 
 PAGE = (345.0, 550.0)  # pt: width and height of the text
 _WRAPPED = 16  # em: a column with longer cells is wrapped
@@ -28,13 +28,13 @@ _WAYS = [
 
 @dataclasses.dataclass
 class Column:
-    """name; cells: plain text, one a row; numeric: its cells stand to the right."""
+    """name; cells: plain text, one a row; numeric: its cells stand to the right. Not to be changed once measured."""
 
     name: str
     cells: list
     numeric: bool
 
-    @property
+    @cached_property
     def head(self):
         """Lines of the name, no wider than the cells if its words allow that."""
         widest = max(map(width, [*self.cells, *self.name.split()]), default=0)
@@ -46,12 +46,12 @@ class Column:
                 lines.append(word)
         return lines or [""]
 
-    @property
+    @cached_property
     def natural(self):
         """Width in em of its widest line."""
         return max(map(width, [*self.cells, *self.head]), default=0)
 
-    @property
+    @cached_property
     def wraps(self):
         """Whether its cells are long texts."""
         return not self.numeric and self.natural > _WRAPPED
@@ -75,6 +75,7 @@ class Layout:
     long: bool
 
 
+@lru_cache(maxsize=10_000)
 def width(text) -> float:
     """Of a text in em, rather too wide than too narrow."""
 

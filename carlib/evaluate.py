@@ -25,13 +25,16 @@ class Chain:
         self.run, self.device, self.digest = run, _device(device), None
         self.networks = {} if networks is None else networks.to(self.device).eval()
         if run.trains and networks is None:
-            self.networks, metadata, self.digest = _load(path)
+            before = provenance.sha256(path) if Path(path).is_file() else None
+            self.networks, metadata = weights.load_run(path)
             made, allowed = metadata.get("run"), {run.profile, "mini" if run.profile == "demo" else run.profile}
             if made != run.name or metadata.get("profile") not in allowed:
                 raise ValueError(
                     f"{path} is of run {made}, profile {metadata.get('profile')}, not of {run.name}, {run.profile}"
                 )
             self.networks.to(self.device)
+            after = provenance.loaded_weights()[run.name]["sha256"]
+            self.digest = before if before == after else None  # the file was replaced meanwhile: which one is it?
 
     def __call__(self, hr):
         """hr uint8 (H, W[, 3]), sides multiples of the scale -> lr uint8, sr (uint8, or float32 in [0, 1])."""
@@ -42,13 +45,6 @@ class Chain:
         if self.run.upscaler == "bicubic":
             return lr, imresize(lr, self.run.scale)
         return lr, rescale.restore(self.networks["upscaler"], lr)
-
-
-def _load(path):
-    """The networks of a weights file, its header and SHA-256; no digest of a file that was replaced meanwhile."""
-    before = provenance.sha256(path) if Path(path).is_file() else None
-    networks, metadata = weights.load_run(path)
-    return networks, metadata, before if provenance.sha256(path) == before else None
 
 
 def _device(name):

@@ -32,7 +32,7 @@ def rows(profile, name, made_by, images, measure, *, how=None) -> list[dict]:
     path = results.folder(profile, "kept", f"{name}.json")
     key = _digest(json.dumps([made_by, provenance.versions()], sort_keys=True).encode())
     done, found = _read(path, key), []
-    before, written, variant = len(done), time.monotonic(), json.dumps(how)
+    variant, before, written = json.dumps(how), len(done), time.monotonic()
     try:
         for set_name, image_name, image in images:
             label = _digest(repr((variant, set_name, image_name, image.shape)).encode() + image.tobytes())
@@ -40,7 +40,7 @@ def rows(profile, name, made_by, images, measure, *, how=None) -> list[dict]:
                 done[label] = measure(image)
                 if time.monotonic() - written > _WRITTEN:
                     _write(path, key, done)
-                    before, written, variant = len(done), time.monotonic(), json.dumps(how)
+                    before, written = len(done), time.monotonic()
             found.append((set_name, image_name, done[label]))
     finally:
         if len(done) > before:

@@ -9,6 +9,7 @@ from pathlib import Path
 from carlib import cells, overview, results, runs
 
 _REDRAWN = 20.0  # seconds between pictures of a run that trains; the last validation is always drawn
+_DRAWN = 3  # validations: fewer make no curve, and drawing takes longer than the steps of so short a run
 
 
 def prepare(
@@ -33,8 +34,8 @@ def prepare(
         restart, renew, history, device, progress: as `train.train`.
         allow_missing: under profile "demo" a run for which nothing is shipped is no error (what a pipeline wants).
     Returns:
-        path of weights.safetensors; log.csv and curve.png lie beside it where it was trained. With allow_missing, and
-        nothing shipped: of missing.txt, which says so.
+        path of weights.safetensors; log.csv and, of three validations or more, curve.png lie beside it where it was
+        trained. With allow_missing, and nothing shipped: of missing.txt, which says so.
     Raises:
         ValueError: a name or number is wrong, a set is missing, nothing is shipped for the run, or the profile trains
             nothing and is asked to.
@@ -55,8 +56,8 @@ def prepare(
 
     def draw(log):
         nonlocal drawn
-        if log[-1]["step"] < run.steps and time.monotonic() - drawn < _REDRAWN:
-            return  # a picture takes longer than steps of a short run
+        if len(log) < _DRAWN or (log[-1]["step"] < run.steps and time.monotonic() - drawn < _REDRAWN):
+            return
         import pandas as pd
 
         from carlib import figures

@@ -26,9 +26,9 @@ def paired(differences, *, resamples=10_000, seed=0) -> tuple[float, float]:
 
 def half_width(values) -> float:
     """Half of Student's interval of the mean of `values`, such as one number a seed; NaN for fewer than two."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats, which calls it, takes a second to import
 
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return float("nan")
-    return float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))

@@ -111,14 +111,14 @@ def substitute(run) -> Path | None:
 
 def _shipped(run) -> dict:
     path = shipped_path(run)
-    known = {"path": path, "seconds": _logged(path.with_suffix(".csv"))[1]}
+    known = {"path": path, "seconds": logged(path.with_suffix(".csv"))[1]}
     return known | ({"state": "shipped", "note": other_recipe(path, run)} if path.is_file() else _MISSING)
 
 
 def _trained(run) -> dict:
     folder = results.folder(run.profile, "runs", run.name)
     path, log = folder / "weights.safetensors", folder / "log.csv"
-    step, seconds = _logged(log)
+    step, seconds = logged(log)
     known = {"path": path, "seconds": seconds}
     if path.is_file() and (step >= run.steps or not log.is_file()):  # training writes the log first: they were brought
         return known | {"state": "trained", "note": other_recipe(path, run)}
@@ -130,7 +130,7 @@ def _trained(run) -> dict:
 _MISSING = {"state": "missing", "note": ""}
 
 
-def _logged(path):
+def logged(path):
     """Step and seconds at the last validation that a log.csv tells."""
     import csv
 

@@ -22,6 +22,7 @@ from carlib import (
     losses,
     metrics,
     models,
+    overview,
     provenance,
     rescale,
     results,
@@ -85,20 +86,23 @@ def train(
     """
     if not run.trains or not run.steps:
         raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train")
-    folder, commit = Path(folder), provenance.commit()
-    fabric = devices.fabric(run, device)
+    folder = Path(folder)
+    if not restart and (log := _ended(run, folder)):
+        if on_validation and not (folder / "curve.png").is_file():
+            on_validation(log)  # killed before the last drawing
+        return training_folder.finished(folder)
+
+    fabric, commit = devices.fabric(run, device), provenance.commit()
     header = partial(metadata, run, commit=commit, precision=devices.precision(run, device))
     with devices.determinism(run.deterministic), stopping.on_sigterm() as told:
         torch.manual_seed(run.seed)
         loop = Loop(run, fabric, told)
-        recipe = checkpoint.recipe(run, start_of(run), frozen_from(run))
+        recipe = _recipe(run)
         fabric.barrier()  # nobody reads the folder while another process of this run writes there already
         read = checkpoint.stamp(folder)
         state = None if restart else _resume(recipe, folder, loop, renew)
         fabric.barrier()
         if state and state["step"] >= run.steps:
-            if on_validation and fabric.is_global_zero and not (folder / "curve.png").is_file():
-                on_validation(state["log"])  # killed before the last drawing
             return training_folder.finished(folder)
 
         loop.load_images()
@@ -371,6 +375,23 @@ def _objective(run, sr, hr, guide, predicted):
     if not run.offsets:
         weighing = dict.fromkeys(weighing, 0.0)
     return losses.objective(sr, hr, *predicted, run.scale, loss=run.loss, readings=readings, **weighing)
+
+
+def _ended(run, folder) -> list | None:
+    """The log of a run that is at its end, by this very recipe; None of any other, or with several processes.
+
+    Asked first: a table asks for each of its runs, and to load Fabric and make networks takes seconds.
+    """
+    if devices.processes() != (1, 1) or overview.logged(folder / "log.csv")[0] < run.steps:
+        return None
+    state = checkpoint.read(folder)
+    if state is None or state["step"] < run.steps:
+        return None
+    return None if checkpoint.changes(state["recipe"], _recipe(run)) else state["log"]
+
+
+def _recipe(run) -> dict:
+    return checkpoint.recipe(run, start_of(run), frozen_from(run))
 
 
 def _resume(recipe, folder, loop, renew):

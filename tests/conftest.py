@@ -38,4 +38,4 @@ def small_irn(monkeypatch):
     """IRN's mini size, that tests/test_networks.py sees learn, with two couplings a level: fewer convolutions."""
     from carlib import models
 
-    monkeypatch.setitem(models.SIZES["irn"], "mini", {"blocks": 2, "growth": 4, "clamp": 2.0, "gain": 16.0})
+    monkeypatch.setitem(models.SIZES["irn"], "mini", {"blocks": 2, "growth": 4, "clamp": 2.0, "noise": 0.0})

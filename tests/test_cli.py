@@ -284,7 +284,7 @@ def test_evaluate_writes_rows_and_shows_means(carlib, home):
 
 def test_train_trains_and_evaluate_takes_it(carlib, home):
     run = ["bicubic-edsr-x2", "--profile", "smoke"]
-    small = ["-p", "steps=2", "-p", "validate_every=1", "-p", "patch={2: 16}", "-p", "validation_crop=32"]
+    small = ["-p", "steps=3", "-p", "validate_every=1", "-p", "patch={2: 16}", "-p", "validation_crop=32"]
     folder = home / "results" / "smoke" / "runs" / "bicubic-edsr-x2"
     code, out, _ = carlib("train", *run, *small, "--device", "cpu")
     assert code == 0 and out.strip() == str(folder / "weights.safetensors")

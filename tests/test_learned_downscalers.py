@@ -38,7 +38,7 @@ def test_the_released_irn_counts_its_haar_patterns_too():
 
 
 def test_the_state_dict_of_irn_has_the_keys_of_the_released_code():
-    keys = set(mini("irn", blocks=1, gain=1.0).state_dict())
+    keys = set(mini("irn", blocks=1).state_dict())
     parts = {
         f"operations.1.{part}.conv{i}.{kind}" for part in "FGH" for i in range(1, 6) for kind in ("weight", "bias")
     }
@@ -176,22 +176,6 @@ def test_irn_begins_as_box_downscaling_and_a_constant_image_stays_one(scale):
     torch.testing.assert_close(z, torch.zeros_like(z), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [2, 4])
-def test_irn_magnifies_at_first_every_detail_once(scale):
-    hr, numbers = image(1, 3, 3 * scale, 2 * scale), {"blocks": 2, "growth": 4, "clamp": 2.0}
-    details = IRN(scale, **numbers).downscale(hr)[1][1]
-    network = IRN(scale, **numbers, gain=16.0)
-    z = network.downscale(hr)[1][1]
-    torch.testing.assert_close(z, 16 * details, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(network(*network.downscale(hr)[1]), hr, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("gain", [0.5, 54.7])
-def test_a_gain_beyond_what_couplings_can_is_refused(gain):
-    with pytest.raises(ValueError, match=f"IRN cannot have gain={gain}: 2 blocks of clamp=2.0 give 1 to 54.6"):
-        IRN(2, blocks=2, clamp=2.0, gain=gain)
-
-
 def test_a_coupling_is_the_papers():
     """The formula, at one coupling: additive on the means, affine and bounded on the details."""
     coupling, x = trained_looking(Coupling(12, growth=4, clamp=0.7)), image(2, 12, 3, 5)
@@ -201,16 +185,23 @@ def test_a_coupling_is_the_papers():
     assert scale.log().abs().max() < 0.7
 
 
-def test_z_is_drawn_in_training_and_0_in_evaluation():
-    network, lr = trained_looking(mini("irn", 2), 0.01), image(1, 3, 4, 4)
+@pytest.mark.parametrize("noise", [0.0, 0.5, 1.0])
+def test_z_is_drawn_in_training_and_0_in_evaluation(noise):
+    network, lr = trained_looking(mini("irn", 2, noise=noise), 0.01), image(1, 3, 4, 4)
     drawn = [network.train()(lr) for _ in range(2)]
-    assert not torch.equal(*drawn)
+    assert torch.equal(*drawn) == (noise == 0)
     torch.manual_seed(5)
     first = network(lr)
     torch.manual_seed(5)
-    assert torch.equal(network(lr, torch.empty(1, 9, 4, 4).normal_()), first)  # N(0, 1)
+    assert torch.equal(network(lr, torch.empty(1, 9, 4, 4).normal_() * noise), first)
     network.eval()
     assert torch.equal(network(lr), network(lr)) and torch.equal(network(lr), network(lr, torch.zeros(1, 9, 4, 4)))
+
+
+@pytest.mark.parametrize("noise", [-0.1, float("inf"), float("nan")])
+def test_noise_that_is_no_deviation_is_refused(noise):
+    with pytest.raises(ValueError, match=f"IRN cannot draw z with noise={noise}: give a standard deviation"):
+        IRN(2, blocks=1, noise=noise)
 
 
 # ---- the objective ------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ SIZES = {
         "paper": {"blocks": 3, "channels": 64},
     },
     "irn": {
-        "mini": {"blocks": 4, "growth": 8, "clamp": 2.0, "gain": 16.0},
-        "base": {"blocks": 8, "growth": 16, "gain": 16.0},
+        "mini": {"blocks": 4, "growth": 8, "clamp": 2.0, "noise": 0.0},
+        "base": {"blocks": 8, "growth": 16, "noise": 0.0},
         "paper": {"blocks": 8, "growth": 32},
     },
     # Table 2

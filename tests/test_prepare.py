@@ -80,7 +80,7 @@ def test_a_start_is_trained_before_the_run_that_begins_with_it(started):
     start, run = started
     path = prepare("car-edsr-x2")
     assert path == run / "weights.safetensors" and last_step(start) == last_step(run) == 4
-    assert {entry.name for entry in run.iterdir()} == {"weights.safetensors", "last.ckpt", "log.csv", "curve.png"}
+    assert {entry.name for entry in run.iterdir()} == {"weights.safetensors", "last.ckpt", "log.csv"}  # no curve of two
     assert checkpoint.read(run)["recipe"]["warm_start"] == sha256(start / "weights.safetensors")
 
 
@@ -188,3 +188,14 @@ def test_weights_of_another_run_in_the_shipped_place_are_not_measured(shipping):
     shipping.rename(shipping.with_name("car-bicubic-x2.safetensors"))
     told = "is of run car-edsr-x2, profile mini, not of car-bicubic-x2, demo"
     assert_refused(told, experiments.measure, "car-bicubic-x2", "demo", ["demo"], progress=False)
+
+
+def test_a_run_at_its_end_is_told_without_loading_what_trains(home, monkeypatch):
+    small = ["steps=2", "validate_every=1", "patch={2: 16}", "validation_crop=32"]
+    path = prepare("bicubic-edsr-x2", params=small)
+    monkeypatch.setattr(train, "Loop", None)
+    monkeypatch.setattr(train.devices, "fabric", None)
+    assert prepare("bicubic-edsr-x2", params=small) == path
+    assert prepare("bicubic-edsr-x2", params=small, renew=True) == path
+    with pytest.raises(TypeError):  # another recipe is trained
+        prepare("bicubic-edsr-x2", params=[*small, "seed=1"], renew=True)

@@ -126,7 +126,7 @@ def restore(state: dict, networks, optimizer):
     rng = state["rng"]
     torch.set_rng_state(rng["torch"])
     version, words, gauss = rng["python"]
-    random.setstate((version, tuple(words), gauss))
+    random.setstate((version, tuple(torch.as_tensor(words).tolist()), gauss))
     name, keys, *rest = rng["numpy"]
     np.random.set_state((name, np.array(keys, np.uint32), *rest))
     if "cuda" in rng and torch.cuda.is_available():
@@ -134,13 +134,13 @@ def restore(state: dict, networks, optimizer):
 
 
 def _rng_state() -> dict:
-    """Every generator's state, as tensors and plain numbers (readable with weights_only=True)."""
+    """Every generator's state, as tensors and plain numbers (readable with weights_only=True; numbers are slow)."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
     state = {
         "torch": torch.get_rng_state(),
-        "python": [version, list(words), gauss],
-        "numpy": [name, keys.tolist(), int(position), int(has_gauss), float(cached)],
+        "python": [version, torch.tensor(words), gauss],
+        "numpy": [name, torch.tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
     }
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()

@@ -128,7 +128,7 @@ def restore(state: dict, networks, optimizer):
     version, words, gauss = rng["python"]
     random.setstate((version, tuple(torch.as_tensor(words).tolist()), gauss))
     name, keys, *rest = rng["numpy"]
-    np.random.set_state((name, np.array(keys, np.uint32), *rest))
+    np.random.set_state((name, torch.as_tensor(keys).numpy().astype(np.uint32), *rest))
     if "cuda" in rng and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(rng["cuda"])
 

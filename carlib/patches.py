@@ -45,7 +45,8 @@ class Patches:
         from torch.utils.data import DataLoader
 
         pinned = torch.cuda.is_available()
-        return iter(DataLoader(self, None, sampler=steps, num_workers=workers, prefetch_factor=4, pin_memory=pinned))
+        options = {"num_workers": workers, "prefetch_factor": 4, "pin_memory": pinned}
+        return iter(DataLoader(self, None, sampler=steps, worker_init_fn=_outlive_signals, **options))
 
     def _crop(self, draw):
         """Draw a crop; a function that cuts it: (hr, lr or None)."""

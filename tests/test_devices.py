@@ -155,6 +155,16 @@ def test_batches_made_beforehand_are_the_same(home, name):
         assert all(a is b is None or torch.equal(a, b) for a, b in zip(ahead, made, strict=True))
 
 
+def test_workers_outlive_what_tells_the_whole_group_to_stop(home):
+    """Slurm signals every process of a step: the one that trains still needs its batches for the step it is at."""
+    batches = train.Patches(short("car-edsr-x2")).ahead(range(40), 2)  # more than the workers make beforehand
+    made = [next(batches)]
+    for worker in batches._workers:
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(worker.pid, number)
+    assert len(made + list(batches)) == 40
+
+
 def test_processes_are_those_of_torchrun_or_of_srun(monkeypatch):
     for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC_"))]:
         monkeypatch.delenv(name)

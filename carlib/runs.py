@@ -294,7 +294,7 @@ def make(**values) -> Run:
     _among("guidance_loss", run.guidance_loss, ("l1", "l2"))
     _among("offset_reading", run.offset_reading, ("weighted", "printed", "regulated"))
     _among("tv_reading", run.tv_reading, ("batch", "mean"))
-    _among("weighting", run.weighting, ("clamp", "softmax", "signed", "guided"))
+    _among("weighting", run.weighting, ("clamp", "softmax", "signed", "guided", "static"))
     _among("activation", run.activation, ("relu", "leaky_relu"))
     _among("taps", run.taps, ("symmetric", "paper"))
     _among("border", run.border, ("replicate", "release"))

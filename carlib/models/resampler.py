@@ -17,7 +17,7 @@ from carlib.models.layers import MeanShift, ReflectionPad, at_least_float32
 from carlib.ops.imresize import contributions
 from carlib.ops.resample import reflect_indices, resample
 
-WEIGHTINGS = ("clamp", "softmax", "signed", "guided")
+WEIGHTINGS = ("clamp", "softmax", "signed", "guided", "static")
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.2)}  # of trunks and heads
 
 
@@ -34,6 +34,9 @@ class ResamplerNet(nn.Module):
                                 be negative, as bicubic's own are. Starts as bicubic.
                      "guided":  bicubic's weights + the residual that moves the LR pixel's colour by bound * tanh(raw /
                                 bound), three raw outputs instead of K*K (models/guided.py). Starts as bicubic.
+                     "static":  bicubic's weights + one learned zero-mean residual, the same for all pixels of all
+                                images, without offsets: what training gains where nothing follows the image. It has
+                                no trunks; scale, kernel_size, taps and border are its only other arguments.
         width:       features of trunks and heads; 256 as released. The encoder has 1/4, 1/2 and 1/2 of it.
         blocks:      residual blocks at quarter resolution; 5.
         taps:        geometry of even kernels, see `carlib.resample`.
@@ -87,7 +90,13 @@ class ResamplerNet(nn.Module):
         if isinstance(kernel_size, bool) or not isinstance(self.kernel_size, int) or self.kernel_size < 1:
             raise ValueError(f"kernel_size={kernel_size!r} is not a whole number >= 1")
         self.with_offsets, self.guided_eps = offsets, guided_eps
+        self.register_buffer("prior", self._prior(), persistent=False)
         quarter, half, count = width // 4, width // 2, self.kernel_size**2
+        if weighting == "static":
+            if offsets or local:
+                raise ValueError(f'weighting="static" follows no image: offsets={offsets!r} local={local!r} must be off')
+            self.residual = nn.Parameter(torch.zeros(count))
+            return
         activate = ACTIVATIONS[activation]
 
         self.sub_mean = MeanShift(-1)
@@ -103,7 +112,6 @@ class ResamplerNet(nn.Module):
             self.offsets_h_generation = nn.Sequential(*_head(width, count, activate), nn.Tanh())
             self.offsets_v_generation = nn.Sequential(*_head(width, count, activate), nn.Tanh())
         self.local = _local(scale, width, local) if local else None
-        self.register_buffer("prior", self._prior(), persistent=False)
         if weighting == "guided":
             self.register_buffer("window", self._gaussian(0.8 * scale), persistent=False)
         if weighting != "clamp":
@@ -119,6 +127,9 @@ class ResamplerNet(nn.Module):
         """
         check_hr(hr, self.scale)
         h, w = (n // self.scale for n in hr.shape[-2:])
+        if self.weighting == "static":
+            kernel = (self.prior + self.residual - self.residual.mean()).view(1, -1, 1, 1).expand(len(hr), -1, h, w)
+            return kernel, torch.zeros_like(kernel), torch.zeros_like(kernel)
         image = self.sub_mean(_to_multiple_of_8(hr))
         features = self.ds_4(self.ds_2(self.ds_1(image)))
         features = self.ds_8(features + self.res_4(features))
@@ -158,8 +169,8 @@ class ResamplerNet(nn.Module):
         return (self.kernel_size - 1) / 2 if self.taps == "symmetric" else self.kernel_size / 2
 
     def _prior(self):
-        """(K*K,) weights to start from, which sum to 1: bicubic's ("signed", "guided") or a Gaussian's."""
-        if self.weighting in ("signed", "guided"):
+        """(K*K,) weights to start from, which sum to 1: bicubic's ("signed", "guided", "static") or a Gaussian's."""
+        if self.weighting in ("signed", "guided", "static"):
             return _outer(_bicubic_line(self.scale, self._distances()))
         return self._gaussian(0.35 * self.scale)
 

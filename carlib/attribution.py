@@ -1,9 +1,10 @@
-"""Where does CAR's gain come from? Parts of the trained system are switched off at test time; nothing is trained again.
+"""Where does CAR's gain come from? Parts of the trained system are switched off at test time, and one is trained alone.
 
 A kernel is shared by R, G and B. So a kernel that follows the image has two ways to help the upscaler: it can choose
 what brightness the LR pixel keeps, or shift the LR pixel's colour between those that lie under its taps and so write
 detail into Cb and Cr, which an LR image has to spare. To tell them apart, CAR's upscaler gets LR images of which one
-part is CAR's and the other bicubic's, and both systems get images without colour.
+part is CAR's and the other bicubic's, and both systems get images without colour. A part switched off also costs what
+the upscaler expected of it; so what a kernel can gain that follows no image is trained, too (weighting "static").
 """
 
 import numpy as np
@@ -16,6 +17,20 @@ _COLOUR_ONLY, _LUMA_ONLY = "CAR's colour only", "CAR's luma only"
 # every pixel; CAR's Cb and Cr with bicubic's luma; CAR's luma with bicubic's Cb and Cr; bicubic's.
 PARTS = ("CAR", "CAR, offsets 0", "CAR, one kernel", _COLOUR_ONLY, _LUMA_ONLY, "bicubic LR")
 GREY, GREY_BASE = "CAR, grey image", "bicubic, grey image"
+# Systems that were trained as they are: one kernel with an EDSR of its own, and, for bicubic upscaling, which cannot
+# read colour, CAR and one kernel.
+STATIC = "one kernel, trained"
+UPSCALED_BASE = "bicubic both ways"
+UPSCALED, UPSCALED_STATIC = "CAR, bicubic upscaling", "one kernel, bicubic upscaling"
+SYSTEMS = {
+    BASE: "bicubic-edsr-x{}",
+    STATIC: "car-edsr-x{}-static",
+    UPSCALED_BASE: "bicubic-bicubic-x{}",
+    UPSCALED: "car-bicubic-x{}",
+    UPSCALED_STATIC: "car-bicubic-x{}-static",
+}
+_OVER = dict.fromkeys((GREY, GREY_BASE), GREY_BASE)
+_OVER |= dict.fromkeys((UPSCALED_BASE, UPSCALED, UPSCALED_STATIC), UPSCALED_BASE)
 _SETS = ("demo", "set5", "set14", "bsd100")  # of small images: there are nine restorations each
 _MOST = 20  # images of a set
 ROW_COLUMNS = ["profile", "run", "scale", "set", "image", "variant", "psnr"]
@@ -26,7 +41,7 @@ def study(profile, *, progress=True):
 
     Returns:
         the table: scale, set, n, variant, psnr (dB, Y, standard protocol), gain (over bicubic LR and the EDSR trained
-        on it; of grey images over the same on grey images).
+        on it; of grey images over the same on grey images; of bicubic upscaling over bicubic both ways).
     Raises:
         ValueError: weights are missing, or none of the sets is here.
     """
@@ -36,18 +51,20 @@ def study(profile, *, progress=True):
     results.save_table(
         table,
         results.folder(profile, "tables", "attribution"),
-        title=f"Where CAR's gain comes from: parts switched off at test time, profile {profile}",
+        title=f"Where CAR's gain comes from: parts switched off at test time, one kernel trained, profile {profile}",
         caption=f"psnr: mean over the n images (at most {_MOST} of a set), dB, luma, standard protocol; gain: over "
         f'bicubic LR images restored by the EDSR that was trained on them ("{BASE}"), grey images over the same on '
         'grey images. Every "CAR" row and "bicubic LR" is restored by the one upscaler that was trained with CAR, so a '
-        "part that is missing costs also what the upscaler expected of it.",
+        f'part that is missing costs also what the upscaler expected of it. "{STATIC}": one kernel for all pixels of '
+        'all images, trained jointly with its own EDSR as CAR was. With "bicubic upscaling" nothing learned restores; '
+        f'gains there are over "{UPSCALED_BASE}".',
         command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
     )
     return table
 
 
 def measure(profile, scale, sets=None, *, progress=True) -> list[dict]:
-    """Rows (ROW_COLUMNS) of car-edsr and bicubic-edsr at one scale, of the first images of the profile's small sets.
+    """Rows (ROW_COLUMNS) of car-edsr and SYSTEMS at one scale, of the first images of the profile's small sets.
 
     Raises:
         ValueError: as `study`.
@@ -59,27 +76,30 @@ def measure(profile, scale, sets=None, *, progress=True) -> list[dict]:
     wanted = [name for name in chosen["sets"] if name in _SETS]
     sets = experiments.some_sets(wanted) if sets is None else sets
     few = {"limit": min(chosen["images"] or _MOST, _MOST), "crop": chosen["crop"]}
-    car, base = (experiments.chain(name, profile) for name in (run, f"bicubic-edsr-x{scale}"))
+    car = experiments.chain(run, profile)
+    others = {label: experiments.chain(name.format(scale), profile) for label, name in SYSTEMS.items()}
     rows = []
     for set_name, name, image in experiments.images(sets, **few, job=run, progress=progress):
         hr = data.crop_to_multiple(image, scale)
-        for label, (reference, sr) in restored(car, base, hr).items():
+        for label, (reference, sr) in restored(car, others, hr).items():
             value = metrics.psnr(reference, sr, scale)
             rows.append(dict(zip(ROW_COLUMNS, (profile, run, scale, set_name, name, label, value), strict=True)))
     return rows
 
 
-def restored(car, base, hr) -> dict:
+def restored(car, others, hr) -> dict:
     """Variant -> (what to compare with, sr); a grey image has no variants of colour.
 
     Args:
-        car, base: evaluate.Chain of car-edsr and bicubic-edsr.  hr: uint8 (H, W[, 3]), sides multiples of the scale.
+        car:    evaluate.Chain of car-edsr.
+        others: variant -> evaluate.Chain of SYSTEMS.
+        hr:     uint8 (H, W[, 3]), sides multiples of the scale.
     """
-    upscaler, found = car.networks["upscaler"], {BASE: (hr, base(hr)[1])}
+    upscaler, found = car.networks["upscaler"], {label: (hr, other(hr)[1]) for label, other in others.items()}
     for label, lr in lr_images(car.networks["resampler"], hr).items():
         found[label] = hr, rescale.restore(upscaler, lr)
     grey = data.to_grey(hr)
-    return found | {GREY_BASE: (grey, base(grey)[1]), GREY: (grey, car(grey)[1])}
+    return found | {GREY_BASE: (grey, others[BASE](grey)[1]), GREY: (grey, car(grey)[1])}
 
 
 def lr_images(resampler, hr) -> dict:
@@ -123,7 +143,7 @@ def gains(rows):
     import pandas as pd
 
     frame = pd.DataFrame(rows)
-    base = frame.variant.map(lambda label: GREY_BASE if label in (GREY, GREY_BASE) else BASE)
+    base = frame.variant.map(lambda label: _OVER.get(label, BASE))
     image = ["scale", "set", "image"]
     known = frame.set_index([*image, "variant"])["psnr"]
     # Image by image: grey ones have no variants of colour.
@@ -142,16 +162,17 @@ def draw(profile, table):
     """
     from carlib import figures
 
-    shown = [label for label in (*PARTS, GREY) if label != "bicubic LR"]
+    shown = [label for label in (*PARTS, GREY, STATIC, UPSCALED, UPSCALED_STATIC) if label != "bicubic LR"]
     figure = figures.gains(table[table.variant.isin(shown)], shown)
     results.save_figure(
         figure,
         results.folder(profile, "figures", "attribution"),
         title=f"Where CAR's gain comes from, profile {profile}",
-        alt="PSNR gain of CAR over bicubic downscaling for each image set, whole and with parts switched off",
+        alt="PSNR gain over bicubic downscaling for each image set: CAR whole, with parts switched off, and one kernel",
         caption="Gain over bicubic LR images and the EDSR trained on them, dB of luma, mean over a set. The rows below "
-        "the first replace a part of CAR's LR image before CAR's upscaler restores it; the last compares both systems "
-        "on images whose colour was taken away before downscaling.",
+        "the first replace a part of CAR's LR image before CAR's upscaler restores it; then both systems on images "
+        "whose colour was taken away before downscaling; last, what was trained by itself: one kernel for all pixels "
+        "with an EDSR, and CAR and one kernel under bicubic upscaling, over bicubic both ways.",
         command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
     )
     return figure
@@ -168,7 +189,11 @@ def findings(table) -> list[str]:
             "with bicubic's luma": _COLOUR_ONLY,
             "with bicubic's colour": _LUMA_ONLY,
             "on grey images": GREY,
+            "one kernel, trained with its own upscaler": STATIC,
         }
         told = ", ".join(f"{words} {mean[label]:+.2f}" for words, label in parts.items() if label in mean)
         lines.append(f"x{scale}: CAR gains {mean['CAR']:+.2f} dB (mean of {part['set'].nunique()} sets); {told}.")
+        if UPSCALED in mean:
+            told = f"CAR gains {mean[UPSCALED]:+.2f} dB, one kernel {mean[UPSCALED_STATIC]:+.2f}"
+            lines.append(f"x{scale}, bicubic upscaling: over bicubic both ways {told}.")
     return lines

@@ -132,11 +132,11 @@ def _downscalers(table) -> str:
 
 def _attribution(table) -> str:
     """One line per variant, one column per scale and set: gains in dB."""
-    table = table[table.set.isin(_NAMES) & ~table.variant.str.startswith("bicubic")]
+    table = table[table.set.isin(_NAMES) & ~table.variant.str.startswith("bicubic")]  # with what they are compared
     lines = []
     for variant, cells in table.groupby("variant", sort=False):
         columns = {f"x{c.scale} {_NAMES[c.set]}": f"{c.gain:+.2f}" for c in cells.itertuples()}
-        lines.append({"gain over bicubic + EDSR, dB": variant, **columns})
+        lines.append({"gain over bicubic LR, dB": variant, **columns})
     return _markdown(lines)
 
 

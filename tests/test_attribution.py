@@ -72,8 +72,9 @@ def test_a_grey_image_has_no_variants_of_colour(resampler, image):
 
 
 def rows(gain_by_variant, scale=2):
-    base = {attribution.BASE: 30.0, attribution.GREY_BASE: 31.0}
-    values = base | {label: (31.0 if label == attribution.GREY else 30.0) + g for label, g in gain_by_variant.items()}
+    base = {attribution.BASE: 30.0, attribution.GREY_BASE: 31.0, attribution.UPSCALED_BASE: 29.0}
+    over = {attribution.GREY: 31.0, attribution.UPSCALED: 29.0, attribution.UPSCALED_STATIC: 29.0}
+    values = base | {label: over.get(label, 30.0) + g for label, g in gain_by_variant.items()}
     return [
         {
             "profile": "demo",
@@ -90,7 +91,8 @@ def rows(gain_by_variant, scale=2):
 
 
 def test_gains_are_over_the_system_that_saw_the_same_images():
-    labels = [*attribution.PARTS, attribution.GREY]
+    alone = [attribution.STATIC, attribution.UPSCALED, attribution.UPSCALED_STATIC]
+    labels = [*attribution.PARTS, attribution.GREY, *alone]
     expected = {label: 0.1 * place for place, label in enumerate(labels)}
     table = attribution.gains(rows(expected))
     found = table.set_index("variant")["gain"]
@@ -98,8 +100,10 @@ def test_gains_are_over_the_system_that_saw_the_same_images():
         assert found[label] == pytest.approx(gain)
     assert found[attribution.BASE] == found[attribution.GREY_BASE] == 0
     assert set(table.n) == {2}
-    (sentence,) = attribution.findings(table)
+    sentence, upscaled = attribution.findings(table)
     assert "x2: CAR gains +0.00 dB (mean of 1 sets)" in sentence and "on grey images +0.60" in sentence
+    assert "one kernel, trained with its own upscaler +0.70" in sentence
+    assert "x2, bicubic upscaling: over bicubic both ways CAR gains +0.80 dB, one kernel +0.90" in upscaled
 
 
 def test_the_picture_has_a_panel_per_scale_and_a_dot_per_gain():

@@ -97,6 +97,25 @@ def test_signed_weights_stay_within_their_bound():
     assert 0.1 < residual.abs().max() <= 0.2  # bound * tanh less its mean
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_static_kernel_begins_as_bicubics_and_is_one_for_all_pixels_and_images(scale):
+    net = models.create("resampler", scale, "mini", weighting="static", offsets=False)
+    assert [(name, p.shape) for name, p in net.named_parameters()] == [("residual", ((3 * scale + 1) ** 2,))]
+    hr = images(2, 3, 8 * scale, 12 * scale)
+    guided = models.create("resampler", scale, "mini", weighting="guided")  # at rest it is bicubic's kernel, too
+    torch.testing.assert_close(net.downscale(hr)[0], guided.downscale(hr)[0], rtol=0, atol=1e-5)
+    torch.nn.init.normal_(net.residual)
+    kernel, *offsets = net(hr)
+    assert torch.equal(kernel, kernel[:1, :, :1, :1].expand_as(kernel))
+    torch.testing.assert_close(kernel.sum(1), torch.ones_like(kernel[:, 0]), rtol=0, atol=1e-5)
+    assert not any(offset.any() for offset in offsets)
+    net.downscale(hr)[0].square().sum().backward()
+    gradient = net.residual.grad
+    assert gradient.abs().max() > 0 and gradient.sum().abs() < 1e-4 * gradient.abs().sum()  # the sum stays 1
+    with pytest.raises(ValueError, match='weighting="static" follows no image: set offsets=False, local=0'):
+        models.create("resampler", scale, "mini", weighting="static")
+
+
 @pytest.mark.parametrize("weighting", ["softmax", "signed", "guided"])
 @pytest.mark.parametrize("scale", [2, 4])
 def test_what_depends_on_the_image_arrives_at_the_heads(weighting, scale):

@@ -94,7 +94,7 @@ class ResamplerNet(nn.Module):
         quarter, half, count = width // 4, width // 2, self.kernel_size**2
         if weighting == "static":
             if offsets or local:
-                raise ValueError(f'weighting="static" follows no image: offsets={offsets!r} local={local!r} must be off')
+                raise ValueError('weighting="static" follows no image: set offsets=False, local=0')
             self.residual = nn.Parameter(torch.zeros(count))
             return
         activate = ACTIVATIONS[activation]
@@ -179,7 +179,7 @@ class ResamplerNet(nn.Module):
         return _outer(torch.exp(-0.5 * (self._distances() / sigma) ** 2))
 
     def _distances(self):
-        return torch.arange(self.kernel_size, dtype=torch.float64) - self._centre
+        return torch.arange(self.kernel_size, dtype=torch.float64, device="cpu") - self._centre
 
     def _start_at_rest(self):
         """The first kernels are the prior's, the first offsets 0, and what depends on the image arrives at the heads.
@@ -262,14 +262,14 @@ def _bicubic_line(scale, distance):
     """
     middle = 8 + math.ceil(float(distance.abs().max()) / scale)  # an LR pixel that is far from the border
     weights, indices = contributions(2 * middle * scale, 2 * middle, 1 / scale)
-    dense = torch.zeros(2 * middle * scale, dtype=torch.float64)
+    dense = distance.new_zeros(2 * middle * scale)
     dense[torch.from_numpy(indices[middle])] += torch.from_numpy(weights[middle])
     centre = (middle + 0.5) * scale - 0.5
     position = centre + distance  # of each tap, HR pixels
     before = position.floor().long()
     fraction = position - before
-    matrix = torch.zeros(len(dense), len(distance), dtype=torch.float64)
-    columns = torch.arange(len(distance))
+    matrix = distance.new_zeros(len(dense), len(distance))
+    columns = torch.arange(len(distance), device="cpu")
     matrix[before, columns] += 1 - fraction
     matrix[before + 1, columns] += fraction
     return torch.linalg.lstsq(matrix, dense[:, None], driver="gelsd").solution[:, 0]

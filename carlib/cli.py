@@ -70,18 +70,23 @@ def upscale(
     target: Annotated[Path, typer.Argument(help="The enlarged image.")],
     scale: Annotated[int, typer.Option(help="Factor.")] = 4,
     method: Annotated[
-        str, typer.Option(help="car, cnn-cr, tad or irn (for LR images made by it), edsr, bicubic or lanczos.")
+        str, typer.Option(help="car, cnn-cr, tad or irn (for LR images made by it), edsr, zssr, bicubic or lanczos.")
     ] = "car",
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the original, to cut padding off.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of a trained run; default: the shipped ones.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of zssr: training steps at most; default 3000.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Of zssr: training ends after these.")] = None,
     alpha: Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")] = "refuse",
     depth: Annotated[str, typer.Option(help="16-bit images: refuse or round.")] = "refuse",
 ):
-    """Enlarge an image, usually one that `carlib downscale` made."""
+    """Enlarge an image, usually one that `carlib downscale` made; zssr trains a network on it, which takes minutes."""
     from carlib import data, rescale
 
     image = data.read_image(source, alpha=alpha, depth=depth)
-    sr = rescale.upscale(image, scale, method, size=_parse_size(size), weights=weights)
+    budget = {name: value for name, value in (("steps", steps), ("seconds", seconds)) if value is not None}
+    if method == "zssr":
+        budget["progress"] = True
+    sr = rescale.upscale(image, scale, method, size=_parse_size(size), weights=weights, **budget)
     data.write_image(target, sr)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")
 

@@ -23,7 +23,7 @@ LEARNED = {
     "irn": ("IRN", "irn-irn"),
 }
 DOWNSCALERS = (*_FILTERS, "perceptual", "dpid", "l0", *LEARNED)
-UPSCALERS = ("bicubic", "lanczos", "edsr", *LEARNED)
+UPSCALERS = ("bicubic", "lanczos", "edsr", "zssr", *LEARNED)
 _OPTIONS = {
     "perceptual": ("variant",),
     "dpid": ("lambda", "rounding"),
@@ -137,7 +137,7 @@ def _fit(image, size, method, options):
     return dpid(image, size, **options)
 
 
-def upscale(image, scale, method="car", size=None, *, weights=None):
+def upscale(image, scale, method="car", size=None, *, weights=None, **budget):
     """Enlarge an 8-bit image by a whole factor.
 
     Args:
@@ -145,9 +145,11 @@ def upscale(image, scale, method="car", size=None, *, weights=None):
                  with the same method and weights.
         scale:   whole number >= 2; networks have the scales of their weights (shipped: 2 and 4).
         method:  "car": the SR network trained jointly with CAR; "edsr": the same network trained on bicubic LR;
-                 "bicubic" or "lanczos" (MATLAB's imresize); "cnn-cr", "tad": the upscaler trained with it; "irn".
+                 "bicubic" or "lanczos" (MATLAB's imresize); "cnn-cr", "tad": the upscaler trained with it; "irn";
+                 "zssr": a network trained on this very image, which takes minutes (`carlib.zssr.restore`).
         size:    (H, W) of the original image: what was padded is cut off. None keeps h*scale x w*scale.
-        weights: of all but "bicubic" and "lanczos": a weights file of a trained run, default the shipped one.
+        weights: of all but "bicubic", "lanczos" and "zssr": a weights file of a trained run, default the shipped one.
+        budget:  of "zssr": steps (3000), seconds (no limit), seed (0), progress (False).
     Returns:
         uint8 (h*scale, w*scale[, 3]) or of `size`.
     Raises:
@@ -159,12 +161,18 @@ def upscale(image, scale, method="car", size=None, *, weights=None):
     scale = _check_scale(scale)
     if method not in UPSCALERS:
         raise ValueError(f"upscaling method {method!r} is unknown: use one of {', '.join(UPSCALERS)}")
-    if weights is not None and method in _FILTERS:
-        those = " or ".join(name for name in UPSCALERS if name not in _FILTERS)
+    if budget and method != "zssr":
+        raise ValueError(f"{min(budget)}={budget[min(budget)]!r} is for method zssr, which trains; {method} does not")
+    if weights is not None and method in (*_FILTERS, "zssr"):
+        those = " or ".join(name for name in UPSCALERS if name not in (*_FILTERS, "zssr"))
         raise ValueError(f"method {method!r} has no weights: leave weights out, or use method {those}")
     height, width = _check_size(image, scale, size)
     if method in _FILTERS:
         return imresize(image, scale, kernel=_FILTERS[method])[:height, :width]
+    if method == "zssr":
+        from carlib import zssr
+
+        return zssr.restore(image, scale, **budget)[:height, :width]
     if method == "edsr":
         networks = _networks(weights or _shipped(f"bicubic-edsr-x{scale}"), scale)
     else:

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from carlib import cli, data, experiments, imresize, models, rescale, results, runs, weights
+from carlib import cli, data, experiments, imresize, models, rescale, results, runs, weights, zssr
 
 COMMANDS = (
     "downscale", "upscale", "train", "experiments", "evaluate", "bench", "models", "notebook", "report", "data",
@@ -165,6 +165,14 @@ def test_downscale_refuses_in_one_line(carlib, image, tmp_path, options, told):
 def test_upscale_refuses_another_size(carlib, image, tmp_path, size):
     outcome = carlib("upscale", image, tmp_path / "sr.png", "--scale", 2, "--method", "bicubic", "--size", size)
     assert_refused(outcome, "size", tmp_path / "sr.png")
+
+
+def test_upscale_trains_zssr_on_the_image_within_its_budget(carlib, image, tmp_path):
+    sr, lr = tmp_path / "sr.png", data.read_image(image)
+    code, _, _ = carlib("upscale", image, sr, "--scale", 2, "--method", "zssr", "--steps", 1)
+    assert code == 0 and np.array_equal(data.read_image(sr), zssr.restore(lr, 2, steps=1))
+    outcome = carlib("upscale", image, sr.with_stem("no"), "--scale", 2, "--method", "edsr", "--steps", 1)
+    assert_refused(outcome, "steps=1 is for method zssr, which trains; edsr does not", sr.with_stem("no"))
 
 
 def test_bad_files_are_refused(carlib, image, tmp_path):

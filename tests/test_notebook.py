@@ -182,6 +182,6 @@ def test_a_kernel_that_is_killed_in_a_cell_is_told_in_one_line_and_what_was_ther
     cell = next(cell for cell in book["cells"] if "notebook.parameters(" in "".join(cell["source"]))
     cell["source"] = ["import os, signal\n", "os.kill(os.getpid(), signal.SIGKILL)"]
     results.write_text(home / "notebooks" / "09_protocol.ipynb", json.dumps(book))
-    with pytest.raises(ValueError, match="09_protocol: Kernel died: .*run it again") as refusal:
+    with pytest.raises(ValueError, match=r"09_protocol: Kernel died: .*run it again") as refusal:
         experiments.run_notebook("09_protocol", ["profile=smoke"], progress=False)
     assert "\n" not in str(refusal.value) and earlier.read_text() == "of an earlier call\n"

@@ -185,7 +185,7 @@ def test_other_sizes_are_refused_with_the_remedy(method):
 
 def test_unknown_methods_are_refused():
     assert_refused("'nearest' is unknown: use one of bicubic, .*, car", downscale, picture(8, 8), 2, "nearest")
-    assert_refused("'box' is unknown: use one of bicubic, lanczos, edsr, car", upscale, picture(8, 8), 2, "box")
+    assert_refused("'box' is unknown: use one of bicubic, lanczos, edsr, zssr, car", upscale, picture(8, 8), 2, "box")
     assert_refused("'edsr' is unknown", downscale, picture(8, 8), 2, "edsr")
 
 
@@ -216,6 +216,7 @@ def test_weights_that_do_not_fit_are_refused(pair, tmp_path):
     assert_refused("no weights at", downscale, hr, 2, weights=tmp_path / "none.safetensors")
     assert_refused("has no weights: leave weights out", downscale, hr, 2, "bicubic", weights=pair(2))
     assert_refused("has no weights: leave weights out", upscale, hr, 2, "lanczos", weights=pair(2))
+    assert_refused("has no weights: leave weights out", upscale, hr, 2, "zssr", weights=pair(2))
 
 
 def test_weights_that_say_nothing_of_their_networks_are_refused(tmp_path):

@@ -31,7 +31,7 @@ SYSTEMS = {
 }
 _OVER = dict.fromkeys((GREY, GREY_BASE), GREY_BASE)
 _OVER |= dict.fromkeys((UPSCALED_BASE, UPSCALED, UPSCALED_STATIC), UPSCALED_BASE)
-_SETS = ("demo", "set5", "set14", "bsd100")  # of small images: there are nine restorations each
+_SETS = ("demo", "set5", "set14", "bsd100")  # of small images: there are thirteen restorations each
 _MOST = 20  # images of a set
 ROW_COLUMNS = ["profile", "run", "scale", "set", "image", "variant", "psnr"]
 
@@ -54,7 +54,7 @@ def study(profile, *, progress=True):
         title=f"Where CAR's gain comes from: parts switched off at test time, one kernel trained, profile {profile}",
         caption=f"psnr: mean over the n images (at most {_MOST} of a set), dB, luma, standard protocol; gain: over "
         f'bicubic LR images restored by the EDSR that was trained on them ("{BASE}"), grey images over the same on '
-        'grey images. Every "CAR" row and "bicubic LR" is restored by the one upscaler that was trained with CAR, so a '
+        'grey images. "CAR" with a part replaced, and "bicubic LR", have the upscaler trained with CAR restore them: a '
         f'part that is missing costs also what the upscaler expected of it. "{STATIC}": one kernel for all pixels of '
         'all images, trained jointly with its own EDSR as CAR was. With "bicubic upscaling" nothing learned restores; '
         f'gains there are over "{UPSCALED_BASE}".',
@@ -95,11 +95,12 @@ def restored(car, others, hr) -> dict:
         others: variant -> evaluate.Chain of SYSTEMS.
         hr:     uint8 (H, W[, 3]), sides multiples of the scale.
     """
-    upscaler, found = car.networks["upscaler"], {label: (hr, other(hr)[1]) for label, other in others.items()}
+    upscaler, found = car.networks["upscaler"], {BASE: (hr, others[BASE](hr)[1])}
     for label, lr in lr_images(car.networks["resampler"], hr).items():
         found[label] = hr, rescale.restore(upscaler, lr)
     grey = data.to_grey(hr)
-    return found | {GREY_BASE: (grey, others[BASE](grey)[1]), GREY: (grey, car(grey)[1])}
+    found |= {GREY_BASE: (grey, others[BASE](grey)[1]), GREY: (grey, car(grey)[1])}
+    return found | {label: (hr, other(hr)[1]) for label, other in others.items() if label != BASE}
 
 
 def lr_images(resampler, hr) -> dict:
@@ -163,7 +164,7 @@ def draw(profile, table):
     from carlib import figures
 
     shown = [label for label in (*PARTS, GREY, STATIC, UPSCALED, UPSCALED_STATIC) if label != "bicubic LR"]
-    figure = figures.gains(table[table.variant.isin(shown)], shown)
+    figure = figures.gains(table[table.variant.isin(shown)], shown, over="bicubic LR")
     results.save_figure(
         figure,
         results.folder(profile, "figures", "attribution"),
@@ -193,7 +194,6 @@ def findings(table) -> list[str]:
         }
         told = ", ".join(f"{words} {mean[label]:+.2f}" for words, label in parts.items() if label in mean)
         lines.append(f"x{scale}: CAR gains {mean['CAR']:+.2f} dB (mean of {part['set'].nunique()} sets); {told}.")
-        if UPSCALED in mean:
-            told = f"CAR gains {mean[UPSCALED]:+.2f} dB, one kernel {mean[UPSCALED_STATIC]:+.2f}"
-            lines.append(f"x{scale}, bicubic upscaling: over bicubic both ways {told}.")
+        told = f"CAR gains {mean[UPSCALED]:+.2f} dB, one kernel {mean[UPSCALED_STATIC]:+.2f}"
+        lines.append(f"x{scale}, bicubic upscaling: over bicubic both ways {told}.")
     return lines

@@ -75,7 +75,7 @@ def upscale(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the original, to cut padding off.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of a trained run; default: the shipped ones.")] = None,
     steps: Annotated[int | None, typer.Option(help="Of zssr: training steps at most; default 3000.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Of zssr: training ends after these.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Of zssr: training takes no longer.")] = None,
     alpha: Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")] = "refuse",
     depth: Annotated[str, typer.Option(help="16-bit images: refuse or round.")] = "refuse",
 ):
@@ -83,9 +83,7 @@ def upscale(
     from carlib import data, rescale
 
     image = data.read_image(source, alpha=alpha, depth=depth)
-    budget = {name: value for name, value in (("steps", steps), ("seconds", seconds)) if value is not None}
-    if method == "zssr":
-        budget["progress"] = True
+    budget = {"steps": steps, "seconds": seconds, "progress": method == "zssr" or None}
     sr = rescale.upscale(image, scale, method, size=_parse_size(size), weights=weights, **budget)
     data.write_image(target, sr)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")

@@ -56,7 +56,10 @@ def prepare(
 
     def draw(log):
         nonlocal drawn
-        if len(log) < _DRAWN or (log[-1]["step"] < run.steps and time.monotonic() - drawn < _REDRAWN):
+        if len(log) < _DRAWN:
+            (folder / "curve.png").unlink(missing_ok=True)  # of an earlier training
+            return
+        if log[-1]["step"] < run.steps and time.monotonic() - drawn < _REDRAWN:
             return
         import pandas as pd
 

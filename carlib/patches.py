@@ -1,5 +1,6 @@
 """What a run is trained and validated on: patches of its training sets, and the images that choose its weights."""
 
+import atexit
 import signal
 
 import numpy as np
@@ -46,7 +47,9 @@ class Patches:
 
         pinned = torch.cuda.is_available()
         options = {"num_workers": workers, "prefetch_factor": 4, "pin_memory": pinned}
-        return iter(DataLoader(self, None, sampler=steps, worker_init_fn=_outlive_signals, **options))
+        batches = iter(DataLoader(self, None, sampler=steps, worker_init_fn=_outlive_signals, **options))
+        atexit.register(batches._shutdown_workers)  # after an error; multiprocessing would send SIGTERM and wait
+        return batches
 
     def _crop(self, draw):
         """Draw a crop; a function that cuts it: (hr, lr or None)."""

@@ -28,7 +28,8 @@ _OPTIONS = {
     "perceptual": ("variant",),
     "dpid": ("lambda", "rounding"),
     "l0": ("variant", "lambda"),
-    **dict.fromkeys(LEARNED, ("weights",)),
+    **dict.fromkeys((*LEARNED, "edsr"), ("weights",)),
+    "zssr": ("steps", "seconds", "seed", "progress"),
 }
 _SIZED = (*_FILTERS, "dpid")
 _MOST_PIXELS = 1 << 28  # of a padded image: 16384 x 16384, 0.8 GB
@@ -137,7 +138,9 @@ def _fit(image, size, method, options):
     return dpid(image, size, **options)
 
 
-def upscale(image, scale, method="car", size=None, *, weights=None, **budget):
+def upscale(
+    image, scale, method="car", size=None, *, weights=None, steps=None, seconds=None, seed=None, progress=None
+):
     """Enlarge an 8-bit image by a whole factor.
 
     Args:
@@ -149,11 +152,12 @@ def upscale(image, scale, method="car", size=None, *, weights=None, **budget):
                  "zssr": a network trained on this very image, which takes minutes (`carlib.zssr.restore`).
         size:    (H, W) of the original image: what was padded is cut off. None keeps h*scale x w*scale.
         weights: of all but "bicubic", "lanczos" and "zssr": a weights file of a trained run, default the shipped one.
-        budget:  of "zssr": steps (3000), seconds (no limit), seed (0), progress (False).
+        steps, seconds, seed, progress: of "zssr", as in `carlib.zssr.restore`; None: its defaults.
     Returns:
         uint8 (h*scale, w*scale[, 3]) or of `size`.
     Raises:
-        ValueError: image, scale or method do not fit, or `size` does not belong to this LR image.
+        ValueError: image, scale or method do not fit, the method has no such option, or `size` does not belong to
+            this LR image.
     """
     from carlib.data import check_image
 
@@ -161,18 +165,15 @@ def upscale(image, scale, method="car", size=None, *, weights=None, **budget):
     scale = _check_scale(scale)
     if method not in UPSCALERS:
         raise ValueError(f"upscaling method {method!r} is unknown: use one of {', '.join(UPSCALERS)}")
-    if budget and method != "zssr":
-        raise ValueError(f"{min(budget)}={budget[min(budget)]!r} is for method zssr, which trains; {method} does not")
-    if weights is not None and method in (*_FILTERS, "zssr"):
-        those = " or ".join(name for name in UPSCALERS if name not in (*_FILTERS, "zssr"))
-        raise ValueError(f"method {method!r} has no weights: leave weights out, or use method {those}")
+    options = {"weights": weights, "steps": steps, "seconds": seconds, "seed": seed, "progress": progress}
+    options = _given(method, options)
     height, width = _check_size(image, scale, size)
     if method in _FILTERS:
         return imresize(image, scale, kernel=_FILTERS[method])[:height, :width]
     if method == "zssr":
         from carlib import zssr
 
-        return zssr.restore(image, scale, **budget)[:height, :width]
+        return zssr.restore(image, scale, **options)[:height, :width]
     if method == "edsr":
         networks = _networks(weights or _shipped(f"bicubic-edsr-x{scale}"), scale)
     else:

@@ -387,6 +387,8 @@ def _ended(run, folder) -> list | None:
     state = checkpoint.read(folder)
     if state is None or state["step"] < run.steps:
         return None
+    if any(path and not path.is_file() for path in (start_of(run), frozen_from(run))):
+        return None  # refused where it is loaded
     return None if checkpoint.changes(state["recipe"], _recipe(run)) else state["log"]
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -243,6 +244,20 @@ def test_what_is_restored_is_what_was_written(home, tmp_path):
     checkpoint.restore(state, network, optimizer)
     assert all(torch.equal(a, b) for a, b in zip(first, step(), strict=True))
     assert checkpoint.read(tmp_path / "empty") is None
+
+
+def test_generators_come_back_from_tensors_and_from_the_lists_of_earlier_checkpoints():
+    network = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.Adam(network.parameters())
+    rng = checkpoint._rng_state()
+    state = {"networks": network.state_dict(), "optimizer": optimizer.state_dict(), "rng": rng}
+    drawn = [(torch.rand(3).tolist(), np.random.random(3).tolist(), [random.random() for _ in range(3)])]
+    (version, words, gauss), (name, keys, *rest) = rng["python"], rng["numpy"]
+    lists = {"python": [version, words.tolist(), gauss], "numpy": [name, keys.tolist(), *rest]}
+    for known in (rng, rng | lists):
+        checkpoint.restore(state | {"rng": known}, network, optimizer)
+        drawn.append((torch.rand(3).tolist(), np.random.random(3).tolist(), [random.random() for _ in range(3)]))
+    assert drawn[0] == drawn[1] == drawn[2]
 
 
 @pytest.mark.parametrize(("number", "value"), [("res_scale", 0.1), ("blocks", 3)])

@@ -172,7 +172,7 @@ def test_upscale_trains_zssr_on_the_image_within_its_budget(carlib, image, tmp_p
     code, _, _ = carlib("upscale", image, sr, "--scale", 2, "--method", "zssr", "--steps", 1)
     assert code == 0 and np.array_equal(data.read_image(sr), zssr.restore(lr, 2, steps=1))
     outcome = carlib("upscale", image, sr.with_stem("no"), "--scale", 2, "--method", "edsr", "--steps", 1)
-    assert_refused(outcome, "steps=1 is for method zssr, which trains; edsr does not", sr.with_stem("no"))
+    assert_refused(outcome, "method 'edsr' has no steps: leave steps out, or use method zssr", sr.with_stem("no"))
 
 
 def test_bad_files_are_refused(carlib, image, tmp_path):

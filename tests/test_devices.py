@@ -158,11 +158,28 @@ def test_batches_made_beforehand_are_the_same(home, name):
 def test_workers_outlive_what_tells_the_whole_group_to_stop(home):
     """Slurm signals every process of a step: the one that trains still needs its batches for the step it is at."""
     batches = train.Patches(short("car-edsr-x2")).ahead(range(40), 2)  # more than the workers make beforehand
-    made = [next(batches)]
+    made = [next(batches), next(batches)]  # one of each: both have begun
     for worker in batches._workers:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             os.kill(worker.pid, number)
     assert len(made + list(batches)) == 40
+
+
+FAILS = """
+    from carlib import devices, runs, train
+
+    devices.workers = lambda fabric: 2
+    train.Loop._update = lambda *_: 1 / 0
+    run = runs.get("car-edsr-x2", "smoke", {"steps": 2, "patch": {2: 16}, "validation_crop": 32})
+    train.train(run, "failed", device="cpu", progress=False)
+"""
+
+
+def test_an_error_ends_the_process_though_its_workers_ignore_signals(home):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FAILS)], cwd=home, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1 and done.stderr.strip().endswith("ZeroDivisionError: division by zero")
 
 
 def test_processes_are_those_of_torchrun_or_of_srun(monkeypatch):

@@ -174,13 +174,17 @@ def test_a_kernel_that_does_not_answer_is_told_in_one_line(home, tmp_path, monke
     assert "\n" not in str(refusal.value)
 
 
-def test_a_kernel_that_is_killed_in_a_cell_is_told_in_one_line_and_what_was_there_stays(home):
+def test_a_kernel_that_is_killed_in_a_cell_is_told_in_one_line_and_leaves_nothing_half_written(home):
     pytest.importorskip("papermill", reason="papermill comes with the extra notebooks")
     pytest.importorskip("ipykernel", reason="ipykernel comes with the extra notebooks")
     earlier = results.write_text(home / "results" / "smoke" / "tables" / "protocol.csv", "of an earlier call\n")
     book = json.loads(NOTEBOOKS[-1].read_text())
     cell = next(cell for cell in book["cells"] if "notebook.parameters(" in "".join(cell["source"]))
-    cell["source"] = ["import os, signal\n", "os.kill(os.getpid(), signal.SIGKILL)"]
+    cell["source"] = [
+        "import os, signal\n", "from carlib import results\n",
+        "with results.atomic(results.folder('smoke', 'tables', 'protocol.csv')) as temporary:\n",
+        "    temporary.write_text('half')\n", "    os.kill(os.getpid(), signal.SIGKILL)",
+    ]  # fmt: skip
     results.write_text(home / "notebooks" / "09_protocol.ipynb", json.dumps(book))
     with pytest.raises(ValueError, match=r"09_protocol: Kernel died: .*run it again") as refusal:
         experiments.run_notebook("09_protocol", ["profile=smoke"], progress=False)

@@ -199,3 +199,10 @@ def test_a_run_at_its_end_is_told_without_loading_what_trains(home, monkeypatch)
     assert prepare("bicubic-edsr-x2", params=small, renew=True) == path
     with pytest.raises(TypeError):  # another recipe is trained
         prepare("bicubic-edsr-x2", params=[*small, "seed=1"], renew=True)
+
+
+def test_a_finished_run_whose_start_is_gone_is_refused_as_one_that_begins(started):
+    start, _ = started
+    prepare("car-edsr-x2")
+    (start / "weights.safetensors").unlink()
+    assert_refused("no weights at .*bicubic-edsr-x2-start", prepare, "car-edsr-x2")

@@ -25,9 +25,9 @@ class IRN(nn.Module):
         blocks: couplings per factor 2; 8.
         growth: features that a dense convolution adds; 32.
         clamp:  bound of the logarithm by which one coupling scales the details; 1.
-        noise:  standard deviation of the z that is drawn in training mode; 1. Details of photographs deviate by some
-                0.02: until the couplings have learned to magnify them fiftyfold, sr is mostly noise, and after a
-                thousand updates z = 0 was still worth 8 dB where a drawn z gave 25. 0 trains for the z of eval mode.
+        noise:  standard deviation of the z that is drawn in training mode; 1, as published. Details of photographs
+                deviate by some 0.02: until the couplings have learned to magnify them fiftyfold, what is restored from
+                a drawn z is mostly noise, and z = 0 means nothing. 0 trains for the z of eval mode.
     """
 
     def __init__(self, scale, blocks=8, growth=32, clamp=1.0, noise=1.0):

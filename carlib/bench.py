@@ -1,9 +1,10 @@
-"""Ours against rivals: the operator, precision of convolutions, downscaling, the start; and what networks take.
+"""Ours against rivals: the operator, convolutions, training, down- and upscaling, the start; and what networks take.
 
 Every case times its candidates in turns within one process, so that a busy or slowing machine slows them alike: trust
 the ratios, not the seconds. Rows of a case begin with ours; a name that begins with "carlib" is ours.
 """
 
+import datetime
 import os
 import platform
 import subprocess
@@ -21,7 +22,7 @@ from carlib import results, timing
 from carlib.bench_rival import grid_sample_resample
 from carlib.ops.resample import resample
 
-COLUMNS = ["case", "name", "seconds", "ratio", "memory", "note", "machine"]
+COLUMNS = ["case", "name", "seconds", "ratio", "memory", "note", "machine", "date"]
 # The paper's batch: 16 patches whose LR images are 48 px, kernels of 3*scale + 1 taps.
 _PATCHES = ({"n": 16, "side": 192, "scale": 4, "size": 13}, {"n": 16, "side": 96, "scale": 2, "size": 7})
 # Features of EDSR's baseline and of CAR's EDSR on a batch of LR patches.
@@ -35,7 +36,7 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
     """Time ours against rivals in the same run.
 
     Args:
-        case:    "operator", "convolution", "train", "kill", "downscale", "start" or "all".
+        case:    "operator", "convolution", "train", "kill", "downscale", "upscale", "start" or "all".
         repeats: timed rounds, >= 1; their median counts, of "downscale" the fastest. One more goes first, untimed.
         out:     CSV to write, or None; a picture of the same name appears beside it, as .png. Of a table that is there
                  one case renews its own rows.
@@ -45,8 +46,8 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
     Returns:
         DataFrame with COLUMNS. seconds: of one call; "downscale": per HR megapixel. ratio: seconds over those of ours,
         the case's first row (2.0: ours is twice as fast), NaN for downscalers without a rival. memory: peak growth of a
-        fresh process over the bytes of all results ("downscale": of the HR image), NaN where it is not measured. note:
-        what else was found. machine: processor, cores, threads, version of torch.
+        fresh process over the bytes of all results ("downscale", "upscale": of the HR image), NaN where it is not
+        measured. note: what else was found. machine: processor, cores, threads, version of torch. date: ISO day.
     Raises:
         ValueError: an unknown case, no repeats or kills, an `out` that cannot be written; the operator and its rival
             disagree; a killed training ended otherwise than one that was left alone.
@@ -70,7 +71,7 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
         "kill": {"kills": kills, "seed": seed, "device": device},
     }
     rows = [row for name in names for row in _CASES[name](repeats, **options.get(name, {}))]
-    table = pd.DataFrame(rows, columns=COLUMNS).assign(machine=_machine())
+    table = pd.DataFrame(rows, columns=COLUMNS).assign(machine=_machine(), date=datetime.date.today().isoformat())
     if out is not None:
         whole = table if before is None else _renewed(before, table)
         _draw(whole.fillna({"note": ""}).to_dict("records"), Path(out).with_suffix(".png"))
@@ -79,12 +80,13 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
 
 
 def _earlier(path):
-    """The table that is there, None without one."""
+    """The table that is there, None without one; rows from before there was a date have none."""
     import pandas as pd
 
     if not path.is_file():
         return None
     before = pd.read_csv(path)
+    before = before.assign(date=before.date.fillna("") if "date" in before else "")
     if missing := [column for column in COLUMNS if column not in before]:
         raise ValueError(f"{path} is no table of `carlib bench`, it has no column {missing[0]}: name another file")
     return before
@@ -297,6 +299,12 @@ def _downscale(repeats):
     return bench_downscale.rows(repeats)
 
 
+def _upscale(repeats):
+    from carlib import bench_upscale
+
+    return bench_upscale.rows(repeats)
+
+
 def _train(repeats, **chosen):
     from carlib import bench_train
 
@@ -315,6 +323,7 @@ _CASES = {
     "train": _train,
     "kill": _kill,
     "downscale": _downscale,
+    "upscale": _upscale,
     "start": _start,
 }
 

@@ -240,7 +240,9 @@ def evaluate(
 
 @app.command()
 def bench(
-    case: Annotated[str, typer.Argument(help="operator, convolution, train, kill, downscale, start or all.")] = "all",
+    case: Annotated[
+        str, typer.Argument(help="operator, convolution, train, kill, downscale, upscale, start or all.")
+    ] = "all",
     out: Annotated[
         Path | None, typer.Option(help="CSV, of which one case renews its own rows; a picture appears beside it.")
     ] = None,

@@ -164,7 +164,9 @@ def _speed(bench) -> str:
         ratio = "-" if line.ratio == "" else f"{float(line.ratio):.2f}"
         shown = {"case": line.case, "who": line.name, "time": time, "over ours": ratio, "memory": memory}
         lines.append({**shown, "note": line.note})
-    return _markdown(lines) + f"\n{'; '.join(dict.fromkeys(bench.machine))}.\n"
+    dates = bench.date if "date" in bench else [""] * len(bench)  # older rows have none
+    where = (f"{machine}, {date}" if date else machine for machine, date in zip(bench.machine, dates, strict=True))
+    return _markdown(lines) + f"\n{'; '.join(dict.fromkeys(where))}.\n"
 
 
 def _markdown(lines) -> str:

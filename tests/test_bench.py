@@ -1,5 +1,6 @@
 """The benchmark measures the same job on both sides and says what it measured; no test looks at a time."""
 
+import datetime
 import math
 from functools import partial
 from itertools import product
@@ -8,9 +9,22 @@ import pandas as pd
 import pytest
 import torch
 
-from carlib import bench, bench_downscale, bench_rival, bench_train, devices, resample, rescale, runs, timing
+from carlib import (
+    bench,
+    bench_downscale,
+    bench_rival,
+    bench_train,
+    bench_upscale,
+    devices,
+    resample,
+    rescale,
+    runs,
+    timing,
+)
 
 TINY = {"n": 2, "side": 16, "scale": 2, "size": 3}
+CASES = ["operator", "convolution", "train", "kill", "downscale", "upscale", "start"]
+PHOTOGRAPH = torch.randint(254, (32, 32, 3), generator=torch.Generator().manual_seed(0)).byte().numpy()
 
 
 def problem(scale, size, h, w, spread):
@@ -102,11 +116,56 @@ def test_downscale_has_a_row_for_each_method_and_rival(monkeypatch):
     assert len(alone) == len(rescale.CLASSICAL) - 2 and all(math.isnan(row["ratio"]) for row in alone)
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_upscale_races_what_the_machine_computes_in_with_plain_float32(monkeypatch, native):
+    """The emulated bfloat16 of a processor that lacks it is bfloat16 all the same."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    monkeypatch.setattr(bench_upscale, "_memory_in_a_child", lambda code, name, size: 1.5)
+    monkeypatch.setattr(bench_upscale, "_photograph", lambda: PHOTOGRAPH)
+    rows = bench_upscale.rows(1, size="mini", side=16)
+    own = ["carlib, bfloat16 channels_last"] * native + ["carlib, float32 channels_last"]
+    assert [row["name"] for row in rows] == [*own, "float32 contiguous"] * 2 + ["carlib, numba", "grid_sample"] * 2
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    assert cases[:2] == [f"EDSR (mini) x{scale}: one LR image of 16x16" for scale in (4, 2)]
+    assert cases[2:] == [f"CAR's downscaler (mini) x{scale}: one image of 32x32" for scale in (4, 2)]
+    assert all(row["memory"] == 1.5 and " s per HR megapixel; " in row["note"] for row in rows)
+    assert ["no bfloat16" in row["note"] for row in rows] == [not native] * (2 * len(own) + 2) + [False] * 4
+    assert all("by 1 of 255" in row["note"] for row in rows[-4:])
+
+
+def test_upscalers_that_restore_differently_are_not_timed():
+    draw = torch.Generator().manual_seed(1)  # another than that of the restoration's error
+    sr = torch.rand(1, 3, 64, 64, generator=draw)
+    for share, refused in ((0.1, False), (0.2, True)):  # 10 log10(1 + share^2): 0.04 and 0.17 dB
+        other = sr + share * 0.01 * torch.randn(sr.shape, generator=draw)
+        calls = {"ours": lambda other=other: other, "rival": lambda: sr}
+        if refused:
+            with pytest.raises(ValueError, match=r"a job: PSNR would move by 0\.1"):
+                bench_upscale._told(calls, "a job")
+        else:
+            assert "moves a PSNR of 40 dB by 0.0" in bench_upscale._told(calls, "a job")["ours"]
+
+
+def test_downscalers_that_differ_are_not_timed():
+    lr = PHOTOGRAPH
+    assert bench_upscale._same_pixels({"ours": lambda: lr, "rival": lambda: lr + 1}, "a job").startswith("lr: 100.0%")
+    with pytest.raises(ValueError, match="a job: LR images differ by 2 of 255"):
+        bench_upscale._same_pixels({"ours": lambda: lr, "rival": lambda: lr + 2}, "a job")
+
+
+def test_extra_memory_knows_every_upscaler(monkeypatch):
+    monkeypatch.setattr(bench_upscale, "_photograph", lambda: PHOTOGRAPH)
+    for calls in (bench_upscale._upscalers(2, "mini", 16), bench_upscale._downscalers(2)):
+        for name in calls:
+            ratio = bench_upscale._extra_memory(calls, name, 32 * 32 * 12)
+            assert ratio >= 0 or math.isnan(ratio)
+
+
 def test_all_cases_are_run_by_all(monkeypatch):
     for name in bench._CASES:
         row = {"case": name, "name": "carlib", "seconds": 1.0, "ratio": 1.0, "memory": math.nan, "note": ""}
         monkeypatch.setitem(bench._CASES, name, lambda repeats, row=row, **chosen: [row])
-    assert list(bench.run("all")["case"]) == ["operator", "convolution", "train", "kill", "downscale", "start"]
+    assert list(bench.run("all")["case"]) == CASES
 
 
 def test_extra_memory_knows_every_downscaler():
@@ -121,6 +180,7 @@ def test_run_writes_its_table_and_a_picture_beside_it(tmp_path):
     assert list(table) == bench.COLUMNS
     assert list(table["name"]) == ["carlib, import", "carlib --help", "python -c pass"]
     assert "torch" in table["machine"][0] and table["memory"].isna().all()
+    assert abs(datetime.date.fromisoformat(table["date"][0]) - datetime.date.today()).days <= 1
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["start.csv", "start.png"]
     assert list(pd.read_csv(tmp_path / "new" / "start.csv")["ratio"]) == pytest.approx(table["ratio"], rel=1e-5)
 
@@ -139,9 +199,12 @@ def test_one_case_renews_its_own_rows_of_a_table(tmp_path, monkeypatch):
     assert list(bench.run("convolution", out=out)["case"]) == ["convolution"] * 2
     bench.run("start", out=out)
     table = pd.read_csv(out)
-    order = ["operator", "convolution", "train", "kill", "downscale", "start", "another start"]
-    assert list(table.case) == [name for name in order for _ in range(2)]
-    assert list(table.seconds[::2]) == [1, 3, 1, 1, 1, 1, 4] and list(table.note[1::2]) == ["a note"] * 7
+    assert list(table.case) == [name for name in (*CASES, "another start") for _ in range(2)]
+    assert list(table.seconds[::2]) == [1, 3, 1, 1, 1, 1, 1, 4] and list(table.note[1::2]) == ["a note"] * 8
+    pd.read_csv(out).drop(columns="date").to_csv(out, index=False)  # as tables were
+    bench.run("start", out=out)
+    dates = pd.read_csv(out, keep_default_na=False).groupby("case", sort=False).date.unique()
+    assert [list(found) for found in dates[CASES]] == [[""]] * len(CASES) and "" not in dates["another start"]
     out.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="it has no column case"):
         bench.run("start", out=out)
@@ -153,7 +216,7 @@ def test_one_case_renews_its_own_rows_of_a_table(tmp_path, monkeypatch):
     [
         (
             {"case": "speed"},
-            "case='speed' is unknown: use one of operator, convolution, train, kill, downscale, start, all",
+            f"case='speed' is unknown: use one of {', '.join(CASES)}, all",
         ),
         ({"repeats": 0}, "repeats=0"),
         ({"case": "kill", "kills": 0}, "kills=0"),

@@ -28,6 +28,23 @@ def test_a_page_without_one_pair_of_markers_is_refused(page):
         readme.insert(page, "x", "new\n")
 
 
+def test_speed_ends_with_the_machines_and_the_days_that_are_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
+    row = {"case": "a", "name": "carlib", "seconds": 0.5, "ratio": 1, "memory": 1.5, "note": "n", "machine": "one"}
+    rows, path = pd.DataFrame([row, row | {"case": "b"}, row | {"machine": "two"}]), tmp_path / "results" / "bench.csv"
+    path.parent.mkdir()
+    rows.to_csv(path, index=False)
+    assert readme.render("speed").splitlines()[2:] == [
+        "| a | carlib | 500 ms | 1.00 | 1.50 | n |",
+        "| b | carlib | 500 ms | 1.00 | 1.50 | n |",
+        "| a | carlib | 500 ms | 1.00 | 1.50 | n |",
+        "",
+        "one; two.",
+    ]
+    rows.assign(date=["2026-01-02", None, "2026-01-02"]).to_csv(path, index=False)
+    assert readme.render("speed").splitlines()[-1] == "one, 2026-01-02; one; two, 2026-01-02."
+
+
 def cells(*verdicts):
     """A Table 1 of PSNR at x2, bicubic upscaling: CAR's verdict on Set5, and on B100 if there is a second."""
     lines = []

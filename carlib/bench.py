@@ -41,7 +41,7 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
         out:     CSV to write, or None; a picture of the same name appears beside it, as .png. Of a table that is there
                  one case renews its own rows.
         profile: of "train": whose runs.
-        device:  of "train" and "kill"; the other cases run on the CPU.
+        device:  of "train" and "kill"; of "operator" "cuda" (carlib.bench_operator_gpu). All else runs on the CPU.
         kills, seed: of "kill": how often, and from what the moments are drawn.
     Returns:
         DataFrame with COLUMNS. seconds: of one call; "downscale": per HR megapixel. ratio: seconds over those of ours,
@@ -50,7 +50,7 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
         measured. note: what else was found. machine: processor, cores, threads, version of torch. date: ISO day.
     Raises:
         ValueError: an unknown case, no repeats or kills, an `out` that cannot be written; the operator and its rival
-            disagree; a killed training ended otherwise than one that was left alone.
+            disagree; there is no such device; a killed training ended otherwise than one that was left alone.
     """
     if case != "all" and case not in _CASES:
         raise ValueError(f"case={case!r} is unknown: use one of {', '.join(_CASES)}, all")
@@ -67,6 +67,7 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
     before = None if out is None or case == "all" else _earlier(Path(out))
     names = _CASES if case == "all" else [case]
     options = {
+        "operator": {"device": device},
         "train": {"profile": profile, "device": device},
         "kill": {"kills": kills, "seed": seed, "device": device},
     }
@@ -108,8 +109,12 @@ _RESAMPLERS = {
 }
 
 
-def _operator(repeats, patches=_PATCHES):
+def _operator(repeats, patches=_PATCHES, device="cpu"):
     """Rows of the operator: forward, and backward to kernel and offsets as training needs it, then to hr as well."""
+    if device == "cuda":
+        from carlib import bench_operator_gpu
+
+        return bench_operator_gpu.rows(repeats)
     rows = []
     for problem, with_hr in product(patches, (False, True)):
         n, side, scale, size = (problem[key] for key in ("n", "side", "scale", "size"))
@@ -336,7 +341,7 @@ def _draw(rows, path):
 
 
 def _machine() -> str:
-    """Such as "AMD EPYC, 2 cores, 1 thread, torch 2.13.0"."""
+    """Such as "AMD EPYC, 2 cores, 1 thread, torch 2.13.0"; cases that run on a GPU have its name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

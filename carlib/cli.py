@@ -248,7 +248,7 @@ def bench(
     ] = None,
     repeats: Annotated[int, typer.Option(help="Timed rounds; their median counts, of downscale the fastest.")] = 7,
     profile: Annotated[str, typer.Option(help="Of train: whose runs.")] = "mini",
-    device: Annotated[str, typer.Option(help="Of train and kill: auto, cpu, cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Of train and kill: auto, cpu, cuda; of operator: cuda.")] = "auto",
     kills: Annotated[int, typer.Option(help="Of kill: how often a training is killed and begun again.")] = 20,
     seed: Annotated[int, typer.Option(help="Of kill: what the moments are drawn from.")] = 0,
 ):

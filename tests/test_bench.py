@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import re
 from functools import partial
 from itertools import product
 
@@ -12,6 +13,7 @@ import torch
 from carlib import (
     bench,
     bench_downscale,
+    bench_operator_gpu,
     bench_rival,
     bench_train,
     bench_upscale,
@@ -81,6 +83,65 @@ def test_operators_that_differ_are_not_timed(monkeypatch):
     monkeypatch.setitem(bench._RESAMPLERS, "grid_sample", lambda *args, scale: 1.001 * resample(*args, scale=scale))
     with pytest.raises(ValueError, match="differ by"):
         bench._operator(1, patches=(TINY,))
+
+
+def test_the_gpus_case_races_forward_and_backward_apart_and_knows_the_floor():
+    """On a CPU, with its own implementations: what is measured is the same."""
+    problem = {"n": 2, "height": 8, "width": 12, "scale": 2, "size": 3}
+    rows = bench_operator_gpu.rows(1, "cpu", [problem, problem | {"n": 1}], copied=1 << 20)
+    assert [row["name"] for row in rows] == ["carlib, numba", "carlib, torch", "grid_sample"] * 4
+    assert [row["case"] for row in rows[::3]] == [
+        f"operator x2 on cpu, {direction}: {what}, 3x3 taps"
+        for what in ("2 patches of 12 px", "one image of 12x8")
+        for direction in ("forward", "backward")
+    ]
+    floors = [[float(re.match(r"floor (\S+) ms", row["note"])[1]) for row in rows[first::6]] for first in (0, 3)]
+    assert floors[1] == pytest.approx([2 * floor for floor in floors[0]], rel=0.01)  # gradients are written, too
+    assert floors[0][0] == pytest.approx(2 * floors[0][1], rel=0.01)
+    for row in rows:
+        reached = int(re.search(r"reached to (\d+)%", row["note"])[1])
+        assert reached == pytest.approx(float(row["note"].split()[1]) / row["seconds"] / 10, abs=1)
+
+
+def test_backward_alone_gives_the_gradients():
+    problem = {"n": 1, "height": 8, "width": 12, "scale": 2, "size": 3}
+    (hr, *taps, upstream), *_ = sets = bench_operator_gpu._inputs("cpu", **problem)
+    call = bench_operator_gpu._backward(partial(resample, impl="reference"), sets, 2)
+    expected = torch.autograd.grad(resample(hr, *taps, scale=2), taps, upstream)[0]
+    first, *others = (call() for _ in range(len(sets) + 1))
+    torch.testing.assert_close(first, expected, rtol=0, atol=1e-5)
+    assert torch.equal(others[-1], first) and not torch.allclose(others[0], first)  # the sets take turns
+
+
+def test_operators_that_differ_are_not_timed_on_a_gpu(monkeypatch):
+    wrong = {"numba": resample, "grid_sample": lambda *args, scale: 1.01 * resample(*args, scale=scale)}
+    monkeypatch.setattr(bench_operator_gpu, "_candidates", lambda device: wrong)
+    with pytest.raises(ValueError, match=r"forward.*differ by"):
+        bench_operator_gpu.rows(1, "cpu", [{"n": 1, "height": 8, "width": 8, "scale": 2, "size": 3}], copied=1 << 10)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_gpus_case_wants_a_gpu():
+    with pytest.raises(ValueError, match=r"^device 'cuda': PyTorch sees no GPU here; leave --device out"):
+        bench.run("operator", device="cuda")
+
+
+def test_the_gpus_case_wants_numbas_compiler(monkeypatch):
+    """What the operator says of a device it cannot use, before anything is timed."""
+    zeros = torch.zeros
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device: zeros(*shape))
+    with pytest.raises(ValueError, match='impl="cuda" cannot run here: hr is on cpu'):
+        bench_operator_gpu.rows(1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_the_devices_own_time_is_told():
+    problem = {"n": 2, "height": 32, "width": 48, "scale": 2, "size": 7}
+    rows = bench_operator_gpu.rows(1, "cuda", [problem], copied=1 << 20)
+    assert [row["name"] for row in rows] == ["carlib, cuda", "carlib, torch", "grid_sample"] * 2
+    assert all("by the device alone" in row["note"] and torch.cuda.get_device_name() in row["case"] for row in rows)
 
 
 @pytest.mark.parametrize(("native", "name"), [(True, "bfloat16"), (False, "float32")])

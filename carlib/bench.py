@@ -32,7 +32,7 @@ _THREADS = {"1 thread": 1, "2 threads": 2}
 _TOLERANCE = 1e-5  # float32: a position among 200 pixels is known to 1e-5 pixels
 
 
-def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills=20, seed=0):
+def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", params=(), kills=20, seed=0):
     """Time ours against rivals in the same run.
 
     Args:
@@ -42,6 +42,7 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
                  one case renews its own rows.
         profile: of "train": whose runs.
         device:  of "train" and "kill"; of "operator" "cuda" (carlib.bench_operator_gpu). All else runs on the CPU.
+        params:  of "train": "name=value" strings that change the runs.
         kills, seed: of "kill": how often, and from what the moments are drawn.
     Returns:
         DataFrame with COLUMNS. seconds: of one call; "downscale": per HR megapixel. ratio: seconds over those of ours,
@@ -49,8 +50,8 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
         fresh process over the bytes of all results ("downscale", "upscale": of the HR image), NaN where it is not
         measured. note: what else was found. machine: processor, cores, threads, version of torch. date: ISO day.
     Raises:
-        ValueError: an unknown case, no repeats or kills, an `out` that cannot be written; the operator and its rival
-            disagree; there is no such device; a killed training ended otherwise than one that was left alone.
+        ValueError: an unknown case or parameter, no repeats or kills, an `out` that cannot be written; a candidate and
+            its rival disagree; there is no such device; a killed training ended otherwise than one that was left alone.
     """
     if case != "all" and case not in _CASES:
         raise ValueError(f"case={case!r} is unknown: use one of {', '.join(_CASES)}, all")
@@ -58,6 +59,8 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
         raise ValueError(f"repeats={repeats!r} is not a whole number >= 1")
     if kills < 1:
         raise ValueError(f"kills={kills!r} is not a whole number >= 1")
+    if params and case not in ("train", "all"):
+        raise ValueError(f"case {case} has no parameters such as {params[0]}: leave -p out, or use case train")
     if out is not None and Path(out).suffix.lower() == ".png":
         raise ValueError(
             f"{out} is where the picture would go: name the table, such as {Path(out).with_suffix('.csv')}"
@@ -68,7 +71,7 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", kills
     names = _CASES if case == "all" else [case]
     options = {
         "operator": {"device": device},
-        "train": {"profile": profile, "device": device},
+        "train": {"profile": profile, "device": device, "params": params},
         "kill": {"kills": kills, "seed": seed, "device": device},
     }
     rows = [row for name in names for row in _CASES[name](repeats, **options.get(name, {}))]

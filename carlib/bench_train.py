@@ -1,9 +1,11 @@
 """`carlib bench train`: a training step of CAR as `carlib train` computes it, against the same step done plainly.
 
-The rival has the same networks, images and loss in float32, contiguous memory, and resamples with grid_sample. Where
-there is a compiler, ours runs by torch.compile as well (the option `compile` of a run).
+The rival has the same networks, images and loss in float32, contiguous memory, and resamples with grid_sample. Ours in
+contiguous memory stands between them: it tells the layout's part from the operator's. Where there is a compiler, ours
+runs by torch.compile as well (the option `compile` of a run).
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -31,27 +33,31 @@ _PARTS = {
 _SIDES = {"cpu": 2048, "cuda": 8192}  # side of the square matrices whose product measures the peak
 
 
-def rows(repeats, profile="mini", device="auto"):
-    """Rows of `bench.COLUMNS` without the machine: seconds of one update, on patches of the embedded photographs.
+def rows(repeats, profile="mini", device="auto", params=()):
+    """Rows of `bench.COLUMNS` without machine and date: seconds of one update, on patches of the embedded photographs.
 
     The note tells images per second, the share of the measured peak of matrix products that a step's multiplications
     reach, and where the time of ours goes.
 
+    Args:
+        params: "name=value" strings that change the runs, as `carlib train -p` takes them; the rival stays in float32.
     Raises:
-        ValueError: the profile trains nothing, or the device cannot be used.
+        ValueError: the profile trains nothing, a parameter does not fit, or the device cannot be used.
     """
-    found = []
+    found, chosen = [], runs.parse_overrides(params)
     for name in RUNS:
-        run, compiled, plain = (_run(name, profile, **options) for options in _OPTIONS)
+        run, compiled, plain = (_run(name, profile, **chosen | options) for options in _OPTIONS)
         if not run.steps:
             raise ValueError(f"profile {profile} trains nothing: use --profile mini or paper")
         fabric = devices.fabric(run, device)
-        ours, rival = Step(run, fabric), PlainStep(plain, devices.fabric(plain, device))
-        job = f"training step of {name} ({profile}): {run.batch} patches of {run.patch[run.scale]} px"
+        job = f"training step of {name} ({', '.join([profile, *params])}){_on(fabric.device)}: "
+        job += f"{run.batch} patches of {run.patch[run.scale]} px"
         computes = "bfloat16" if "bf16" in devices.precision(run, device) else "float32"
         operator = automatic(torch.empty(1, device=fabric.device))
         label = f"carlib, {computes} channels_last, {operator}"
-        calls, begun = {label: ours, "float32 contiguous, grid_sample": rival}, {}
+        calls, begun = {label: Step(run, fabric)}, {}
+        calls[label.replace("channels_last", "contiguous")] = ContiguousStep(run, devices.fabric(run, device))
+        calls["float32 contiguous, grid_sample"] = PlainStep(plain, devices.fabric(plain, device))
         if why := why_not_compile(fabric.device):
             print(f"{job}: torch.compile is left out: {why}", file=sys.stderr)
         else:
@@ -66,6 +72,11 @@ def rows(repeats, profile="mini", device="auto"):
 
 def _run(name, profile, **options):
     return runs.get(name, profile, {"warm_start": None, "train_sets": ["demo"], **options})
+
+
+def _on(device) -> str:
+    """Tells a GPU's case from the processor's."""
+    return f" on {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
 
 
 def why_not_compile(device) -> str:
@@ -98,14 +109,22 @@ class Step:
             torch.cuda.synchronize()
 
 
-class PlainStep(Step):
+class ContiguousStep(Step):
+    """The same in contiguous memory."""
+
+    def __init__(self, run, fabric):
+        super().__init__(run, fabric)
+        self.loop.rescaler.module.to(memory_format=torch.contiguous_format)
+        self.loop.batches = ([None if t is None else t.contiguous() for t in batch] for batch in self.loop.batches)
+
+
+class PlainStep(ContiguousStep):
     """The same without what makes ours fast."""
 
     def __init__(self, run, fabric):
         super().__init__(run, fabric)
-        rescaler = self.loop.rescaler.module.to(memory_format=torch.contiguous_format)
+        rescaler = self.loop.rescaler.module
         rescaler.forward = partial(_plain_forward, rescaler)
-        self.loop.batches = ([None if t is None else t.contiguous() for t in batch] for batch in self.loop.batches)
 
 
 def _plain_forward(rescaler, hr, lr=None):
@@ -126,17 +145,29 @@ def _note(step, seconds, operations) -> str:
 
 
 def _peak(device, precision) -> float:
-    """Operations per second of a product of square matrices, the best of five."""
+    """Operations per second of a product of square matrices, the best of five; float32 as convolutions compute it."""
     side, dtype = _SIDES[device.type], torch.bfloat16 if "bf16" in precision else torch.float32
     a, b = (torch.rand(side, side, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
-    for _ in range(6):  # the first one warms up
-        began = time.perf_counter()
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - began)
+    with _products_as_convolutions():
+        for _ in range(6):  # the first one warms up
+            began = time.perf_counter()
+            a @ b
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - began)
     return 2 * side**3 / best
+
+
+@contextlib.contextmanager
+def _products_as_convolutions():
+    """On a GPU PyTorch lets cuDNN round float32 to TF32 and cuBLAS not, unless told otherwise: within it both alike."""
+    products, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.fp32_precision
+    products.fp32_precision = torch.backends.cudnn.conv.fp32_precision
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
 
 
 def _shares(step, count=3) -> dict[str, float]:

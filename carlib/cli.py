@@ -249,13 +249,17 @@ def bench(
     repeats: Annotated[int, typer.Option(help="Timed rounds; their median counts, of downscale the fastest.")] = 7,
     profile: Annotated[str, typer.Option(help="Of train: whose runs.")] = "mini",
     device: Annotated[str, typer.Option(help="Of train and kill: auto, cpu, cuda; of operator: cuda.")] = "auto",
+    param: Annotated[
+        list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="Of train: override a run's number.")
+    ] = None,
     kills: Annotated[int, typer.Option(help="Of kill: how often a training is killed and begun again.")] = 20,
     seed: Annotated[int, typer.Option(help="Of kill: what the moments are drawn from.")] = 0,
 ):
     """Time ours against rivals in the same run; kill: see that a killed training ends with the same bits."""
     from carlib import bench as benchmarks
 
-    table = benchmarks.run(case, repeats=repeats, out=out, profile=profile, device=device, kills=kills, seed=seed)
+    options = {"profile": profile, "device": device, "params": param or [], "kills": kills, "seed": seed}
+    table = benchmarks.run(case, repeats=repeats, out=out, **options)
     typer.echo(table.to_string(index=False))
 
 

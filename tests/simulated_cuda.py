@@ -21,6 +21,7 @@ def results(impl, args, scale, **options):
 
 # scale, K, h, w, C and N: odd and even K, never square, one and two groups of channels, blocks that are not full
 SMALL, EVEN, LEAST = (2, 3, 2, 3, 1, 2), (3, 4, 2, 1, 5, 1), (1, 1, 3, 2, 3, 1)
+RELEASED = (2, 7, 1, 2, 1, 1), (4, 13, 1, 2, 1, 1)  # the paper's scales and the release's taps
 BORDERS = [{}, {"border": "release"}]
 
 
@@ -30,6 +31,7 @@ BORDERS = [{}, {"border": "release"}]
         *((SMALL, o) for o in (*BORDERS, {"taps": "paper"}, {"pad": 0}, {"pad": 23})),
         *((EVEN, o) for o in BORDERS),
         (LEAST, {}),
+        *((problem_of, {}) for problem_of in RELEASED),
     ],
 )
 def test_the_kernels_match_the_reference_forward_and_backward(problem_of, options):

@@ -270,6 +270,7 @@ def test_strict_determinism_trains_the_same(home, tmp_path, name):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: on a CPU every run gives the same bits")
 def test_strict_determinism_gives_the_same_bits_on_a_gpu(home, tmp_path):
     run = short("car-edsr-x2", deterministic=True)

@@ -48,16 +48,32 @@ def test_the_kernels_refuse_a_cpu_tensor():
     assert "\n" not in str(e.value)
 
 
-def test_auto_takes_the_kernels_where_they_run_and_torch_elsewhere(monkeypatch):
-    class Tensor:
-        device = torch.device("cuda")
+class Tensor:
+    """One on a GPU, as far as it is looked at."""
 
+    device = torch.device("cuda")
+
+
+def test_auto_takes_the_kernels_where_they_run_and_torch_elsewhere(monkeypatch):
     for reason, room in [("", "resample_cuda"), ("no compiler", "resample_torch")]:
         monkeypatch.setattr(resample_op, "_why_no_cuda", lambda hr, reason=reason: reason)
         forward, backward = resample_op._passes("auto", Tensor())
         assert forward.__module__ == backward.__module__ == f"carlib.ops.{room}"
     with pytest.raises(ValueError, match="no compiler"):
         resample_op._passes("cuda", Tensor())
+
+
+def test_auto_says_once_what_keeps_the_kernels_from_a_gpu(monkeypatch, capsys):
+    monkeypatch.setattr(resample_op, "_why_no_cuda", lambda hr: "nothing is installed")
+    monkeypatch.setattr(torch.version, "hip", None)
+    resample_op._warn.cache_clear()
+    assert [resample_op.automatic(Tensor()) for _ in range(3)] == ["torch"] * 3
+    told = capsys.readouterr().err
+    assert told == 'carlib: resampling by impl="torch", not by the CUDA kernels: nothing is installed\n'
+    monkeypatch.setattr(torch.version, "hip", "6.0")  # AMD's, which PyTorch calls cuda, too
+    resample_op._warn.cache_clear()
+    assert resample_op.automatic(Tensor()) == resample_op.automatic(torch.empty(0, device="meta")) == "torch"
+    assert resample_op.automatic(torch.empty(0)) == "numba" and not capsys.readouterr().err
 
 
 def test_a_machine_without_a_compiler_is_told_what_to_install(monkeypatch):

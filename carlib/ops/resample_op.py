@@ -4,7 +4,9 @@ To torch.compile and torch.export each is one node whose inside they do not look
 the tensors are there. Second derivatives: carlib.resample(..., impl="reference").
 """
 
+import sys
 from dataclasses import astuple, dataclass
+from functools import cache
 
 import torch
 
@@ -26,10 +28,18 @@ def resample_op(hr, kernel, offset_v, offset_h, geometry, impl):
 
 
 def automatic(hr) -> str:
-    """The implementation that "auto" means for a tensor."""
+    """The implementation that "auto" means for a tensor; a line on stderr if it is not the fastest for this GPU."""
     if hr.device.type == "cpu":
         return "numba"
-    return "torch" if _why_no_cuda(hr) else "cuda"
+    why = _why_no_cuda(hr)
+    if why and hr.device.type == "cuda" and not torch.version.hip:
+        _warn(why)
+    return "torch" if why else "cuda"
+
+
+@cache  # once a process
+def _warn(why):
+    print(f'carlib: resampling by impl="torch", not by the CUDA kernels: {why}', file=sys.stderr)
 
 
 def _passes(impl, hr):

@@ -1,6 +1,8 @@
 """The files around the code agree with each other."""
 
+import functools
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -75,6 +77,7 @@ def test_make_installs_extras_that_exist():
     assert set(extras) <= set(PROJECT["optional-dependencies"])
 
 
+@functools.cache
 def stages():
     """Every stage of dvc.yaml under the default profile: name -> cmd, deps, outs."""
     profile = yaml.safe_load((ROOT / "params.yaml").read_text())["profile"]
@@ -132,6 +135,50 @@ def test_what_a_stage_depends_on_is_made_by_a_stage_or_in_the_repository():
                 assert dep in made, f"{name}: no stage makes {dep}"
             else:
                 assert (ROOT / dep).exists(), f"{name}: there is no {dep}"
+
+
+def test_the_report_depends_on_every_table_and_figure_of_a_stage():
+    made = {Path(out) for _, _, outs in stages().values() for out in outs}
+    shown = {path for path in made if path.parent.name in ("tables", "figures") and path.suffix in (".csv", ".png")}
+    wanted = {str(path.with_suffix(suffix)) for path in shown for suffix in (path.suffix, ".json")}
+    assert {dep for dep in stages()["report"][1] if dep.startswith("results/")} == wanted
+
+
+def test_the_report_depends_on_every_file_that_it_embeds(tmp_path, monkeypatch):
+    from carlib import report
+
+    here = ROOT / "results" / "demo"
+    if not (here / "tables").is_dir():
+        pytest.skip("there are no results of profile demo")
+    for kind in ("tables", "figures"):
+        shutil.copytree(here / kind, tmp_path / kind)
+    read, read_bytes, read_text = set(), Path.read_bytes, Path.read_text
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path) or read_bytes(path))
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding: read.add(path) or read_text(path, encoding))
+    report.build(tmp_path, "demo")
+    monkeypatch.undo()
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["report"]["deps"]
+    assert {path.suffix for path in read} == {".csv", ".png", ".json"}
+    assert {f"results/${{profile}}/{path.relative_to(tmp_path)}" for path in read} <= set(deps)
+
+
+def test_a_stage_whose_notebook_measures_seeds_depends_on_the_shipped_weights():
+    """No stage makes the further seeds: profile demo takes them from data/weights."""
+    measuring = {path.stem for path in (ROOT / "carlib").glob("*.py") if "make_ready(names" in path.read_text()}
+    found = set()
+    for name, (command, deps, _) in stages().items():
+        for notebook in re.findall(r"papermill build/nb/(\S+\.ipynb)", command):
+            imported = re.findall(r"from carlib import ([\w, ]+)", (ROOT / "notebooks" / notebook).read_text())
+            if measuring & set(", ".join(imported).split(", ")):
+                found.add(name)
+                assert "data/weights" in deps, name
+    assert {"table1", "ablation"} <= found
+
+
+def test_the_lock_names_no_stage_that_is_gone():
+    """DVC reads all of it at every stage: old ones once made it three times as long, seconds each time."""
+    locked = yaml.load((ROOT / "dvc.lock").read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"]
+    assert set(locked) <= set(stages())
 
 
 def links(page):

@@ -141,7 +141,7 @@ def figure4(profile, image, scale, box):
         "without the offset loss",
         caption="Each map shows one tap over the LR grid. Colour of an offset: direction by hue, length by saturation, "
         "see the wheel; its radius is in HR pixels, and what is longer is darker. Bicubic's taps are those whose 2x2 "
-        f"means come closest to MATLAB's. {_adaptivity(maps)}",
+        f"means come closest to MATLAB's. {_adaptivity(maps)} {_moves(maps)}",
         command=experiments.papermill_command("06_kernels_offsets", profile, image=image, scale=scale, box=box),
     )
     return figure
@@ -149,12 +149,22 @@ def figure4(profile, image, scale, box):
 
 def _adaptivity(maps) -> str:
     """How much weights depend on the content: a flat map is a finding, not a fault of the picture."""
-    import numpy as np
+    found = [f"{100 * kernel.std((1, 2)).mean() / abs(kernel).mean():.2f} %" for kernel, _, _ in maps.values()]
+    return f"Standard deviation of a weight over these LR pixels, of the mean size of weights: {_of_both(found)}."
 
-    found = []
-    for title, (kernel, _, _) in zip(("CAR", "without the offset loss"), maps.values(), strict=True):
-        found.append(f"{100 * kernel.std((1, 2)).mean() / np.abs(kernel).mean():.2f} % ({title})")
-    return f"Standard deviation of a weight over these LR pixels, of the mean size of weights: {', '.join(found)}."
+
+def _moves(maps) -> str:
+    """How long offsets are, and how much they depend on the content: a white map is a finding, too."""
+    found = [lengths(*arrays) for arrays in maps.values()]
+    mean, spread = ([f"{line[name]:.4f}" for line in found] for name in ("mean", "spread"))
+    return (
+        f"Mean length of an offset: {_of_both(mean)} HR pixels; standard deviation of a tap's offset over these LR "
+        f"pixels: {_of_both(spread)}."
+    )
+
+
+def _of_both(texts) -> str:
+    return f"{texts[0]} (CAR), {texts[1]} (without the offset loss)"
 
 
 def over_training(profile, history, image, scale, box):
@@ -206,20 +216,29 @@ def _spread(paths, count=4):
 
 
 def offset_lengths(profile, image, scale, box):
-    """Mean and largest length of CAR's offsets on a crop, with and without the offset loss, in HR pixels.
+    """How long CAR's offsets are on a crop, with and without the offset loss; arguments as `check_crop`.
 
-    Arguments as `check_crop`. The mean is over LR pixels and taps, taps weighted by the magnitude of their weight.
     Returns:
-        DataFrame: run, mean, largest.
+        DataFrame: run, and what `lengths` tells of it.
     """
-    import numpy as np
     import pandas as pd
 
-    lines = []
-    for name, (kernel, offset_v, offset_h) in tap_maps(profile, image, scale, box).items():
-        length = np.hypot(offset_v, offset_h)
-        lines.append({"run": name, "mean": np.average(length, weights=abs(kernel)), "largest": length.max()})
-    return pd.DataFrame(lines)
+    maps = tap_maps(profile, image, scale, box)
+    return pd.DataFrame([{"run": name, **lengths(*arrays)} for name, arrays in maps.items()])
+
+
+def lengths(kernel, offset_v, offset_h) -> dict:
+    """Of offsets (K*K, h, w), in HR pixels.
+
+    Returns:
+        dict: mean and largest length; spread: the standard deviation of a tap's offset over the LR pixels (both
+        directions together, mean of all taps). Both means weigh a tap by the magnitude of its weight.
+    """
+    import numpy as np
+
+    length, spread = np.hypot(offset_v, offset_h), np.hypot(offset_v.std((1, 2)), offset_h.std((1, 2)))
+    mean = np.average(length, weights=abs(kernel))
+    return {"mean": mean, "largest": length.max(), "spread": np.average(spread, weights=abs(kernel).mean((1, 2)))}
 
 
 def figure5(profile, image, scale, box):

@@ -223,7 +223,13 @@ def test_offset_lengths_by_hand(smoke, monkeypatch):
     offsets = np.array([3.0, 0.0, 0.0, 30.0]).reshape(4, 1, 1), np.array([4.0, 1.0, 0.0, 40.0]).reshape(4, 1, 1)
     monkeypatch.setattr(illustrate, "tap_maps", lambda *arguments: {"a": [kernel, *offsets]})
     (line,) = illustrate.offset_lengths("smoke", "demo/kodim23", 4, BOX).to_dict("records")
-    assert line == {"run": "a", "mean": pytest.approx((0.5 * 5 + 0.25 * 1) / 1), "largest": 50.0}
+    assert line == {"run": "a", "mean": pytest.approx((0.5 * 5 + 0.25 * 1) / 1), "largest": 50.0, "spread": 0.0}
+
+
+def test_the_spread_of_offsets_is_that_over_lr_pixels_and_not_over_taps():
+    kernel = np.array([[[0.25, 0.25]], [[0.75, -0.75]]])
+    offset_v, offset_h = np.array([[[1.0, 7.0]], [[2.0, 2.0]]]), np.array([[[4.0, -4.0]], [[9.0, 9.0]]])
+    assert illustrate.lengths(kernel, offset_v, offset_h)["spread"] == pytest.approx(0.25 * 5)  # hypot(3, 4), and 0
 
 
 def test_bicubic_taps_sum_to_one_and_are_the_same_everywhere():

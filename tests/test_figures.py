@@ -155,6 +155,16 @@ def test_wheel_legend_names_its_radius_in_hr_pixels(rng):
     assert "radius = 5.0 HR px" in [text.get_text() for text in figure.texts]
 
 
+def test_offsets_that_move_nothing_are_white(rng):
+    """Stretched to the whole wheel, a thousandth of a pixel would look as a pixel does."""
+    title, kernel, v, h = example(rng)
+    for size in (0, 1e-3):
+        figure = figures.kernels_offsets(image(rng, 24, 32), [(title, kernel, size * v, size * h)], 4)
+        assert "radius = 0.25 HR px" in [text.get_text() for text in figure.texts]
+        (shown,) = (axes for axes in figure.axes if "offsets" in axes.get_title("left"))
+        assert shown.get_images()[0].get_array().min() > 0.95
+
+
 @pytest.mark.parametrize("scale", [3, 2])
 def test_kernels_offsets_refuses_another_scale(rng, scale):
     with pytest.raises(ValueError, match=f"scale={scale}"):

@@ -23,6 +23,8 @@ from carlib.figures.style import (
 )
 from carlib.figures.wheel import colour_wheel, offset_colours
 
+_LEAST = 0.25  # HR pixels: the smallest radius of the wheel, or offsets that do nothing would look like those that do
+
 
 @styled
 def kernels_offsets(hr, examples, scale):
@@ -30,7 +32,8 @@ def kernels_offsets(hr, examples, scale):
 
     A panel is 3x3 maps, one a tap, laid out as the taps lie around the LR pixel; a map has one pixel an LR pixel.
     Of an even number of taps K/2 - 2 ... K/2 (from 0) are shown: two before the middle, one after it.
-    Both colour scales end at the 99.5th percentile of what is shown, so that a few outliers do not wash out the rest.
+    Both colour scales end at the 99.5th percentile of what is shown, so that a few outliers do not wash out the rest;
+    the wheel's at a quarter of an HR pixel at least.
 
     Args:
         hr:       (H, W, 3) uint8.
@@ -47,9 +50,9 @@ def kernels_offsets(hr, examples, scale):
         raise ValueError("kernels_offsets: no examples to draw")
     hr = np.asarray(hr)
     taps = [_central_taps(example, hr, scale) for example in examples]
-    limit = _display_limit([kernel for _, kernel, _, _ in taps])
+    limit = _display_limit([kernel for _, kernel, _, _ in taps]) or 1.0
     moved = [np.hypot(v, h) for _, _, v, h in taps if v is not None]
-    radius = _display_limit(moved) if moved else None
+    radius = max(_display_limit(moved), _LEAST) if moved else None
 
     columns = 1 + len(taps)
     bar = 0.75  # inches for the colour bar and its numbers
@@ -119,9 +122,8 @@ def taps_along(kernel, title) -> int:
 
 
 def _display_limit(arrays) -> float:
-    """Where a colour scale ends: the 99.5th percentile of all |values|, never zero."""
-    limit = float(np.percentile(np.concatenate([np.abs(array).ravel() for array in arrays]), 99.5))
-    return limit if limit > 1e-6 else 1.0
+    """The 99.5th percentile of all |values|."""
+    return float(np.percentile(np.concatenate([np.abs(array).ravel() for array in arrays]), 99.5))
 
 
 def _mosaic(taps):

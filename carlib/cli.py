@@ -214,7 +214,8 @@ def trial(
     from carlib import trials
 
     for line in trials.trial(run, profile, param or [], sets=sets, note=note, out=out, device=device):
-        typer.echo(f"{line['set']}: {line['psnr']:.3f} dB, validation {line['validation']:.3f} dB")
+        told = f"{line['psnr']:.3f} dB, validation {line['validation']:.3f} dB" if line["psnr"] != "" else line["note"]
+        typer.echo(f"{line['set']}: {told}")
 
 
 @app.command()

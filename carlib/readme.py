@@ -145,9 +145,9 @@ def _trials(frame) -> str:
     keys = ["run", "parameters", "seconds", "validation", "note"]
     lines, measured = [], {f"{_NAMES.get(name, name)}, dB": "-" for name in frame.set.unique()}
     for (run, parameters, seconds, validation, note), cells in frame.groupby(keys, sort=False):
-        psnr = measured | {f"{_NAMES.get(c.set, c.set)}, dB": f"{float(c.psnr):.2f}" for c in cells.itertuples()}
+        psnr = measured | {f"{_NAMES.get(c.set, c.set)}, dB": _db(float(c.psnr or "nan")) for c in cells.itertuples()}
         line = {"run": run, "changed": parameters or "nothing", "seconds": seconds}
-        lines.append({**line, "validation, dB": f"{float(validation):.2f}", **psnr, "why": note})
+        lines.append({**line, "validation, dB": _db(float(validation or "nan")), **psnr, "why": note})
     return _markdown(lines)
 
 

@@ -36,6 +36,14 @@ from carlib.patches import Patches, to_batch, validation_images
 from carlib.training_folder import LOG_COLUMNS
 
 
+class Diverged(ValueError):
+    """A training has left the numbers: `run` is its name, `told` what was no number, and when."""
+
+    def __init__(self, run: runs.Run, told: str):
+        super().__init__(f"{run.name}: {told}: lower lr={run.lr} or set clip")
+        self.run, self.told = run.name, told
+
+
 class Rescaler(nn.Module):
     """Down and up again: a learned downscaler and quantisation (or a given LR image), upscaler."""
 
@@ -81,7 +89,7 @@ def train(
         the path of weights.safetensors.
     Raises:
         ValueError: nothing to train, a set is missing, the folder holds other parameters or cannot be written to, the
-            batch cannot be shared out, or the loss or the validation is no number.
+            batch cannot be shared out, or the loss or the validation is no number (Diverged).
         stopping.Stopped: SIGTERM came. The checkpoint is of the step during which it came.
     """
     if not run.trains or not run.steps:
@@ -188,15 +196,11 @@ class Loop:
                 return None
         means = {name: float(value) / (last - first) for name, value in self._of_all().items()}
         if not math.isfinite(means["loss"]):
-            raise ValueError(
-                f"{run.name}: the loss is no longer a number near step {self.step - 1}: lower lr={run.lr} or set clip"
-            )
+            raise Diverged(run, f"the loss is no longer a number near step {self.step - 1}")
         row = means | {"lr": rate, "patch_psnr": -10 * math.log10(max(means["mse"], 1e-12)), "step": self.step}
         row |= self.fabric.broadcast(self._validate() if self.fabric.is_global_zero else None)
         if math.isnan(row["psnr"]):
-            raise ValueError(
-                f"{run.name}: the validation is no number at step {self.step}: lower lr={run.lr} or set clip"
-            )
+            raise Diverged(run, f"the validation is no number at step {self.step}")
         before = self.log[-1]["seconds"] if self.log else 0
         row["seconds"] = before + self.seconds + time.perf_counter() - began
         self.sums, self.seconds = {}, 0.0

@@ -1,5 +1,7 @@
 """The search for a recipe: a trial is a short run with other numbers, and each leaves lines in data/trials.csv."""
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from carlib import experiments, results, runs
@@ -9,12 +11,14 @@ COLUMNS = [
 ]  # fmt: skip
 SETS = ("set5", "bsd100")
 RECIPE = "recipe"  # the variant in which nothing is changed
+_SHORT = ("steps", "validate_every")  # what makes a trial short is no change of the recipe
 
 
 def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device="auto", progress=True) -> list[dict]:
     """Train a run with other numbers, measure it, and append a line per set to a table of trials.
 
-    A trial that was stopped is continued by the same call.
+    A trial that was stopped is continued by the same call. One that diverges leaves its lines, too: without numbers,
+    and the note says so.
 
     Args:
         name, profile, params: as `experiments.prepare`; "steps=500" makes a trial short.
@@ -22,33 +26,45 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
         note: why it was tried.  out: CSV, default data/trials.csv.
     Returns:
         the new lines (COLUMNS): parameters as given, seconds of training, validation: best PSNR in dB (RGB) on the
-        profile's validation set, psnr: mean over the n images, dB of luma.
+        profile's validation set, psnr: mean over the n images, dB of luma; both "" of a trial that diverged.
     Raises:
         ValueError: as `experiments.prepare`, or a note with a line break.
     """
+    from carlib import train
+
     if "\n" in note:
         raise ValueError(f"note={note!r} has more than one line")
     run = runs.get(name, profile, runs.parse_overrides(params))
     sets = sets or experiments.present_sets(SETS) or ["demo"]
     given = " ".join(sorted(params))
     folder = results.folder(run.profile, "runs", f"trial-{name}-{_digest(given)}")
-    options = {"folder": folder, "device": device, "progress": progress}
-    path = experiments.prepare(name, run.profile, params, **options)
-    rows = experiments.measure(name, run.profile, sets, weights=path, device=device, progress=progress)
-    trained = _trained(path, run, given)
-    lines = [{**trained, **line, "note": note} for line in _means(rows)]
+    try:
+        path = experiments.prepare(name, run.profile, params, folder=folder, device=device, progress=progress)
+    except train.Diverged as error:
+        if error.run != name:  # the run that it begins with
+            raise
+        lines = _diverged(run, given, folder, sets, "; ".join(filter(None, [note, f"diverged: {error.told}"])), device)
+    else:
+        rows = experiments.measure(name, run.profile, sets, weights=path, device=device, progress=progress)
+        trained = _trained(path, run, given)
+        lines = [{**trained, **line, "note": note} for line in _means(rows)]
     _append(lines, results.root() / "data" / "trials.csv" if out is None else Path(out))
     return lines
 
 
 def sensitivity(profile="mini", out=None):
-    """What each changed number did to CAR: the trials of data/trials.csv beside the one that changed nothing else.
+    """What each changed number did to CAR: the trials of data/trials.csv, each beside the nearest one.
+
+    The nearest is, of the trials of the same run and as many steps that change less of the recipe, the one that differs
+    in the fewest numbers; the first of equals.
 
     Args:
         profile: whose trials.  out: CSV, default data/trials.csv.
     Returns:
-        DataFrame: run, scale, steps, variant (what was changed, "recipe" for nothing), set, n, psnr (dB, Y), gain (over
-        the recipe trained for as many steps; NaN without it), seconds, note; the recipe first.
+        DataFrame: run, scale, steps, variant (in what it differs from the nearest, "recipe" if it changes nothing),
+        beside (what the nearest itself changes, "recipe" for nothing, "" where there is none), changes (in how many
+        numbers they differ), set, n, psnr (dB, Y; NaN if it diverged), gain (over the nearest; NaN without one),
+        seconds, note.
     Raises:
         ValueError: there is no trial of CAR.
     """
@@ -61,35 +77,74 @@ def sensitivity(profile="mini", out=None):
         raise ValueError(f"{path} has no trial of CAR under profile {profile}: call `carlib trial car-edsr-x2`")
     frame = frame.assign(
         scale=[runs.get(name, profile).scale for name in frame.run],
-        variant=[_changed(parameters) for parameters in frame.parameters],
-        psnr=frame.psnr.astype(float),
+        psnr=pd.to_numeric(frame.psnr),  # "" is NaN
     )
-    alike = ["run", "steps", "set", "n"]
-    recipe = frame[frame.variant == RECIPE].set_index(alike)["psnr"]
-    known = [recipe.get(key, float("nan")) for key in frame[alike].itertuples(index=False, name=None)]
-    frame["gain"] = frame.psnr - known
-    frame = frame.sort_values(["scale", "run", "steps", "variant"], key=_recipe_first, kind="stable")
-    columns = ["run", "scale", "steps", "variant", "set", "n", "psnr", "gain", "seconds", "note"]
+    trials = [_Trial.of(line) for line in frame.itertuples()]
+    frame = frame.assign(**pd.DataFrame([_beside(trial, trials) for trial in trials], index=frame.index))
+    order = ["scale", "run", "steps", "changes", "beside", "variant"]
+    frame = frame.sort_values(order, key=_recipe_first, kind="stable")
+    columns = ["run", "scale", "steps", "variant", "beside", "changes", "set", "n", "psnr", "gain", "seconds", "note"]
     return frame[columns].reset_index(drop=True)
 
 
-def _changed(parameters) -> str:
-    """A trial's parameters without those that only make it short."""
-    kept = [pair for pair in parameters.split() if not pair.startswith(("steps=", "validate_every="))]
-    return " ".join(kept) or RECIPE
+@dataclass(frozen=True)
+class _Trial:
+    """A line of data/trials.csv: what it can be compared with, its parameters as written, and all its numbers."""
+
+    alike: tuple
+    given: dict
+    numbers: dict
+    recipe: dict
+    psnr: float
+
+    @classmethod
+    def of(cls, line):
+        pairs = [pair for pair in re.split(r" (?=\w+=)", line.parameters) if pair]
+        own, recipe = (
+            runs.as_dict(runs.get(line.run, line.profile, runs.parse_overrides(some))) for some in (pairs, ())
+        )
+        given = dict(pair.split("=", 1) for pair in pairs)
+        return cls((line.run, line.steps, line.set, line.n), given, own, recipe, line.psnr)
+
+    def differs(self, numbers) -> list[str]:
+        """Names of the numbers in which it differs from others."""
+        return [name for name, value in self.numbers.items() if name not in _SHORT and numbers[name] != value]
+
+    def told(self, names) -> str:
+        return " ".join(f"{name}={self.given.get(name, self.numbers[name])}" for name in sorted(names)) or RECIPE
+
+
+def _beside(trial, trials) -> dict:
+    """variant, beside, changes and gain of a trial, see `sensitivity`."""
+    changed = trial.differs(trial.recipe)
+    near = [
+        (len(trial.differs(other.numbers)), place)
+        for place, other in enumerate(trials)
+        if other.alike == trial.alike and len(other.differs(other.recipe)) < len(changed) and other.psnr == other.psnr
+    ]
+    if not near:
+        return {"variant": trial.told(changed), "beside": "", "changes": 0, "gain": float("nan")}
+    changes, place = min(near)
+    other = trials[place]
+    return {
+        "variant": trial.told(trial.differs(other.numbers)),
+        "beside": other.told(other.differs(other.recipe)),
+        "changes": changes,
+        "gain": trial.psnr - other.psnr,
+    }
 
 
 def _recipe_first(column):
-    return column.where(column != RECIPE, "") if column.name == "variant" else column
+    return column.where(column != RECIPE, "") if column.name in ("variant", "beside") else column
 
 
 def draw(table, profile):
-    """The gains of `sensitivity` as dots, a panel per scale; both are written, as tables/ and figures/sensitivity.
+    """Of `sensitivity` the gains of single changes as dots, a panel per scale.
 
     Returns:
-        matplotlib Figure.
+        matplotlib Figure; both are written, as tables/ and figures/sensitivity, the table with all trials.
     Raises:
-        ValueError: no trial has the recipe beside it.
+        ValueError: no trial differs from another in one number.
     """
     from carlib import figures
 
@@ -97,22 +152,26 @@ def draw(table, profile):
     results.save_table(
         table,
         results.folder(profile, "tables", "sensitivity"),
-        title="Sensitivity: short trainings of CAR with one number changed, mini size",
-        caption="From data/trials.csv, a line per trial and image set. gain: over the recipe of profile mini trained "
-        "for as many steps. One seed each.",
+        title="Sensitivity: short trainings of CAR with other numbers, mini size",
+        caption="From data/trials.csv, a line per trial and image set. variant: in which numbers (changes: how many) a "
+        "trial differs from the nearest one of as many steps; beside: what that one changes of the recipe of profile "
+        "mini; gain: over it. A trial without psnr diverged. One seed each, and not all at the same commit.",
         command=command,
     )
-    upscaler = table.run.str.removeprefix("car-").str.rpartition("-x")[0]
-    kinds = upscaler + ", " + table.steps.astype(str) + " steps: "
-    shown = table.assign(variant=(kinds if kinds.nunique() > 1 else "") + table.variant)
-    shown = shown[shown.gain.notna()]
-    figure = figures.gains(shown, list(dict.fromkeys(shown.variant)), over="the recipe")
+    shown = table[table.gain.notna() & (table.changes == 1)]
+    upscaler = shown.run.str.removeprefix("car-").str.rpartition("-x")[0]
+    kinds = upscaler + ", " + shown.steps.astype(str) + " steps: "
+    beside = (", beside " + shown.beside).where(shown.beside != RECIPE, "")
+    shown = shown.assign(variant=(kinds if kinds.nunique() > 1 else "") + shown.variant + beside)
+    figure = figures.gains(shown, list(dict.fromkeys(shown.variant)), over="the training without this change")
     results.save_figure(
         figure,
         results.folder(profile, "figures", "sensitivity"),
         title="Sensitivity: what one changed number does to CAR, mini size",
-        alt="Gain in dB of CAR trained with one number changed over CAR trained by the recipe, for each image set",
-        caption="Short trainings, see the table for their steps; 0 is the recipe of profile mini.",
+        alt="Gain in dB of CAR trained with one number changed over CAR trained without this change, set by set",
+        caption="Short trainings, see the table for their steps. 0 is the recipe of profile mini or, where another is "
+        'named, the recipe with the numbers after "beside". Trials that differ from every other in two numbers '
+        "or more are in the table alone.",
         command=command,
     )
     return figure
@@ -129,18 +188,34 @@ def _trained(path, run, given) -> dict:
     from carlib import weights
 
     _, header = weights.load_run(path)
-    log = (path.parent / "log.csv").read_text(encoding="utf-8").splitlines()
-    last = dict(zip(log[0].split(","), log[-1].split(","), strict=True))
     return {
-        "run": run.name,
-        "profile": run.profile,
-        "parameters": given,
-        "steps": run.steps,
-        "seconds": round(float(last["seconds"])),
+        **_begun(run, given, path.parent),
         "precision": header["parameters"]["precision"],
         "commit": header["commit"],
         "validation": header["validation"]["psnr_rgb"],
     }
+
+
+def _diverged(run, given, folder, sets, note, device) -> list[dict]:
+    """The lines of a trial that ended in no number."""
+    from carlib import data, devices, provenance
+
+    begun = {
+        **_begun(run, given, folder),
+        "precision": devices.precision(run, device),
+        "commit": provenance.commit(),
+        "validation": "",
+    }
+    most = runs.profile(run.profile)["evaluate"]["images"]
+    return [{**begun, "set": name, "n": len(data.find(name)[:most]), "psnr": "", "note": note} for name in sets]
+
+
+def _begun(run, given, folder) -> dict:
+    """What is known of a trial that may have diverged before its first validation: seconds are "" then."""
+    path = folder / "log.csv"
+    log = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    seconds = round(float(dict(zip(log[0].split(","), log[-1].split(","), strict=True))["seconds"])) if log[1:] else ""
+    return {"run": run.name, "profile": run.profile, "parameters": given, "steps": run.steps, "seconds": seconds}
 
 
 def _means(rows) -> list[dict]:

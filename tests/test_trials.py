@@ -1,9 +1,12 @@
 """Trials of the recipe: what was trained is what the table says."""
 
+import math
+
 import pandas as pd
 import pytest
 
-from carlib import experiments, results, trials, weights
+from carlib import experiments, readme, results, runs, train, trials, weights
+from carlib.trials import RECIPE
 
 SHORT = ["steps=2", "validate_every=2", "patch={2: 16}", "validation_crop=32"]
 
@@ -41,30 +44,103 @@ def test_a_trial_that_cannot_be_leaves_no_line(home, tmp_path):
     assert not out.exists() and not list(home.glob("results/smoke/runs/trial-*"))
 
 
-def lines(**psnr):
-    """A trials.csv of x2, 500 steps: the recipe at 30 dB, and others by their parameters."""
-    fixed = {"run": "car-edsr-x2", "profile": "mini", "steps": 500, "seconds": 9, "set": "set5", "n": 5, "note": ""}
-    given = {"steps=500": 30.0, **{f"{name}=3 steps=500": value for name, value in psnr.items()}}
-    return [{**fixed, "parameters": parameters, "psnr": value} for parameters, value in given.items()]
-
-
-def test_sensitivity_is_the_gain_over_the_recipe_trained_as_long(home, tmp_path):
+def test_a_trial_that_diverges_leaves_a_line_without_numbers(home, tmp_path, monkeypatch):
     out = tmp_path / "trials.csv"
-    longer = {**lines()[0], "steps": 900, "parameters": "alpha=0.5 steps=900", "psnr": 33.0}
-    other = {**lines()[0], "run": "bicubic-edsr-x2", "psnr": 20.0}
-    pd.DataFrame([*lines(alpha=30.5, grey=29.0), longer, other], columns=trials.COLUMNS).to_csv(out, index=False)
-    table = trials.sensitivity(out=out)
-    assert table.variant.tolist() == ["recipe", "alpha=3", "grey=3", "alpha=0.5"] and set(table.run) == {"car-edsr-x2"}
-    assert table.gain.tolist()[:3] == pytest.approx([0, 0.5, -1.0]) and table.gain.isna().tolist()[3]
-    assert set(table.scale) == {2}
-    figure = trials.draw(table, "mini")
-    (axes,) = figure.axes
+    options, objective = {"out": out, "device": "cpu", "progress": False}, train._objective
+    given = [*SHORT, "loss=l2"]
+    monkeypatch.setattr(train, "_objective", lambda *a: tuple([(r := objective(*a))[0] * math.nan, r[1]]))
+    (line,) = trials.trial("car-bicubic-x2", "smoke", given, sets=["demo"], note="too much", **options)
+    assert line["note"].startswith("too much; diverged: the loss is no longer a number near step ")
+    assert line["psnr"] == line["validation"] == "" and (line["n"], line["steps"]) == (2, 2)
+    monkeypatch.undo()
+    monkeypatch.setenv("CARLIB_HOME", str(home))
+    trials.trial("car-bicubic-x2", "smoke", SHORT, sets=["demo"], **options)
+    frame = pd.read_csv(out, keep_default_na=False)
+    assert frame.psnr[0] == "" and float(frame.psnr[1]) > 0
+    assert readme._trials(frame).splitlines()[2].split(" | ")[3:5] == ["-", "-"]
+    table = trials.sensitivity("smoke", out=out)
+    assert table.variant.tolist() == ["patch={2: 16} validation_crop=32", "loss=l2"]
+    assert table.beside.tolist()[1] == table.variant[0] and table.gain.isna().all() and pd.isna(table.psnr[1])
+
+
+def lines(**psnr):
+    """Lines of x2 and 500 steps, by their parameters."""
+    fixed = {"run": "car-edsr-x2", "profile": "mini", "steps": 500, "seconds": 9, "set": "set5", "n": 5, "note": ""}
+    return [{**fixed, "parameters": parameters, "psnr": value} for parameters, value in psnr.items()]
+
+
+def sensitivity(tmp_path, rows):
+    """The table of some rows, by the variant."""
+    out = tmp_path / "trials.csv"
+    pd.DataFrame(rows, columns=trials.COLUMNS).to_csv(out, index=False)
+    return trials.sensitivity(out=out).set_index("variant")
+
+
+def test_a_trial_stands_beside_the_one_that_differs_in_the_fewest_numbers(home, tmp_path):
+    given = {
+        "steps=500": 30.0,
+        "grey=0.0 steps=500": 31.0,
+        "grey=0.0 loss=l1 steps=500": 29.0,
+        "alpha=0.0 steps=500": "",
+    }
+    given |= {
+        "local=0 steps=500": 28.0,
+        "local=0 steps=500 weighting=softmax": 25.0,
+        "alpha=0.0 bound=1 steps=500": 30.5,
+    }
+    table = sensitivity(tmp_path, lines(**given))
+    beside = {"grey=0.0": RECIPE, "loss=l1": "grey=0.0", "local=0": RECIPE, "weighting=softmax": "local=0"}
+    gains = {"grey=0.0": 1.0, "loss=l1": -2.0, "local=0": -2.0, "weighting=softmax": -3.0}
+    single = table[table.gain.notna() & (table.changes == 1)]
+    assert single.beside.to_dict() == beside and single.gain.to_dict() == pytest.approx(gains)
+    assert table.index[0] == RECIPE and pd.isna(table.gain[RECIPE]) and table.beside[RECIPE] == ""
+    assert (
+        pd.isna(table.psnr["alpha=0.0"]) and table.beside["alpha=0.0"] == RECIPE
+    )  # diverged: nothing stands beside it
+    assert table.changes["alpha=0.0 bound=1"] == 2 and table.gain["alpha=0.0 bound=1"] == pytest.approx(0.5)
+
+
+def test_only_trials_of_one_run_as_long_and_of_the_same_images_are_compared(home, tmp_path):
+    (recipe, changed) = lines(**{"steps=500": 30.0, "alpha=0.5 steps=500": 31.0})
+    for other in ({"steps": 900}, {"run": "car-edsr-x4"}, {"set": "bsd100"}, {"n": 4}, {"profile": "smoke"}):
+        table = sensitivity(tmp_path, [{**recipe, **other}, changed])
+        assert table.gain.isna().all() and table.beside["alpha=0.5"] == "", other
+    assert sensitivity(tmp_path, [recipe, changed]).gain["alpha=0.5"] == pytest.approx(1.0)
+
+
+def test_a_number_written_out_as_the_recipe_has_it_is_no_change(home, tmp_path):
+    same = runs.get("car-edsr-x2", "mini").grey
+    given = {
+        "steps=500": 30.0,
+        f"grey={same} steps=500": 30.0,
+        f"grey={same} alpha=0.5 steps=500 validate_every=9": 31.0,
+    }
+    table = sensitivity(tmp_path, lines(**given))
+    assert table.index.tolist() == [RECIPE, RECIPE, "alpha=0.5"] and table.changes["alpha=0.5"] == 1
+
+
+def test_the_figure_shows_single_changes_and_says_beside_what(home, tmp_path):
+    given = {
+        "steps=500": 30.0,
+        "grey=0.0 steps=500": 31.0,
+        "grey=0.0 loss=l1 steps=500": 29.0,
+        "kernel_size=6 steps=500": 30,
+    }
+    given |= {"bound=1 lr=1e-3 steps=500": 27.0}
+    longer = {**lines(**{"steps=900": 33.0})[0], "steps": 900}
+    other = {**longer, "run": "bicubic-edsr-x2", "psnr": 20.0}
+    table = sensitivity(tmp_path, [*lines(**given), longer, other]).reset_index()
+    assert len(table) == 6 and set(table.scale) == {2} and set(table.run) == {"car-edsr-x2"}
+    (axes,) = trials.draw(table, "mini").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
-        f"edsr, 500 steps: {variant}" for variant in ("recipe", "alpha=3", "grey=3")
+        "grey=0.0",
+        "kernel_size=6",
+        "loss=l1, beside grey=0.0",
     ]
-    assert "gain over the recipe" in axes.get_xlabel()
+    assert "gain over the training without this change" in axes.get_xlabel()
     for kind, suffixes in (("tables", ("csv", "md", "json")), ("figures", ("png", "json"))):
         assert all(results.folder("mini", kind, f"sensitivity.{suffix}").is_file() for suffix in suffixes)
+    assert "bound=1 lr=1e-3" in results.folder("mini", "tables", "sensitivity.csv").read_text()
 
 
 def test_no_trial_of_car_is_told(home, tmp_path):

@@ -131,13 +131,24 @@ def _downscalers(table) -> str:
 
 
 def _attribution(table) -> str:
-    """One line per variant, one column per scale and set: gains in dB."""
+    """One line per variant, one column per scale and set, which says how many of its images: gains in dB."""
     table = table[table.set.isin(_NAMES) & ~table.variant.str.startswith("bicubic")]  # with what they are compared
+    counts = table.groupby("set")["n"].max()  # variants of colour have no grey images
     lines = []
     for variant, cells in table.groupby("variant", sort=False):
-        columns = {f"x{c.scale} {_NAMES[c.set]}": f"{c.gain:+.2f}" for c in cells.itertuples()}
+        columns = {
+            f"x{c.scale} {_NAMES[c.set]} ({_of(counts[c.set], c.set)})": f"{c.gain:+.2f}" for c in cells.itertuples()
+        }
         lines.append({"gain over bicubic LR, dB": variant, **columns})
     return _markdown(lines)
+
+
+def _of(n, set_name) -> str:
+    """How many images, and of how many if they are not all."""
+    from carlib.data.sets import SETS
+
+    whole = SETS[set_name].count
+    return str(n) if n == whole else f"first {n} of {whole}"
 
 
 def _trials(frame) -> str:

@@ -74,3 +74,16 @@ def test_a_claim_takes_the_verdict_its_sets_agree_on(verdicts, expected):
 
 def test_a_set_that_was_not_measured_is_a_dash():
     assert tables.claims(cells("reproduced"))[1]["ours (Set5 / B100, dB)"] == "+1.25 / -"
+
+
+def test_part_of_a_set_is_not_shown_as_the_whole():
+    fixed = {"scale": 2, "psnr": 30.0, "gain": 1.0}
+    counts = {"CAR": (14, 20), "CAR's colour only": (13, 20)}  # one image of Set14 is grey
+    lines = [
+        {**fixed, "variant": variant, "set": name, "n": n}
+        for variant, some in counts.items()
+        for name, n in zip(("set14", "bsd100"), some, strict=True)
+    ]
+    head, _, first, second = readme._attribution(pd.DataFrame(lines)).splitlines()
+    assert head.split(" | ")[1:] == ["x2 Set14 (14)", "x2 B100 (first 20 of 100) |"]
+    assert first.count("+1.00") == second.count("+1.00") == 2

@@ -3,12 +3,15 @@
 Nothing there is typed: `carlib report --readme` writes them, and a test compares the pages with the files.
 """
 
-from carlib import results, tables
+from carlib import results
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
 PAGES = {
     "README.md": ("results", "seeds", "downscalers", "attribution", "speed"),
-    "REPLICATION.md": ("claims", "table2_claims", "table3_claims", "table4_claims", "rate_distortion_claims", "trials"),
+    "REPLICATION.md": (
+        *("table1_claims", "table2_claims", "table3_claims", "table4_claims", "table5_findings", "fig6_claims"),
+        *("rate_distortion_claims", "trials"),
+    ),
 }
 _COLUMNS = {
     "bicubic": "Bicubic",
@@ -60,15 +63,14 @@ def render(block: str) -> str:
         return _seeds(pd.read_csv(_there(results.folder(PROFILE, "tables", "seeds.csv"))))
     if block == "trials":
         return _trials(pd.read_csv(_there(results.root() / "data" / "trials.csv"), keep_default_na=False))
-    if block.endswith("_claims"):
+    if block.endswith(("_claims", "_findings")):
         path = _there(results.folder(PROFILE, "tables", f"{block}.csv"))
-        claims = pd.read_csv(path, dtype=str, keep_default_na=False)
+        claims = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="profile", errors="ignore")
         return _markdown(claims[claims.verdict != "not tested"].to_dict("records"))
     if block == "speed":
         return _speed(pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False))
     table = pd.read_csv(_there(results.folder(PROFILE, "tables", "table1.csv")))
-    made = {"results": _results, "downscalers": _downscalers, "claims": lambda table: _markdown(tables.claims(table))}
-    return made[block](table)
+    return {"results": _results, "downscalers": _downscalers}[block](table)
 
 
 def _there(path):

@@ -49,9 +49,15 @@ def build(folder: Path, profile: str, *, headline=None) -> Path:
 
 
 def _sidecars(folder, kind):
-    """Paths of the folder's sidecars of a kind, table2 before table10."""
+    """Paths of the folder's sidecars of a kind: the paper's tables, its figures, then ours; table2 before table10."""
     paths = [path for path in folder.glob("*.json") if _read_json(path).get("kind") == kind]
-    return sorted(paths, key=lambda path: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", path.stem)])
+    return sorted(paths, key=lambda path: _place(path.stem))
+
+
+def _place(name):
+    """What names are sorted by."""
+    papers = [bool(re.match(rf"{kind}\d", name)) for kind in ("table", "fig")]
+    return [not papers[0], not papers[1], *(int(x) if x.isdigit() else x for x in re.split(r"(\d+)", name))]
 
 
 def _read_json(path):

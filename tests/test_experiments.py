@@ -190,7 +190,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     assert "profile smoke" in html
     made = ["tables/table1", "tables/table5", "tables/table5_findings", "tables/table5_totals", "tables/fig6"]
     made += ["tables/rate_distortion", "tables/rate_distortion_claims", "tables/table3", "tables/table3_claims"]
-    made += ["tables/protocol", "figures/fig3"]
+    made += ["tables/protocol", "tables/table1_grid", "tables/table1_claims", "figures/fig3"]
     for sidecar in (*made, "figures/fig3_x4", "figures/fig4", "figures/fig6", "figures/rate_distortion"):
         fields = json.loads((smoke / f"results/smoke/{sidecar}.json").read_text())
         assert "profile smoke" in fields["title"] and "-p profile smoke" in fields["command"]

@@ -166,10 +166,11 @@ def test_headline_says_what_the_profile_is_worth(folder):
 
 def test_claims_come_first_then_the_papers_tables(folder):
     frame = pd.DataFrame({"claim": ["CAR is first", "x" * 29], "verdict": ["partly", "not"]})
-    for name in ("alpha", "table2_claims"):
+    for name in ("alpha", "alpha_claims", "fig6_claims", "table10_claims", "table2_claims", "table1_claims"):
         results.save_table(frame, folder / "tables" / name, title=name, caption="c", command="d")
     text = build(folder)
-    order = [text.index(f'<section id="table-{name}">') for name in ("table2_claims", "table2", "table10", "alpha")]
+    names = [f"{name}_claims" for name in ("table1", "table2", "table10", "fig6", "alpha")]
+    order = [text.index(f'<section id="table-{name}">') for name in (*names, "table2", "table10", "alpha")]
     assert order == sorted(order)
     assert re.findall("<h2>(.*?)</h2>", text)[:3] == ["Claims and verdicts", "Tables", "More tables"]
     assert '<th scope="row">CAR is first</th>' in text and f'<th scope="row" class="long">{"x" * 29}</th>' in text

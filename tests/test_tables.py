@@ -183,3 +183,15 @@ def test_the_table_survives_its_file(home, tmp_path):
     frame = results.read_rows(path)
     assert list(frame.columns) == COLUMNS and frame["printed"].isna().all()
     assert frame["ours"].tolist() == table["ours"].tolist()
+
+
+def test_the_claims_are_written_beside_the_table_and_say_what_it_says(home):
+    table = tables.table1(rows("bicubic", "edsr", 36.0) + rows("car", "edsr", 36.7))
+    experiments.save_table1_summaries(table, "demo")
+    claims = results.read_rows(results.folder("demo", "tables", "table1_claims.csv"))
+    assert claims["claim"].tolist() == list(tables._CLAIMS.values())
+    (joint,) = claims[claims.claim.str.startswith("CAR trained jointly")].to_dict("records")
+    assert joint["paper (Set5 / B100, dB)"] == "+0.88 / -" and joint["ours (Set5 / B100, dB)"] == "+0.70 / -"
+    assert joint["verdict"] == "reproduced"
+    grid = results.read_rows(results.folder("demo", "tables", "table1_grid.csv"))
+    assert dict(zip(grid.downscaler, grid.set5, strict=True)) == {"bicubic": "36.00 (38.06)", "car": "36.70 (38.94)"}

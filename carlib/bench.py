@@ -6,7 +6,6 @@ the ratios, not the seconds. Rows of a case begin with ours; a name that begins 
 
 import datetime
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from carlib import results, timing
+from carlib import provenance, results, timing
 from carlib.bench_rival import grid_sample_resample
 from carlib.ops.resample import resample
 
@@ -75,7 +74,8 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
         "kill": {"kills": kills, "seed": seed, "device": device},
     }
     rows = [row for name in names for row in _CASES[name](repeats, **options.get(name, {}))]
-    table = pd.DataFrame(rows, columns=COLUMNS).assign(machine=_machine(), date=datetime.date.today().isoformat())
+    day = datetime.date.today().isoformat()
+    table = pd.DataFrame(rows, columns=COLUMNS).assign(machine=provenance.machine(), date=day)
     if out is not None:
         whole = table if before is None else _renewed(before, table)
         _draw(whole.fillna({"note": ""}).to_dict("records"), Path(out).with_suffix(".png"))
@@ -255,8 +255,8 @@ def measure_networks(table, side=192):
         table: its DataFrame, or some rows of it.
         side:  of the square HR image in pixels, a multiple of the scales.
     Returns:
-        the table with two more columns, each per HR megapixel: seconds of one forward pass (after a small one that
-        begins threads), gigabytes by which the process grows at its peak (NaN off Linux).
+        the table with three more columns. Per HR megapixel: seconds of one forward pass (after a small one that begins
+        threads), gigabytes by which the process grows at its peak (NaN off Linux). machine: as `run` has it.
     """
     rows = table[["network", "size", "scale"]].to_dict("records")
     code = f"from carlib import bench; bench._print_measures({rows!r}, {side})"
@@ -269,7 +269,9 @@ def measure_networks(table, side=192):
     megapixels = side * side / 1e6
     seconds, growth = zip(*found, strict=True)
     return table.assign(
-        seconds=[value / megapixels for value in seconds], gigabytes=[value / 1e9 / megapixels for value in growth]
+        seconds=[value / megapixels for value in seconds],
+        gigabytes=[value / 1e9 / megapixels for value in growth],
+        machine=provenance.machine(),
     )
 
 
@@ -341,15 +343,3 @@ def _draw(rows, path):
 
     with results.atomic(path) as temporary:
         figures.bench(rows).savefig(temporary, dpi=150, format="png", metadata={"Software": None})
-
-
-def _machine() -> str:
-    """Such as "AMD EPYC, 2 cores, 1 thread, torch 2.13.0"; cases that run on a GPU have its name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    threads = torch.get_num_threads()
-    plural = "" if threads == 1 else "s"
-    return f"{model}, {os.cpu_count()} cores, {threads} thread{plural}, torch {torch.__version__}"

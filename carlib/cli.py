@@ -271,17 +271,25 @@ def models(
     measure: Annotated[
         bool, typer.Option("--measure", help="Also run each: seconds and gigabytes per HR megapixel on this machine.")
     ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="With --measure: CSV whose rows of them it renews, results/networks.csv, say.")
+    ] = None,
 ):
     """List the networks: parameters, and billions of multiply-adds per HR megapixel."""
     from carlib import models as networks
+    from carlib import network_costs
+
+    before = network_costs.earlier(out, measure)
 
     table = networks.summary(sizes or ("mini", "base", "paper"), scales or (2, 4))
     if measure:
         from carlib import bench as benchmarks
 
         table = benchmarks.measure_networks(table)
-    table["parameters"] = table["parameters"].map("{:,}".format)
-    typer.echo(table.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
+    shown = table.drop(columns="machine", errors="ignore").assign(parameters=table["parameters"].map("{:,}".format))
+    typer.echo(shown.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
+    if out is not None:
+        typer.echo(network_costs.save(table, out, before))
 
 
 @app.command()

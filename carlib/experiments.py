@@ -271,7 +271,7 @@ def gains(table):
 
 def build_report(profile=None) -> Path:
     """results/<profile>/report/index.html from the tables and figures that are there."""
-    from carlib import report
+    from carlib import report, report_costs
 
     chosen = runs.profile(profile)
     headline = f"{chosen['about'][0].upper()}{chosen['about'][1:]}."
@@ -280,7 +280,8 @@ def build_report(profile=None) -> Path:
             " The paper's networks have more than 100 times the parameters and GPU days of training: compare gains, "
             "not values."
         )
-    return report.build(results.folder(chosen["name"]), chosen["name"], headline=headline)
+    name = chosen["name"]
+    return report.build(results.folder(name), name, headline=headline, more=lambda: report_costs.sections(name))
 
 
 def run_notebook(name, params=(), *, out=None, progress=True, patience=60) -> Path:

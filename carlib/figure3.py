@@ -6,6 +6,9 @@ from carlib.notebook import ParameterError
 # The paper's images, and where it looks closely; elsewhere embedded photographs. Boxes: top, left, height, width.
 _PAPERS = {"set14/barbara": [4, 168, 72, 96], "set14/comic": [60, 40, 72, 96], "set14/ppt3": [240, 32, 72, 96]}
 _EMBEDDED = {"demo/kodim23": [64, 152, 72, 96], "demo/monarch": [120, 196, 72, 96], "demo/sail": [176, 196, 72, 96]}
+# Those whose restored crops lie over each other on the page, in a picture where a pixel is so many wide and high.
+_SLID = {"Bicubic": "bicubic + EDSR", "CAR": "CAR + EDSR"}
+_ENLARGED = 6
 # Downscaler of the runs <downscaler>-edsr-x<scale> -> label; all but these two are shown where they are trained.
 _NEEDED = ("bicubic", "car")
 _LABELS = {
@@ -45,6 +48,7 @@ def draw(profile, crops=None, scale=4):
         scale: one for which params.yaml declares the runs.
     Returns:
         matplotlib Figure; written as figures/fig3, of other crops or another scale than 4 under a name that has them.
+        Beside it, of each image, a pair of pictures for a slider: figures/fig3_slider1, 2, ...
     Raises:
         ParameterError (a ValueError): as `check`.  ValueError: the weights of bicubic-edsr or car-edsr are missing.
     """
@@ -71,7 +75,28 @@ def draw(profile, crops=None, scale=4):
         f"{without}",
         command=_command(profile, crops, scale),
     )
+    for number, row in enumerate(rows, start=1):
+        _save_slider(row, f"{_name(crops, scale)}_slider{number}", profile, crops, scale)
     return figure
+
+
+def _save_slider(row, name, profile, crops, scale):
+    """The SR crops of one row of figures.crops by bicubic and CAR, one over the other."""
+    top, left, height, width = row["box"]
+    images, told = {}, []
+    for label, value, image in row["panels"]:
+        if label in _SLID:
+            crop = image[top : top + height, left : left + width]
+            images[_SLID[label]] = crop.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)
+            told.append(f"{_SLID[label]} {value}")
+    results.save_pair(
+        images,
+        results.folder(profile, "figures", name),
+        title=f"Fig. 3, before and after: {row['name']} downscaled by {scale} and restored, profile {profile}",
+        alt=f"A crop of {row['name']}, downscaled by {scale} and restored",
+        caption=f"Move the line. PSNR and SSIM of the whole image: {', '.join(told)}. Each pixel is drawn as a square.",
+        command=_command(profile, crops, scale),
+    )
 
 
 def _chains(profile, scale):

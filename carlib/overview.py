@@ -67,12 +67,17 @@ def as_text(frame) -> str:
     for column in ("run", "tables", "state", "note"):
         texts = [text if len(text) <= 72 else f"{text[:71]}…" for text in shown[column]]
         shown[column] = [text.ljust(max(map(len, texts))) for text in texts]
+    return f"{shown.to_string(index=False, justify='left')}\n{sum_up(frame)}"
+
+
+def sum_up(frame) -> str:
+    """One line about all runs of the table."""
     states = frame.state.str.partition(",")[0].value_counts(sort=False)
     told = ", ".join(f"{count} {state}" for state, count in states.items())
     hours = f"{frame.seconds.sum() / 3600:.1f} hours measured, {frame.kB.sum() / 1000:.1f} MB"
     if "PFLOP" in frame:
         hours += f"; all: {frame.PFLOP.sum():.3g} PFLOP, {frame.hours.sum():.3g} hours"
-    return f"{shown.to_string(index=False, justify='left')}\n{len(frame)} runs: {told}; {hours}"
+    return f"{len(frame)} runs: {told}; {hours}"
 
 
 def line(name: str, profile: str | None = None, tables=()) -> dict:

@@ -1,12 +1,13 @@
 """What made a result: commit, parameters, images, weights, seeds, versions.
 
 Such a record changes with every commit, the result itself does not. So the records are neither outputs nor dependencies
-of a pipeline stage, nor part of the report: `dvc repro` does not look at them, and tables stay byte-identical. Git
-keeps those of mini and paper; every `make repro` writes those of demo anew, and git ignores them.
+of a pipeline stage: `dvc repro` does not look at them, and tables stay byte-identical. The report counts them by
+commit. Git keeps those of mini and paper; every `make repro` writes those of demo anew, and git ignores them.
 """
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -67,6 +68,20 @@ def record(path, profile) -> dict:
 def versions() -> dict:
     """Python's version and those of the packages that results are computed with; None where one is not installed."""
     return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+
+
+def machine() -> str:
+    """Processor, cores, PyTorch's threads and version, such as "AMD EPYC, 2 cores, 1 thread, torch 2.13.0"."""
+    import torch
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    threads = torch.get_num_threads()
+    plural = "" if threads == 1 else "s"
+    return f"{model}, {os.cpu_count()} cores, {threads} thread{plural}, torch {torch.__version__}"
 
 
 def commit() -> str:

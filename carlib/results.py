@@ -2,8 +2,8 @@
 
 results/<profile>/metrics/*.csv      long-form rows: ROW_COLUMNS, or those that the module which measured them names
 results/<profile>/tables/*.csv       the paper's tables, ours beside the printed value; as .md and .tex too
-results/<profile>/figures/*.png      pictures, as .pdf too; tables and pictures have a .json sidecar (title, alt,
-                                     caption, command)
+results/<profile>/figures/*.png      pictures, as .pdf too, or two for a slider; tables and pictures have a .json
+                                     sidecar (title, alt, caption, command)
 results/<profile>/provenance/        a .json for each of these files: what made it (carlib.provenance)
 results/<profile>/kept/*.json        rows that take long to measure (carlib.kept; ignored by git)
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
@@ -129,6 +129,29 @@ def save_figure(figure, path, *, title: str, alt: str, caption: str, command: st
             figure.savefig(temporary, dpi=dpi, format=kind, metadata=metadata)  # 42: fonts that publishers accept
     _sidecar(path, kind="figure", title=title, alt=alt, caption=caption, command=command)
     return _traced(path.with_suffix(".png"))
+
+
+def save_pair(images: dict, path, *, title: str, alt: str, caption: str, command: str) -> Path:
+    """Write two pictures that the page lays over each other, with a sidecar <path>.json. `path` has no suffix.
+
+    Args:
+        images: label -> uint8 (H, W, 3), two of one size; the first lies on the left, <path>-before.png, the other is
+            <path>-after.png.
+    Returns:
+        path of the second.
+    """
+    from carlib import data
+
+    path = Path(path)
+    files = [path.with_name(f"{path.name}-{place}.png") for place in ("before", "after")]
+    if len({image.shape for image in images.values()}) != 1 or len(images) != 2:
+        sizes = ", ".join(f"{label} {image.shape}" for label, image in images.items())
+        raise ValueError(f"{path.name} takes two pictures of one size, not {sizes}")
+    for file, image in zip(files, images.values(), strict=True):
+        data.write_image(file, image)
+    pair = {"before": files[0].name, "after": files[1].name, "labels": list(images)}
+    _sidecar(path, kind="figure", title=title, alt=alt, caption=caption, command=command, pair=pair)
+    return [_traced(file) for file in files][1]
 
 
 def _sidecar(path: Path, **fields):

@@ -18,6 +18,7 @@ from carlib import (
     bench_train,
     bench_upscale,
     devices,
+    provenance,
     resample,
     rescale,
     runs,
@@ -293,7 +294,8 @@ def test_bad_input_is_one_clear_line(arguments, message):
 def test_networks_are_measured_per_hr_megapixel():
     table = pd.DataFrame({"network": ["bicubic", "resampler"], "size": "mini", "scale": 2, "parameters": [0, 1]})
     found = bench.measure_networks(table, side=32)
-    assert list(found.columns) == [*table.columns, "seconds", "gigabytes"]
+    assert list(found.columns) == [*table.columns, "seconds", "gigabytes", "machine"]
+    assert set(found.machine) == {provenance.machine()}
     assert (found.seconds > 0).all() and list(found.network) == ["bicubic", "resampler"]
 
 

@@ -13,7 +13,20 @@ import yaml
 from PIL import Image
 from torch import nn
 
-from carlib import cli, data, experiments, imresize, models, rescale, results, runs, weights, zssr
+from carlib import (
+    cli,
+    data,
+    experiments,
+    imresize,
+    models,
+    network_costs,
+    provenance,
+    rescale,
+    results,
+    runs,
+    weights,
+    zssr,
+)  # fmt: skip
 
 COMMANDS = (
     "downscale", "upscale", "train", "experiments", "evaluate", "bench", "models", "notebook", "report", "data",
@@ -358,6 +371,17 @@ def test_models_lists_what_networks_cost(carlib):
     assert code == 0 and len(out.splitlines()) == 1 + len(models.SIZES)
     assert re.search(r"^ *edsr +mini +2 +121,987 +31\.03$", out, re.MULTILINE)
     assert_refused(carlib("models", "--size", "huge"), "size 'huge' of resampler is unknown")
+
+
+def test_models_writes_what_it_measured(carlib, tmp_path, monkeypatch):
+    bicubic = models.summary(("mini",), (2,)).query("network == 'bicubic'")
+    monkeypatch.setattr(models, "summary", lambda *_: bicubic.copy())
+    path = tmp_path / "networks.csv"
+    code, out, _ = carlib("models", "--measure", "--out", path)
+    assert code == 0 and out.splitlines()[-1] == str(path) and "machine" not in out
+    (row,) = network_costs.earlier(path).to_dict("records")
+    assert (row["network"], row["scale"], row["machine"]) == ("bicubic", 2, provenance.machine()) and row["seconds"] > 0
+    assert_refused(carlib("models", "--out", path), "add --measure")
 
 
 def test_several_runs_are_made_ready_in_their_order_and_out_is_of_one(carlib, monkeypatch):

@@ -186,7 +186,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     html = page.read_text(encoding="utf-8")
     assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
-    assert html.count("data:image/png") == 10 and "Bits against fidelity" in html
+    assert html.count("data:image/png") == 10 + 2 * 3 and "Bits against fidelity" in html
     assert "profile smoke" in html
     made = ["tables/table1", "tables/table5", "tables/table5_findings", "tables/table5_totals", "tables/fig6"]
     made += ["tables/rate_distortion", "tables/rate_distortion_claims", "tables/table3", "tables/table3_claims"]

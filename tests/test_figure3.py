@@ -1,5 +1,7 @@
 """Fig. 3: the paper's images where they are, every downscaler that has weights, and the numbers of evaluate."""
 
+import json
+
 import pytest
 
 from carlib import data, evaluate, experiments, figure3, figures, results
@@ -44,6 +46,23 @@ def test_numbers_are_those_of_evaluate_and_missing_runs_are_named(home, drawn):
         shipped = (home / "data" / "weights" / f"{downscaler}-edsr-x4.safetensors").is_file()
         missing = drawn["caption"].partition("Not trained under this profile: ")[2]
         assert (label in labels) == shipped and (label in missing) != shipped
+
+
+def test_a_slider_has_the_restored_crops_of_bicubic_and_car(home, drawn):
+    figure3.draw("demo", {"demo/sail": BOX, "demo/monarch": BOX})
+    folder = results.folder("demo", "figures")
+    paths = sorted(folder.glob("*.json"))
+    assert [path.stem.rpartition("_")[2] for path in paths] == ["slider1", "slider2"]
+    for path, row in zip(paths, drawn["rows"], strict=True):
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        assert fields["pair"]["labels"] == ["bicubic + EDSR", "CAR + EDSR"] and row["name"] in fields["title"]
+        whole = {label: (told, image) for label, told, image in row["panels"]}
+        for place, label in (("before", "Bicubic"), ("after", "CAR")):
+            told, image = whole[label]
+            crop = image[BOX[0] : BOX[0] + BOX[2], BOX[1] : BOX[1] + BOX[3]]
+            picture = data.read_image(folder / fields["pair"][place])
+            assert picture.shape[:2] == (6 * BOX[2], 6 * BOX[3]) and (picture[::6, ::6] == crop).all()
+            assert told in fields["caption"]
 
 
 @pytest.mark.parametrize(("crops", "told"), [

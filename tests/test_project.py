@@ -234,9 +234,12 @@ def test_the_search_for_such_folders_finds_them():
 
 
 def test_a_stage_declares_every_form_of_its_tables_and_figures():
-    forms = {"tables": {".csv", ".md", ".tex", ".json"}, "figures": {".png", ".pdf", ".json"}}
+    picture, slider = {".png", ".pdf", ".json"}, {"-before.png", "-after.png", ".json"}
+    forms = {"tables": [{".csv", ".md", ".tex", ".json"}], "figures": [picture, slider]}
     for name, (_, _, outs) in stages().items():
-        paths = [Path(out) for out in outs if Path(out).parent.name in forms]
-        for path in paths:
-            suffixes = {other.suffix for other in paths if other.with_suffix("") == path.with_suffix("")}
-            assert suffixes == forms[path.parent.name], f"{name}: {path.with_suffix('')} has {sorted(suffixes)}"
+        found = {}
+        for out in outs:
+            base, form = re.match(r"(.*?)((?:-before|-after)?\.\w+)?$", Path(out).name).groups()
+            found.setdefault((Path(out).parent.name, base), set()).add(form)
+        for (kind, base), those in found.items():
+            assert kind not in forms or those in forms[kind], f"{name}: {kind}/{base} has {sorted(those)}"

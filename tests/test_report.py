@@ -5,11 +5,12 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from carlib import report, results
+from carlib import report, report_html, results
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_sidecar_text_is_escaped(folder, field):
     fields = {**json.loads(path.read_text()), field: '"><script>alert(1)</script>&'}
     path.write_text(json.dumps(fields))
     text = build(folder)
-    assert "<script" not in text and "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in text
+    assert "<script>alert" not in text and "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in text
 
 
 def test_cells_profile_and_headline_are_escaped(folder):
@@ -118,12 +119,12 @@ def test_numbers_are_aligned_right_and_words_left(folder):
 
 @pytest.mark.parametrize("text", ["1", "-0.25", "33.53 / 0.9012", "[-0.31, 0.12]", "1e-4", "12 %", "±0.1", "2×"])
 def test_looks_like_a_number(text):
-    assert report._number(text)
+    assert report_html._number(text)
 
 
 @pytest.mark.parametrize("text", ["", "Set5", "4 images", "-", "n/a", "2x2 box"])
 def test_does_not_look_like_a_number(text):
-    assert not report._number(text)
+    assert not report_html._number(text)
 
 
 def test_pair_makes_a_slider_with_both_pictures(folder):
@@ -132,7 +133,21 @@ def test_pair_makes_a_slider_with_both_pictures(folder):
     page = Page(build(folder))
     assert page.nested and len(page.all("img")) == 4
     assert [i["type"] for i in page.all("input")] == ["range"] and page.all("input")[0]["aria-label"]
-    assert len(page.all("script")) == 1
+    assert len(page.all("script")) == 2
+
+
+def test_a_saved_pair_is_a_slider_with_its_labels(folder):
+    images = {"<before>": np.zeros((4, 6, 3), np.uint8), "after": np.full((4, 6, 3), 9, np.uint8)}
+    texts = {"title": "t", "alt": "a", "caption": "c", "command": "d"}
+    results.save_pair(images, folder / "figures" / "fig3_slider1", **texts)
+    text = build(folder)
+    assert '<span class="left">&lt;before&gt;</span><span class="right">after</span>' in text
+    for place in ("before", "after"):
+        png = (folder / "figures" / f"fig3_slider1-{place}.png").read_bytes()
+        assert base64.b64encode(png).decode() in text
+    assert [i["alt"] for i in Page(text).all("img")][:2] == ["a: <before>", "a: after"]
+    with pytest.raises(ValueError, match="fig3 takes two pictures of one size"):
+        results.save_pair({"a": images["after"], "b": images["after"][1:]}, folder / "figures" / "fig3", **texts)
 
 
 @pytest.mark.parametrize("name", ["../tables/table2.csv", "missing.png"])
@@ -164,6 +179,42 @@ def test_headline_says_what_the_profile_is_worth(folder):
     assert "Two images only." in build(folder, headline="Two images only.")
 
 
+def test_a_table_on_one_page_stands_before_its_long_form_which_is_folded(folder):
+    results.save_table(
+        pd.DataFrame({"set": ["Set5"]}), folder / "tables" / "table2_grid", title="t", caption="c", command="d"
+    )
+    long = pd.DataFrame({"claim": range(25)})
+    for name in ("table3", "table3_claims"):
+        results.save_table(long, folder / "tables" / name, title=name, caption="c", command="d")
+    sections = dict(re.findall('<section id="table-(\\w+)">(.*?)</section>', build(folder), re.S))
+    assert list(sections) == ["table3_claims", "table2_grid", "table2", "table3", "table10"]
+    folded = {name: re.findall("<summary>(.*?)</summary>", text) for name, text in sections.items()}
+    assert folded.pop("table2") == ["All 3 lines"] and folded.pop("table3") == ["All 25 lines"]
+    assert not any(folded.values())
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_fig_7_has_its_place_behind_the_papers_other_figures(folder, exists):
+    for number in ("6", "7") if exists else ("6",):
+        results.save_figure(
+            Figure(figsize=(1, 1)), folder / "figures" / f"fig{number}", title=number, alt="a", caption="c", command="d"
+        )
+    text = build(folder)
+    order = re.findall('<section id="figure-(\\w+)">', text)
+    assert order == ["fig6", "fig7", "crops", "curve"]
+    assert ("Not there yet" in text) != exists
+
+
+def test_further_tables_stand_at_the_end_under_their_headings(folder):
+    more = {
+        "Costs & more": [{"name": "runs", "title": "Runs", "caption": "c", "command": "carlib x", "csv": "run\n<i>\n"}]
+    }
+    text = build(folder, more=lambda: more)
+    assert '<h2 id="costs-&amp;-more">Costs &amp; more</h2>' in text and '<th scope="row">&lt;i&gt;</th>' in text
+    order = [text.index(f'<section id="{name}">') for name in ("figure-curve", "table-runs", "regenerate")]
+    assert order == sorted(order) and "carlib x" in text[order[2] :]
+
+
 def test_claims_come_first_then_the_papers_tables(folder):
     frame = pd.DataFrame({"claim": ["CAR is first", "x" * 29], "verdict": ["partly", "not"]})
     for name in ("alpha", "alpha_claims", "fig6_claims", "table10_claims", "table2_claims", "table1_claims"):
@@ -172,5 +223,5 @@ def test_claims_come_first_then_the_papers_tables(folder):
     names = [f"{name}_claims" for name in ("table1", "table2", "table10", "fig6", "alpha")]
     order = [text.index(f'<section id="table-{name}">') for name in (*names, "table2", "table10", "alpha")]
     assert order == sorted(order)
-    assert re.findall("<h2>(.*?)</h2>", text)[:3] == ["Claims and verdicts", "Tables", "More tables"]
+    assert re.findall("<h2 id=.*?>(.*?)</h2>", text)[:3] == ["Claims and verdicts", "Tables", "More tables"]
     assert '<th scope="row">CAR is first</th>' in text and f'<th scope="row" class="long">{"x" * 29}</th>' in text

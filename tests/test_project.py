@@ -139,8 +139,8 @@ def test_what_a_stage_depends_on_is_made_by_a_stage_or_in_the_repository():
 
 def test_the_report_depends_on_every_table_and_figure_of_a_stage():
     made = {Path(out) for _, _, outs in stages().values() for out in outs}
-    shown = {path for path in made if path.parent.name in ("tables", "figures") and path.suffix in (".csv", ".png")}
-    wanted = {str(path.with_suffix(suffix)) for path in shown for suffix in (path.suffix, ".json")}
+    embedded = {".csv", ".png", ".json"}
+    wanted = {str(path) for path in made if path.parent.name in ("tables", "figures") and path.suffix in embedded}
     assert {dep for dep in stages()["report"][1] if dep.startswith("results/")} == wanted
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from carlib import experiments, provenance, results, weights
+from carlib import evaluate, experiments, provenance, results, runs, seeds, weights
 
 TEXTS = {"title": "t", "caption": "c", "command": "d"}
 
@@ -43,6 +43,31 @@ def test_weights_that_were_loaded_are_in_it(home):
     found = record(home)["weights"]
     assert list(found) == [run] and found[run]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found[run]["profile"] == "mini" and found[run]["seed"] == 0 and found[run]["commit"]
+
+
+STUDIES = {
+    "seeds": lambda: seeds.study("demo", train=False, progress=False),
+    "table1": lambda: experiments.table1("demo", progress=False),
+}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_table_names_the_weights_of_all_runs_that_it_shows(home, monkeypatch, name):
+    """Rows that an earlier process measured and kept are no exception."""
+    measured = [{"protocol": "standard", "metric": metric, "value": 1.0} for metric in ("psnr", "ssim")]
+    monkeypatch.setattr(evaluate, "_measure", lambda *arguments, **options: measured)
+    STUDIES[name]()
+    (path,) = results.folder("demo", "metrics").glob(f"{name}*.csv")
+    shown = {run for run in results.read_rows(path).run if runs.get(run, "demo").trains}
+    assert len(shown) > 2
+    expected = {run: provenance.sha256(experiments.ready(run, "demo")) for run in shown}
+    for times in (1, 2):
+        for file in (f"metrics-{path.name}", f"tables-{path.name}"):
+            found = record(home, file)["weights"]
+            assert {run: found[run]["sha256"] for run in found} == expected, (times, file)
+        monkeypatch.setattr(provenance, "_used", {})  # as in another process
+        monkeypatch.setattr(evaluate, "_measure", lambda *a, **o: pytest.fail("this row was kept"))
+        STUDIES[name]()
 
 
 def test_figures_and_metrics_have_one_too(home):

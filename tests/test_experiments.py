@@ -171,7 +171,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     assert list(rows.columns) == results.ROW_COLUMNS and len(rows) == 2 * len(table)
     assert len(experiments.gains(table)) == 4
 
-    assert list(lengths.columns) == ["run", "mean", "largest"]
+    assert list(lengths.columns) == ["run", "mean", "largest", "spread"]
     assert lengths["run"].tolist() == ["car-edsr-x4", "car-edsr-x4-free"]
     assert np.isfinite(lengths[["mean", "largest"]]).all(axis=None) and (lengths["mean"] <= lengths["largest"]).all()
     assert len(picture.axes) == 1 + 1 + 5  # the image, its crop, LR and SR crops

@@ -103,7 +103,11 @@ def test_a_stage_depends_on_the_runs_it_shows_and_on_no_other():
         named = {param.removeprefix("runs.") for param in stage.get("params", []) if param.startswith("runs")}
         shown = {Path(dep).name for dep in stage.get("deps", []) if "/runs/" in dep}
         untrained = {run for run in named if run.startswith("bicubic-bicubic")}
-        assert named - untrained == ({"runs"} if name == "weights" else {run for run in shown if "." not in run}), name
+        assert named - untrained == {run for run in shown if "." not in run}, name
+
+
+def test_the_stage_that_trains_looks_at_every_parameter():
+    assert "params.yaml" in stages()["weights"][1]
 
 
 def test_dvc_changes_a_parameter_and_leaves_every_other_line_as_it_is(tmp_path):
@@ -132,16 +136,9 @@ def test_what_a_stage_depends_on_is_made_by_a_stage_or_in_the_repository():
         assert len(outs) == len(set(outs)) and not set(outs) & set(deps)
         for dep in deps:
             if dep.startswith(("results/", "build/")):
-                assert dep in made, f"{name}: no stage makes {dep}"
+                assert any(Path(out).is_relative_to(dep) for out in made), f"{name}: no stage makes {dep}"
             else:
                 assert (ROOT / dep).exists(), f"{name}: there is no {dep}"
-
-
-def test_the_report_depends_on_every_table_and_figure_of_a_stage():
-    made = {Path(out) for _, _, outs in stages().values() for out in outs}
-    embedded = {".csv", ".png", ".json"}
-    wanted = {str(path) for path in made if path.parent.name in ("tables", "figures") and path.suffix in embedded}
-    assert {dep for dep in stages()["report"][1] if dep.startswith("results/")} == wanted
 
 
 def test_the_report_depends_on_every_file_that_it_embeds(tmp_path, monkeypatch):
@@ -159,7 +156,7 @@ def test_the_report_depends_on_every_file_that_it_embeds(tmp_path, monkeypatch):
     monkeypatch.undo()
     deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["report"]["deps"]
     assert {path.suffix for path in read} == {".csv", ".png", ".json"}
-    assert {f"results/${{profile}}/{path.relative_to(tmp_path)}" for path in read} <= set(deps)
+    assert {f"results/${{profile}}/{path.relative_to(tmp_path).parts[0]}" for path in read} <= set(deps)
 
 
 def test_a_stage_whose_notebook_measures_seeds_depends_on_the_shipped_weights():

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from carlib import checkpoint, runs, timing, train, training_folder, weights
+from carlib import checkpoint, loop, runs, timing, train, training_folder, weights
 
 RUN = "car-edsr-x2"
 PARTS = ("start", "update", "validation", "writing")
@@ -171,8 +171,8 @@ def _train(run, folder, device, pipe, environment, threads):
         setattr(owner, name, told)
 
     tell("start")
-    tell_before(train.Loop, "_update", "update")
-    tell_before(train.Loop, "_validate", "validation")
+    tell_before(loop.Loop, "_update", "update")
+    tell_before(loop.Loop, "_validate", "validation")
     tell_before(training_folder.Record, "validated", "writing")
     tell_before(training_folder.Record, "keep", "writing")
     tell_before(Path, "replace", "writing")  # a file that is written takes its place

@@ -16,10 +16,12 @@ from importlib.util import find_spec
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from carlib import devices, runs, timing, train, training_cost
+from carlib import devices, runs, timing, training_cost
 from carlib.bench_rival import grid_sample_resample
+from carlib.loop import Loop
 from carlib.ops.quantize import quantize
 from carlib.ops.resample_op import automatic
+from carlib.patches import Patches
 
 RUNS = ("car-edsr-x2", "car-edsr-x4")
 _OPTIONS = ({}, {"compile": True}, {"precision": "32-true"})  # ours, ours compiled, the rival
@@ -99,8 +101,8 @@ class Step:
     """An update of a run, callable; every call is the next one."""
 
     def __init__(self, run, fabric):
-        self.loop = train.Loop(run, fabric)
-        self.loop.batches = train.Patches(run).ahead(range(10**9), workers=devices.workers(fabric))
+        self.loop = Loop(run, fabric)
+        self.loop.batches = Patches(run).ahead(range(10**9), workers=devices.workers(fabric))
         self.loop.rescaler.train()
 
     def __call__(self):

@@ -12,7 +12,10 @@ import torch
 from carlib import data, models, provenance, results, runs, sources
 
 _WHOLE = ("networks", "code", "data", "warm_start", "resampler_from")  # parts of a recipe that are compared as a whole
-_TRAINING = ("train.py", "patches.py", "losses.py", "metrics.py", "data/images.py")
+_TRAINING = (
+    "train.py", "loop.py", "run_networks.py", "schedule.py", "objective.py", "validation.py", "patches.py", "losses.py",
+    "metrics.py", "data/images.py",
+)  # fmt: skip
 _PARTS = {"recipe", "step", "log", "networks", "optimizer", "rng"}
 
 

@@ -73,7 +73,7 @@ def is_current(name, profile) -> bool:
 
     All that it begins with has to be there.
     """
-    from carlib import checkpoint, train
+    from carlib import checkpoint, run_networks
 
     run = runs.get(name, profile)
     try:
@@ -82,4 +82,5 @@ def is_current(name, profile) -> bool:
         return False
     if state is None or state["step"] < run.steps:
         return False
-    return not checkpoint.changes(state["recipe"], checkpoint.recipe(run, train.start_of(run), train.frozen_from(run)))
+    now = checkpoint.recipe(run, run_networks.start_of(run), run_networks.frozen_from(run))
+    return not checkpoint.changes(state["recipe"], now)

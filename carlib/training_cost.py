@@ -25,7 +25,7 @@ def _of_one(roles, frozen, learned, scale, side):
     from torch.utils.flop_counter import FlopCounterMode
 
     from carlib import models
-    from carlib.train import Rescaler
+    from carlib.run_networks import Rescaler
 
     networks = nn.ModuleDict({role: models.create(**dict(spec)) for role, spec in roles})
     if frozen:

@@ -30,7 +30,7 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
     Raises:
         ValueError: as `experiments.prepare`, or a note with a line break.
     """
-    from carlib import train
+    from carlib import loop
 
     if "\n" in note:
         raise ValueError(f"note={note!r} has more than one line")
@@ -40,7 +40,7 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
     folder = results.folder(run.profile, "runs", f"trial-{name}-{_digest(given)}")
     try:
         path = experiments.prepare(name, run.profile, params, folder=folder, device=device, progress=progress)
-    except train.Diverged as error:
+    except loop.Diverged as error:
         if error.run != name:  # the run that it begins with
             raise
         lines = _diverged(run, given, folder, sets, "; ".join(filter(None, [note, f"diverged: {error.told}"])), device)

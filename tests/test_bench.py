@@ -323,7 +323,7 @@ def test_training_is_raced_by_its_compiled_self_where_there_is_a_compiler(home, 
     made = []
     monkeypatch.setattr(bench_train, "RUNS", ("car-edsr-x2",))
     monkeypatch.setattr(bench_train, "_note", lambda step, seconds, operations: "note")
-    monkeypatch.setattr(bench_train.train.torch, "compile", lambda module: made.append(module) or module)
+    monkeypatch.setattr(bench_train.torch, "compile", lambda module: made.append(module) or module)
     rows = {}
     for why in ("", "there is no C++ compiler"):
         monkeypatch.setattr(bench_train, "why_not_compile", lambda device, why=why: why)

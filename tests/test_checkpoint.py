@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from short_runs import go, short
 
 from carlib import checkpoint, data, rescale, results, runs, sources
@@ -44,20 +45,20 @@ def test_the_code_digest_is_that_of_the_code_not_of_its_place(package):
 
 def test_comments_docstrings_and_layout_are_no_change(package):
     before = checkpoint.code_digest(short())
-    for path in (package / "train.py", package / "losses.py", package / "models" / "edsr.py"):
+    for path in (package / "train.py", package / "loop.py", package / "losses.py", package / "models" / "edsr.py"):
         edit(path, '"""', '"""Anew: ')  # the module's docstring
         path.write_text(
             "# a comment\n\n\n" + path.read_text(encoding="utf-8") + "\n\n# and another\n", encoding="utf-8"
         )
-    edit(package / "train.py", '    """The weights file that', '    """The file that')  # a function's
-    edit(package / "train.py", '    """Down and up again', '    """Up and down')  # a class's
-    edit(package / "train.py", "betas=(0.9, 0.999), ", "betas=(\n        0.9,\n        0.999,\n    ), ")
+    edit(package / "run_networks.py", '    """The weights file that', '    """The file that')  # a function's
+    edit(package / "run_networks.py", '    """Down and up again', '    """Up and down')  # a class's
+    edit(package / "loop.py", "betas=(0.9, 0.999), ", "betas=(\n        0.9,\n        0.999,\n    ), ")
     (package / "evaluate.py").write_text("no part of training")
     assert checkpoint.code_digest(short()) == before
 
 
 @pytest.mark.parametrize(("file", "before", "after"), [
-    ("train.py", "betas=(0.9, 0.999)", "betas=(0.9, 0.99)"),
+    ("loop.py", "betas=(0.9, 0.999)", "betas=(0.9, 0.99)"),
     ("losses.py", "return ", "return 2 * "),
     ("models/layers.py", "import", "import os\nimport"),
     ("ops/imresize.py", "(1.5 * t - 2.5)", "(1.5 * t - 2.25)"),
@@ -66,6 +67,22 @@ def test_a_changed_number_or_line_is_a_change(package, file, before, after):
     digest = checkpoint.code_digest(short())
     edit(package / file, before, after)
     assert checkpoint.code_digest(short()) != digest
+
+
+def test_what_the_training_loop_is_made_of_is_digested_and_a_dependency_of_its_stage():
+    """A new module of it that was forgotten would leave old weights standing."""
+    # Compared by their values, kept by the header, or no part of the numbers.
+    apart = {"checkpoint", "devices", "models", "overview", "provenance", "runs", "stopping", "training_folder"}
+    package, made_of = Path(checkpoint.__file__).parent, set(checkpoint._TRAINING)
+    imported = set()
+    for file in ("train.py", "loop.py"):
+        for node in ast.walk(ast.parse((package / file).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "carlib":
+                names = [name.name for name in node.names] if node.module == "carlib" else [node.module.split(".")[1]]
+                imported |= set(names) - {"ops", *apart}
+    assert {"objective", "schedule"} < imported <= {file.removesuffix(".py") for file in made_of}
+    stage = yaml.safe_load((package.parent / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["weights"]
+    assert {f"carlib/{file}" for file in made_of} <= set(stage["deps"])
 
 
 @pytest.mark.parametrize(("file", "touched"), [

@@ -6,7 +6,8 @@ import pytest
 import torch
 from short_runs import go, short
 
-from carlib import checkpoint, losses, train, weights
+from carlib import checkpoint, loop, losses, objective, run_networks, weights
+from carlib.patches import Patches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,23 +28,23 @@ def test_a_frozen_resampler_is_that_of_the_run_it_names_and_stays_so(resampler, 
     assert all(torch.equal(value, before[key]) for key, value in made["resampler"].state_dict().items())
     trained = checkpoint.read(tmp_path / "run")["networks"]  # single precision
     assert all(torch.equal(trained[f"resampler.{key}"], value) for key, value in before.items())
-    begun = train.build_networks(frozen()).state_dict()
+    begun = run_networks.build(frozen()).state_dict()
     assert any(not torch.equal(begun[key], value) for key, value in trained.items() if key.startswith("upscaler."))
 
 
 def test_a_frozen_resampler_gets_no_gradient_and_the_loss_is_that_of_restoration(resampler, home):
     run = frozen(lambda_offset=10.0, gamma_tv=10.0)
     torch.manual_seed(0)
-    rescaler = train.Rescaler(train.build_networks(run), run.alpha)
-    hr, _ = train.Patches(run).batch(0)
+    rescaler = run_networks.Rescaler(run_networks.build(run), run.alpha)
+    hr, _ = Patches(run).batch(0)
     sr, lr, predicted = rescaler(hr)
     assert not lr.requires_grad and torch.equal(lr, (lr * 255).round() / 255)  # the upscaler sees 8 bits
-    total, terms = train._objective(run, sr, hr, None, predicted)
+    total, terms = objective.of_run(run, sr, hr, None, predicted)
     assert set(terms) == {"restoration"} and total == losses.RESTORATION[run.loss](sr, hr)
     total.backward()
     assert all(p.grad is None for p in rescaler.networks["resampler"].parameters())
     assert any(p.grad is not None and p.grad.any() for p in rescaler.networks["upscaler"].parameters())
-    assert len(train._groups(run, rescaler.networks)) == 1
+    assert len(loop._groups(run, rescaler.networks)) == 1
 
 
 def test_the_frozen_resampler_is_part_of_the_recipe(resampler, home, tmp_path):

@@ -16,10 +16,10 @@ from carlib import (
     rescale,
     results,
     runs,
-    train,
     upscale,
     weights,
 )  # fmt: skip
+from carlib.patches import Patches, validation_images
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_irn")
 
@@ -37,8 +37,8 @@ def smoke(name, **overrides):
 @pytest.mark.parametrize(("name", "precision"), [*((name, "32-true") for name in RUNS), ("irn-irn-x2", "bf16-mixed")])
 def test_thirty_steps_of_smoke_reduce_the_loss(home, tmp_path, monkeypatch, name, precision):
     """On one batch: two patches differ from the next two by more than thirty steps change."""
-    batch, seen = train.Patches.batch, []
-    monkeypatch.setattr(train.Patches, "batch", lambda patches, step: batch(patches, 0))
+    batch, seen = Patches.batch, []
+    monkeypatch.setattr(Patches, "batch", lambda patches, step: batch(patches, 0))
     run = smoke(name, steps=30, validate_every=10, precision=precision)
     go(run, tmp_path / "run", on_validation=seen.append)
     first, *_, last = (row["loss"] for row in seen[-1])
@@ -65,10 +65,10 @@ def test_a_stopped_run_continues_to_the_same_bits(home, tmp_path, name, small_ir
 @pytest.mark.parametrize("name", ["irn-irn-x2", "tad-tau-x4"])
 def test_the_guide_is_the_bicubic_lr_of_the_crop_and_validation_has_none(home, name):
     run = smoke(name, batch=4)
-    patches, plain = train.Patches(run), train.Patches(smoke(f"bicubic-edsr-x{run.scale}", batch=4))
+    patches, plain = Patches(run), Patches(smoke(f"bicubic-edsr-x{run.scale}", batch=4))
     for ours, bicubic in zip(patches.batch(3), plain.batch(3), strict=True):
         torch.testing.assert_close(ours, bicubic, rtol=0, atol=0)
-    assert [lr for _, lr in train.validation_images(run)] == [None]
+    assert [lr for _, lr in validation_images(run)] == [None]
 
 
 def test_the_gradient_of_rounding_goes_straight_through_in_irn(home):

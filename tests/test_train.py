@@ -9,7 +9,8 @@ import pytest
 import torch
 from short_runs import go, short, smoke, without_seconds
 
-from carlib import data, models, provenance, runs, train, training_folder, weights
+from carlib import data, models, objective, provenance, run_networks, runs, train, training_folder, validation, weights
+from carlib.patches import validation_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,19 +40,20 @@ def test_a_run_leaves_weights_a_checkpoint_and_a_log(home, tmp_path):
     assert path == tmp_path / "run" / "weights.safetensors"
     assert set(contents(tmp_path / "run")) == {"weights.safetensors", "last.ckpt", "log.csv"}
     lines = (tmp_path / "run" / "log.csv").read_text().splitlines()
-    assert lines[0].split(",") == train.LOG_COLUMNS and [line.split(",")[0] for line in lines[1:]] == ["2", "4", "5"]
+    assert lines[0].split(",") == training_folder.LOG_COLUMNS
+    assert [line.split(",")[0] for line in lines[1:]] == ["2", "4", "5"]
     assert seen == [1, 2, 3]
     networks, metadata = weights.load_run(path)
-    psnrs = [float(line.split(",")[train.LOG_COLUMNS.index("psnr")]) for line in lines[1:]]
+    psnrs = [float(line.split(",")[training_folder.LOG_COLUMNS.index("psnr")]) for line in lines[1:]]
     assert metadata["validation"]["psnr_rgb"] == pytest.approx(max(psnrs), abs=1e-3)
     assert metadata["parameters"] == json.loads(json.dumps(runs.as_dict(run))) and metadata["run"] == "car-edsr-x2"
-    rescaler = train.Rescaler(networks, run.alpha)  # half precision moves the validation by less than 0.01 dB
-    assert train.validate(rescaler, train.validation_images(run), 2) == pytest.approx(max(psnrs), abs=0.01)
+    rescaler = run_networks.Rescaler(networks, run.alpha)  # half precision moves the validation by less than 0.01 dB
+    assert validation.validate(rescaler, validation_images(run), 2) == pytest.approx(max(psnrs), abs=0.01)
 
 
 def test_the_best_weights_stay_when_a_continued_run_gets_worse(home, tmp_path, monkeypatch):
     values = iter([30.0, 20.0, 25.0])
-    monkeypatch.setattr(train, "validate", lambda *arguments: next(values))
+    monkeypatch.setattr(validation, "validate", lambda *arguments: next(values))
 
     def stop(log):
         raise KeyboardInterrupt
@@ -132,17 +134,17 @@ def test_the_loss_goes_down(home, tmp_path, name):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_earlier_weights(home, tmp_path, monkeypatch):
-    kept, objective = {}, train._objective
+    kept, of_run = {}, objective.of_run
 
     def spoil(log):
         kept.update(contents(tmp_path / "run"))
-        monkeypatch.setattr(train, "_objective", lambda *a: tuple([(r := objective(*a))[0] * math.nan, r[1]]))
+        monkeypatch.setattr(objective, "of_run", lambda *a: tuple([(r := of_run(*a))[0] * math.nan, r[1]]))
 
     with pytest.raises(ValueError, match=r"the loss is no longer a number near step 3: lower lr=") as refusal:
         go(short(), tmp_path / "run", on_validation=spoil)
     assert "\n" not in str(refusal.value)
     assert contents(tmp_path / "run") == kept and "weights.safetensors" in kept
-    monkeypatch.setattr(train, "_objective", objective)
+    monkeypatch.setattr(objective, "of_run", of_run)
     go(short(), tmp_path / "run")  # and it can go on
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 3
 
@@ -186,7 +188,7 @@ def test_a_full_disk_ends_the_run_and_keeps_earlier_weights(home, tmp_path, monk
 def test_a_run_begins_with_the_upscaler_it_names(home, tmp_path):
     start = home / "results" / "smoke" / "runs" / "bicubic-edsr-x2"
     go(short(), start)
-    networks = train.build_networks(short("car-edsr-x2", warm_start="bicubic-edsr-x2"))
+    networks = run_networks.build(short("car-edsr-x2", warm_start="bicubic-edsr-x2"))
     upscaler = models.create(**short().networks()["upscaler"])
     weights.load(upscaler, start / "weights.safetensors")
     assert all(torch.equal(v, upscaler.state_dict()[k]) for k, v in networks["upscaler"].state_dict().items())
@@ -224,7 +226,7 @@ def test_an_unknown_device_is_refused(home, tmp_path):
 
 def test_validation_is_the_mean_psnr_of_the_rounded_lr_restored(home):
     run = short("bicubic-bicubic-x2", validation_crop=64, validation_images=2)
-    rescaler = train.Rescaler(train.build_networks(run), run.alpha)
+    rescaler = run_networks.Rescaler(run_networks.build(run), run.alpha)
     rescaler.register_parameter("device", torch.nn.Parameter(torch.zeros(1)))
     from carlib import imresize, metrics
 
@@ -234,35 +236,35 @@ def test_validation_is_the_mean_psnr_of_the_rounded_lr_restored(home):
         hr = np.repeat(hr[..., None], 3, axis=2) if hr.ndim == 2 else hr
         sr = imresize(imresize(hr, 0.5).astype(np.float64) / 255, 2)
         values.append(metrics.psnr(hr, np.clip(sr, 0, 1), 2, protocol="rgb"))
-    assert train.validate(rescaler, train.validation_images(run), 2) == pytest.approx(np.mean(values), abs=1e-2)
+    assert validation.validate(rescaler, validation_images(run), 2) == pytest.approx(np.mean(values), abs=1e-2)
 
 
 def test_what_is_logged_of_kernels_and_offsets(home):
     run = short("car-edsr-x2", weighting="guided", local=1)
     torch.manual_seed(0)
-    rescaler, pairs = train.Rescaler(train.build_networks(run), run.alpha), train.validation_images(run)
-    assert train.behaviour(rescaler, pairs) == {"adaptivity": 0, "offset_length": 0}  # bicubic's kernel everywhere
+    rescaler, pairs = run_networks.Rescaler(run_networks.build(run), run.alpha), validation_images(run)
+    assert validation.behaviour(rescaler, pairs) == {"adaptivity": 0, "offset_length": 0}  # bicubic's kernel everywhere
     net = rescaler.networks["resampler"]
     torch.nn.init.normal_(net.kernels_weight[4].weight)
     torch.nn.init.constant_(net.offsets_v_generation[4].bias, 9.0)  # tanh: one LR pixel
-    found = train.behaviour(rescaler, pairs)
+    found = validation.behaviour(rescaler, pairs)
     assert found["adaptivity"] > 0.1 and found["offset_length"] == pytest.approx(2, abs=1e-3)
-    assert train.behaviour(train.Rescaler(train.build_networks(short()), 1.0), pairs) == {}
+    assert validation.behaviour(run_networks.Rescaler(run_networks.build(short()), 1.0), pairs) == {}
 
 
 def test_validation_does_not_train_batch_statistics(home):
     run = short()
-    networks = train.build_networks(run)
+    networks = run_networks.build(run)
     networks["upscaler"].add_module("norm", torch.nn.BatchNorm2d(3))
-    rescaler = train.Rescaler(networks, run.alpha).train()
-    train.validate(rescaler, train.validation_images(run), 2)
+    rescaler = run_networks.Rescaler(networks, run.alpha).train()
+    validation.validate(rescaler, validation_images(run), 2)
     assert not networks["upscaler"].norm.training
 
 
 def test_a_validation_that_is_no_number_ends_the_run_before_its_checkpoint(home, tmp_path, monkeypatch):
     go(short(steps=2), tmp_path / "run")
     before = contents(tmp_path / "run")
-    monkeypatch.setattr(train, "validate", lambda *_: math.nan)
+    monkeypatch.setattr(validation, "validate", lambda *_: math.nan)
     with pytest.raises(ValueError, match="the validation is no number at step 2"):
         go(short(steps=2, seed=1), tmp_path / "other")
     assert "weights.safetensors" not in contents(tmp_path / "other")

@@ -5,18 +5,19 @@ import pytest
 import torch
 from short_runs import smoke
 
-from carlib import rescale, train
+from carlib import loop, rescale, run_networks, schedule
+from carlib.patches import Patches, validation_images
 
 
 def test_a_constant_rate_is_constant(home):
     run = smoke(schedule="constant", lr=0.1)
-    assert {train.learning_rate(run, step, []) for step in range(run.steps)} == {0.1}
+    assert {schedule.learning_rate(run, step, []) for step in range(run.steps)} == {0.1}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 19, 100, 5000])
 def test_one_cycle_rises_linearly_to_the_rate_and_falls_to_a_thousandth(home, steps):
     run = smoke(schedule="one-cycle", lr=0.5, steps=steps)
-    rates = np.array([train.learning_rate(run, step, []) for step in range(steps + 1)])
+    rates = np.array([schedule.learning_rate(run, step, []) for step in range(steps + 1)])
     rise = max(1, round(0.05 * steps))
     assert rates[0] == pytest.approx(0.5 / 25) and rates[rise] == pytest.approx(0.5) == rates.max()
     np.testing.assert_allclose(np.diff(rates[: rise + 1]), 0.5 * 24 / 25 / rise, rtol=1e-9)
@@ -40,12 +41,12 @@ def test_plateau_halves_the_rate_after_validations_without_gain(home):
         ([30, 29, 29, 29, 29], 2),
         ([30, 29, 29, 31, 30, 30], 2),
     ):
-        assert train.learning_rate(run, 9, psnrs) == 0.5**halvings, psnrs
+        assert schedule.learning_rate(run, 9, psnrs) == 0.5**halvings, psnrs
 
 
 @pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x4"])
 def test_a_batch_depends_on_seed_and_step_alone(home, name):
-    one, other = train.Patches(smoke(name)), train.Patches(smoke(name, steps=9, lr=0.5))
+    one, other = Patches(smoke(name)), Patches(smoke(name, steps=9, lr=0.5))
     forward, backward = [one.batch(step) for step in (0, 1, 7)], [other.batch(step) for step in (7, 1, 0)][::-1]
     np.random.seed(3)
     torch.manual_seed(3)
@@ -53,14 +54,14 @@ def test_a_batch_depends_on_seed_and_step_alone(home, name):
         for x, y in zip(a, b, strict=True):
             assert (x is None and y is None) or torch.equal(x, y)
     assert not torch.equal(forward[0][0], forward[1][0])
-    assert not torch.equal(forward[0][0], train.Patches(smoke(name, seed=1)).batch(0)[0])
+    assert not torch.equal(forward[0][0], Patches(smoke(name, seed=1)).batch(0)[0])
 
 
 @pytest.mark.parametrize(("given", "rates"), [(None, {0.1}), (0.3, {0.1, 0.3})])
 def test_the_resampler_may_have_a_rate_of_its_own(home, tmp_path, given, rates):
     run = smoke("car-edsr-x2", schedule="constant", lr=0.1, resampler_lr=given, steps=1)
-    networks = train.build_networks(run)
-    groups = train._groups(run, networks)
+    networks = run_networks.build(run)
+    groups = loop._groups(run, networks)
     assert {group["lr"] for group in groups} == {run.lr * group["share"] for group in groups} == rates
     optimised = sum(parameter.numel() for group in groups for parameter in group["params"])
     assert optimised == sum(p.numel() for p in networks.parameters() if p.requires_grad)
@@ -69,7 +70,7 @@ def test_the_resampler_may_have_a_rate_of_its_own(home, tmp_path, given, rates):
 @pytest.mark.parametrize("colours", [{}, {"recolour": 1.0}, {"grey": 0.5, "recolour": 0.5}])
 def test_a_batch_of_bicubic_lr_belongs_to_its_hr(home, colours):
     run = smoke("bicubic-edsr-x2", batch=8, **colours)
-    hr, lr = train.Patches(run).batch(5)
+    hr, lr = Patches(run).batch(5)
     assert hr.shape == (8, 3, 32, 32) and lr.shape == (8, 3, 16, 16)
     assert 0 <= hr.min() < hr.max() <= 1 and hr.dtype == lr.dtype == torch.float32
     box = torch.nn.functional.avg_pool2d(hr, 2)  # bicubic's LR is a little sharper; another crop or flip is far off
@@ -81,17 +82,17 @@ def test_a_batch_of_bicubic_lr_belongs_to_its_hr(home, colours):
 @pytest.mark.parametrize("name", rescale.CLASSICAL)
 def test_training_and_validation_use_the_lr_of_the_runs_downscaler(home, name):
     run = smoke("bicubic-edsr-x2", downscaler=name)
-    downscale, patches = rescale.classical(name), train.Patches(run)
+    downscale, patches = rescale.classical(name), Patches(run)
     np.testing.assert_array_equal(patches.lr[0], downscale(patches.hr[0], 2))
-    for hr, lr in train.validation_images(run):
+    for hr, lr in validation_images(run):
         np.testing.assert_array_equal(lr, downscale(hr, 2))
 
 
 @pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x2"])
 def test_a_share_of_the_patches_is_grey_in_hr_and_lr(home, name):
     run = smoke(name, batch=64, grey=0.25)
-    patches = [patch for patch in train.Patches(run).batch(0) if patch is not None]
-    coloured = train.Patches(smoke(name, batch=64)).batch(0)[0]
+    patches = [patch for patch in Patches(run).batch(0) if patch is not None]
+    coloured = Patches(smoke(name, batch=64)).batch(0)[0]
     was_grey = (coloured == coloured[:, :1]).all((1, 2, 3))
     grey = [(patch == patch[:, :1]).all((1, 2, 3)) for patch in patches]
     assert all(torch.equal(one, grey[0]) for one in grey)
@@ -99,7 +100,7 @@ def test_a_share_of_the_patches_is_grey_in_hr_and_lr(home, name):
 
 
 def test_recoloured_patches_have_other_colours_and_grey_stays_grey(home):
-    plain, other = (train.Patches(smoke(batch=32, recolour=share)).batch(0)[0] for share in (0.0, 1.0))
+    plain, other = (Patches(smoke(batch=32, recolour=share)).batch(0)[0] for share in (0.0, 1.0))
     grey = (plain == plain[:, :1]).all(1, keepdim=True).expand_as(plain)
     assert torch.equal(plain[grey], other[grey])
     changed = (plain != other).flatten(1).any(1)
@@ -109,7 +110,7 @@ def test_recoloured_patches_have_other_colours_and_grey_stays_grey(home):
 
 
 def test_crops_lie_in_the_images_and_are_flipped(home):
-    patches = train.Patches(smoke(batch=16))
+    patches = Patches(smoke(batch=16))
     images = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in patches.hr]
     flips = set()
     for crop in (patches.batch(0)[0] * 255).round().byte():

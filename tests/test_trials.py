@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from carlib import experiments, readme, results, runs, train, trials, weights
+from carlib import experiments, objective, readme, results, runs, trials, weights
 from carlib.trials import RECIPE
 
 SHORT = ["steps=2", "validate_every=2", "patch={2: 16}", "validation_crop=32"]
@@ -46,9 +46,9 @@ def test_a_trial_that_cannot_be_leaves_no_line(home, tmp_path):
 
 def test_a_trial_that_diverges_leaves_a_line_without_numbers(home, tmp_path, monkeypatch):
     out = tmp_path / "trials.csv"
-    options, objective = {"out": out, "device": "cpu", "progress": False}, train._objective
+    options, of_run = {"out": out, "device": "cpu", "progress": False}, objective.of_run
     given = [*SHORT, "loss=l2"]
-    monkeypatch.setattr(train, "_objective", lambda *a: tuple([(r := objective(*a))[0] * math.nan, r[1]]))
+    monkeypatch.setattr(objective, "of_run", lambda *a: tuple([(r := of_run(*a))[0] * math.nan, r[1]]))
     (line,) = trials.trial("car-bicubic-x2", "smoke", given, sets=["demo"], note="too much", **options)
     assert line["note"].startswith("too much; diverged: the loss is no longer a number near step ")
     assert line["psnr"] == line["validation"] == "" and (line["n"], line["steps"]) == (2, 2)

@@ -1,0 +1,24 @@
+"""The loss of a run: which terms of carlib.losses its networks are trained by, and with which weights."""
+
+from carlib import losses, runs
+
+
+def of_run(run: runs.Run, sr, hr, guide, predicted):
+    """The loss of a batch (scalar), and each of its terms by name (detached scalars).
+
+    Args:
+        sr, hr:    (N, 3, H, W), range [0, 1].
+        guide:     (N, 3, h, w), the LR image that a learned downscaler is held to; None where there is none.
+        predicted: what the downscaler gave beside its LR image (see carlib.models); None of a classical one.
+    """
+    if predicted is None or run.resampler_from:  # nothing is asked of kernels and offsets that stay as they are
+        total = losses.RESTORATION[run.loss](sr, hr)
+        return total, {"restoration": total.detach()}
+    if run.downscaler != "car":
+        options = {name: getattr(run, name) for name in ("loss", "guidance", "guidance_loss", "distribution")}
+        return losses.guided(sr, hr, guide, *predicted, **options)
+    readings = {"offset": run.offset_reading, "tv": run.tv_reading}
+    weighing = {"lambda_offset": run.lambda_offset, "gamma_tv": run.gamma_tv}
+    if not run.offsets:
+        weighing = dict.fromkeys(weighing, 0.0)
+    return losses.objective(sr, hr, *predicted, run.scale, loss=run.loss, readings=readings, **weighing)

@@ -1,6 +1,5 @@
 """A training run's checkpoint: all that continuing needs, and the recipe that tells whether continuing is right."""
 
-import dataclasses
 import io
 import json
 import random
@@ -9,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from carlib import data, models, provenance, results, runs, sources
+from carlib import data, models, provenance, results, run_networks, runs, sources
 
-_WHOLE = ("networks", "code", "data", "warm_start", "resampler_from")  # parts of a recipe that are compared as a whole
+_WHOLE = ("networks", "code", "data", *runs.STARTS)  # parts of a recipe that are compared as a whole
 _TRAINING = (
     "train.py", "loop.py", "run_networks.py", "schedule.py", "objective.py", "validation.py", "patches.py", "losses.py",
     "metrics.py", "data/images.py",
@@ -19,21 +18,16 @@ _TRAINING = (
 _PARTS = {"recipe", "step", "log", "networks", "optimizer", "rng"}
 
 
-def recipe(run: runs.Run, start: Path | None, frozen: Path | None = None) -> dict:
-    """What decides the result of a run: parameters, code, images (names and sizes), the weights it starts from.
-
-    Args:
-        start:  the weights file of run.warm_start, or None.
-        frozen: that of run.resampler_from, or None.
-    """
+def recipe(run: runs.Run) -> dict:
+    """What decides the result of a run: parameters, code, images (names and sizes), the weights it starts from."""
     sets = data.inventory()
     return {
         "parameters": json.loads(json.dumps(runs.as_dict(run))),
         "networks": {role: models.specification(**network) for role, network in run.networks().items()},
         "code": code_digest(run),
         "data": {name: sets.get(data.canonical(name)) for name in [*run.train_sets, run.validation_set]},
-        "warm_start": None if start is None else provenance.sha256(start),
-        "resampler_from": None if frozen is None else provenance.sha256(frozen),
+        **dict.fromkeys(runs.STARTS),
+        **{start: provenance.sha256(path) for start, path in run_networks.start_files(run).items()},
     }
 
 
@@ -57,7 +51,7 @@ def changes(before: dict, now: dict) -> dict[str, str]:
 
 def _with_defaults(recipe, other):
     """`recipe` with the default of every parameter, and of every network's option, that only `other` has."""
-    defaults = {f.name: f.default for f in dataclasses.fields(runs.Run) if f.default is not dataclasses.MISSING}
+    defaults = runs.defaults()
 
     def filled(values, others):
         return {key: defaults[key] for key in others if key in defaults} | values

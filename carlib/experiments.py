@@ -27,7 +27,7 @@ def prepare(
 ) -> Path:
     """The weights file of a run, made ready: trained, continued, or under profile "demo" the shipped one.
 
-    A run that takes weights of others (warm_start, resampler_from) has those trained to their end first.
+    A run that takes weights of others (runs.STARTS) has those trained to their end first.
 
     Args:
         name, profile: of params.yaml.  params: "name=value" strings.  folder: default results/<profile>/runs/<run>.

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from carlib import devices, objective, run_networks, runs, schedule, validation
 from carlib.patches import Patches, validation_images
@@ -29,7 +30,8 @@ class Loop:
     """The training loop of one process. With several each trains on its share of every batch.
 
     step: updates done. log: rows of LOG_COLUMNS so far. sums, seconds: of the block since the last validation, so that
-    a run which stops within it logs the same means as one that does not.
+    a run which stops within it logs the same means as one that does not. average: of the weights, from those after the
+    first update on; None where the run wants none (ema).
     """
 
     def __init__(self, run, fabric, told=lambda: False):
@@ -44,6 +46,13 @@ class Loop:
         optimizer = torch.optim.Adam(_groups(run, rescaler.networks), betas=(0.9, 0.999), eps=run.adam_eps, fused=fused)
         self.networks = rescaler.networks
         self.rescaler, self.optimizer = fabric.setup(torch.compile(rescaler) if run.compile else rescaler, optimizer)
+        follow = get_ema_multi_avg_fn(run.ema)
+        self.average = AveragedModel(self.networks, multi_avg_fn=follow) if run.ema else None
+
+    @property
+    def kept(self):
+        """The networks that are validated and whose weights are kept."""
+        return self.average.module if self.average else self.networks
 
     def load_images(self):
         """Read the training and validation images."""
@@ -58,6 +67,8 @@ class Loop:
         state = state or {"log": [], "step": 0}
         self.log, self.step = state["log"], state["step"]
         self.sums, self.seconds = state.get("sums", {}), state.get("seconds", 0.0)
+        if "average" in state:
+            self.average.load_state_dict(state["average"])
         self.batches = self.patches.ahead(range(self.step, self.run.steps), workers=devices.workers(self.fabric))
 
     def block(self, bar) -> dict | None:
@@ -91,7 +102,7 @@ class Loop:
         return row
 
     def _validate(self):
-        rescaler, pairs = Rescaler(self.networks, self.run.alpha), self.validation
+        rescaler, pairs = Rescaler(self.kept, self.run.alpha), self.validation
         return {"psnr": validation.validate(rescaler, pairs, self.run.scale)} | validation.behaviour(rescaler, pairs)
 
     def _update(self, step, psnrs):
@@ -107,16 +118,18 @@ class Loop:
         for part in range(parts):
             chosen = slice(part * len(hr) // parts, (part + 1) * len(hr) // parts)
             with self.fabric.no_backward_sync(self.rescaler, enabled=part < parts - 1):
-                found.append(self._gradients(hr[chosen], None if lr is None else lr[chosen]))
+                found.append(self._gradients(step, hr[chosen], None if lr is None else lr[chosen]))
         if run.clip:
             self.fabric.clip_gradients(self.rescaler, self.optimizer, max_norm=run.clip)
         self.optimizer.step()
+        if self.average:
+            self.average.update_parameters(self.networks)
         return {name: sum(terms[name] for terms in found) / parts for name in found[0]}, rate
 
-    def _gradients(self, hr, lr):
+    def _gradients(self, step, hr, lr):
         run = self.run
         sr, _, predicted = self.rescaler(hr, None if run.learns_downscaling else lr)
-        total, terms = objective.of_run(run, sr, hr, lr, predicted)
+        total, terms = objective.of_run(run, step, sr, hr, lr, predicted)
         self.fabric.backward(total / run.accumulate)
         return terms | {"loss": total.detach(), "mse": (sr.detach().clamp(0, 1) - hr).square().mean()}
 

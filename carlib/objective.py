@@ -1,12 +1,15 @@
 """The loss of a run: which terms of carlib.losses its networks are trained by, and with which weights."""
 
-from carlib import losses, runs
+import torch
+
+from carlib import losses, runs, schedule
 
 
-def of_run(run: runs.Run, sr, hr, guide, predicted):
+def of_run(run: runs.Run, step, sr, hr, guide, predicted):
     """The loss of a batch (scalar), and each of its terms by name (detached scalars).
 
     Args:
+        step:      of the training; Eq. 9 and 10 are measured before they count, too (schedule.penalises).
         sr, hr:    (N, 3, H, W), range [0, 1].
         guide:     (N, 3, h, w), the LR image that a learned downscaler is held to; None where there is none.
         predicted: what the downscaler gave beside its LR image (see carlib.models); None of a classical one.
@@ -21,4 +24,9 @@ def of_run(run: runs.Run, sr, hr, guide, predicted):
     weighing = {"lambda_offset": run.lambda_offset, "gamma_tv": run.gamma_tv}
     if not run.offsets:
         weighing = dict.fromkeys(weighing, 0.0)
-    return losses.objective(sr, hr, *predicted, run.scale, loss=run.loss, readings=readings, **weighing)
+    options = {"loss": run.loss, "readings": readings, **weighing}
+    if schedule.penalises(run, step):
+        return losses.objective(sr, hr, *predicted, run.scale, **options)
+    with torch.no_grad():
+        _, terms = losses.objective(sr, hr, *predicted, run.scale, **options)
+    return losses.RESTORATION[run.loss](sr, hr), terms

@@ -73,7 +73,7 @@ def is_current(name, profile) -> bool:
 
     All that it begins with has to be there.
     """
-    from carlib import checkpoint, run_networks
+    from carlib import checkpoint
 
     run = runs.get(name, profile)
     try:
@@ -82,5 +82,4 @@ def is_current(name, profile) -> bool:
         return False
     if state is None or state["step"] < run.steps:
         return False
-    now = checkpoint.recipe(run, run_networks.start_of(run), run_networks.frozen_from(run))
-    return not checkpoint.changes(state["recipe"], now)
+    return not checkpoint.changes(state["recipe"], checkpoint.recipe(run))

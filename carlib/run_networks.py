@@ -7,6 +7,8 @@ from torch import nn
 from carlib import models, rescale, results, runs, weights
 from carlib.ops.quantize import quantize
 
+_BEFORE_TRAINING = ("head_scale",)  # options of a network that trained weights do not show
+
 
 class Rescaler(nn.Module):
     """Down and up again: a learned downscaler and quantisation (or a given LR image), upscaler."""
@@ -25,31 +27,33 @@ class Rescaler(nn.Module):
 
 
 def build(run: runs.Run) -> nn.ModuleDict:
-    """The run's networks, the upscaler warm-started and the resampler taken and frozen where the run says so."""
+    """The run's networks, begun with the weights of the runs that it names; a resampler_from is frozen.
+
+    Raises:
+        ValueError: those weights are not there (`experiments.prepare` trains them), or do not fit.
+    """
     networks = nn.ModuleDict({role: models.create(**spec) for role, spec in run.networks().items()})
-    if run.warm_start:
-        weights.load(networks["upscaler"], start_of(run))
+    for start, path in start_files(run).items():
+        header = weights.load(networks["upscaler" if start == "warm_start" else "resampler"], path)
+        if start != "warm_start":
+            _check_same_resampler(run, start, header.get("networks", {}).get("resampler", {}))
     if run.resampler_from:
-        header = weights.load(networks["resampler"], frozen_from(run))
-        _check_same_resampler(run, header.get("networks", {}).get("resampler", {}))
         networks["resampler"].requires_grad_(False)
     return networks
 
 
-def _check_same_resampler(run, theirs):
+def start_files(run: runs.Run) -> dict[str, Path]:
+    """Parameter of runs.STARTS that the run sets -> the weights file it stands for."""
+    return {
+        start: results.folder(run.profile, "runs", other, "weights.safetensors") for start, other in run.starts.items()
+    }
+
+
+def _check_same_resampler(run, start, theirs):
     """Weights may fit a resampler that reads them otherwise (another weighting, another border)."""
     ours = models.specification(**run.networks()["resampler"])
-    differing = sorted(key for key in ours.keys() & theirs.keys() if theirs[key] != ours[key])
+    theirs = ours | runs.defaults() | theirs if theirs else ours  # what they do not name yet was the default
+    differing = sorted(key for key in ours if theirs[key] != ours[key] and key not in _BEFORE_TRAINING)
     if differing:
         told = ", ".join(f"{key}={theirs[key]!r}, not {ours[key]!r}" for key in differing)
-        raise ValueError(f"{run.name} cannot take the resampler of {run.resampler_from}, which has {told}")
-
-
-def start_of(run: runs.Run) -> Path | None:
-    """The weights file that the run's upscaler starts from; `experiments.prepare` trains it."""
-    return run.warm_start and results.folder(run.profile, "runs", run.warm_start, "weights.safetensors")
-
-
-def frozen_from(run: runs.Run) -> Path | None:
-    """The weights file that the run's frozen resampler comes from; `experiments.prepare` trains it."""
-    return run.resampler_from and results.folder(run.profile, "runs", run.resampler_from, "weights.safetensors")
+        raise ValueError(f"{run.name} cannot take the resampler of {getattr(run, start)}, which has {told}")

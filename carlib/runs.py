@@ -9,9 +9,10 @@ import types
 import typing
 from dataclasses import dataclass, field
 
-from carlib import models, rescale, results
+from carlib import rescale, results, run_checks
 
 PROFILES = ("smoke", "demo", "mini", "paper")
+STARTS = ("warm_start", "resampler_start", "resampler_from")  # parameters that name a run whose weights are taken
 _SEED = re.compile(r"(?P<run>.+)-seed(?P<seed>[1-9]\d*)")  # the name of a declared run under another seed
 
 
@@ -30,6 +31,7 @@ class Run:
     offset_reading: str = "weighted"
     gamma_tv: float = 0.005
     tv_reading: str = "batch"
+    penalties_after: float = 0.0  # share of the steps during which lambda_offset and gamma_tv count as 0
     guidance: float = 1.0  # of CNN-CR, TAD and IRN: weight of what ties LR to bicubic LR
     guidance_loss: str = "l2"
     distribution: float = 1.0  # of IRN: weight of z^2
@@ -43,8 +45,13 @@ class Run:
     local: int = 0
     guided_eps: float = 1e-5
     activation: str = "relu"
+    prior_sigma: float | None = None  # LR pixels; None: the weighting's own prior (see ResamplerNet)
+    head_scale: float | None = None  # None: the weighting's own (see ResamplerNet)
+    resampler_width: int | None = None  # None: the size's
+    resampler_blocks: int | None = None  # None: the size's
     seed: int = 0
     warm_start: str | None = None
+    resampler_start: str | None = None  # a run whose resampler's weights to begin with, and to train on
     resampler_from: str | None = None  # a run whose resampler is taken and frozen; the upscaler alone is trained
     steps: int = 0
     batch: int = 16
@@ -57,6 +64,7 @@ class Run:
     plateau_patience: int = 10  # validations without gain before the rate is halved
     adam_eps: float = 1e-6  # the paper's
     clip: float = 0.0  # largest gradient norm; 0 = none
+    ema: float = 0.0  # decay of the average of the weights that is validated and kept; 0: the weights themselves
     precision: str = "32-true"  # "auto": bfloat16 autocast where the machine has it; "bf16-mixed"
     accumulate: int = 1  # parts in which a batch is computed, for devices that cannot hold it; 1 update all the same
     compile: bool = False  # torch.compile
@@ -73,12 +81,15 @@ class Run:
         if self.downscaler == "car":
             options = (
                 "kernel_size", "weighting", "taps", "border", "offsets", "bound", "local", "guided_eps", "activation",
+                "prior_sigma", "head_scale",
             )  # fmt: skip
+            numbers = {"width": self.resampler_width, "blocks": self.resampler_blocks}  # None: the size's own
             made["resampler"] = {
                 "name": "resampler",
                 "scale": self.scale,
                 "size": self.size_of("resampler"),
                 **{option: getattr(self, option) for option in options},
+                **{name: number for name, number in numbers.items() if number is not None},
             }
         elif self.learns_downscaling and self.downscaler != self.upscaler:  # IRN is one network for both
             made["downscaler"] = {
@@ -105,7 +116,12 @@ class Run:
     @property
     def needs(self) -> list:
         """The runs whose weights this one begins with."""
-        return [name for name in (self.warm_start, self.resampler_from) if name]
+        return list(self.starts.values())
+
+    @property
+    def starts(self) -> dict:
+        """Of STARTS those that are set -> the run each names."""
+        return {name: other for name in STARTS if (other := getattr(self, name))}
 
     @property
     def trains(self) -> bool:
@@ -235,7 +251,7 @@ def needed(name: str, profile_name: str | None = None, _by=()) -> list[str]:
         ValueError: as `get`, or runs need each other in a circle.
     """
     if name in _by:
-        raise ValueError(f"no run of {' -> '.join((*_by, name))} can be first: see warm_start and resampler_from")
+        raise ValueError(f"no run of {' -> '.join((*_by, name))} can be first: see {', '.join(STARTS)}")
     found = []
     for other in get(name, profile_name).needs:
         found += [*needed(other, profile_name, (*_by, name)), other]
@@ -256,58 +272,7 @@ def make(**values) -> Run:
     if missing := [name for name in required if name not in values]:
         raise ValueError(f"run {values.get('name')!r} lacks {', '.join(missing)}: see runs in params.yaml")
     run = Run(**{k: float(v) if hints[k] is float else v for k, v in values.items()})
-    for name in (
-        "batch",
-        "validate_every",
-        "scale",
-        "lr",
-        "adam_eps",
-        "bound",
-        "guided_eps",
-        "plateau_patience",
-        "accumulate",
-    ):
-        if not getattr(run, name) > 0:
-            raise ValueError(f"{name}={getattr(run, name)!r} must be above 0")
-    if run.resampler_lr is not None and not 0 < run.resampler_lr < float("inf"):
-        raise ValueError(f"resampler_lr={run.resampler_lr!r} must be above 0, or empty")
-    for name in ("steps", "lambda_offset", "gamma_tv", "guidance", "distribution", "alpha", "clip", "seed"):
-        if not 0 <= getattr(run, name) < float("inf"):
-            raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
-    for name in ("grey", "recolour"):
-        if not 0 <= getattr(run, name) <= 1:
-            raise ValueError(f"{name}={getattr(run, name)!r} is no share of the patches: give 0 to 1")
-    _among("downscaler", run.downscaler, (*rescale.LEARNED, *rescale.CLASSICAL))
-    _among("upscaler", run.upscaler, models.UPSCALERS)
-    if (run.downscaler == "irn") != (run.upscaler == "irn"):
-        raise ValueError(
-            f"downscaler={run.downscaler!r}, upscaler={run.upscaler!r}: IRN is one network, name it as both or neither"
-        )
-    for name in ("warm_start", "resampler_from"):
-        if getattr(run, name) == run.name:
-            raise ValueError(f"{name}={run.name!r}: a run cannot start from itself")
-    if run.resampler_from and run.downscaler != "car":
-        raise ValueError(f"resampler_from={run.resampler_from!r} needs downscaler=car: {run.downscaler} has none")
-    if run.resampler_from and run.upscaler == "bicubic":
-        raise ValueError(f"resampler_from={run.resampler_from!r} freezes all that a run with bicubic upscaling trains")
-    _among("loss", run.loss, ("l1", "l2", "charbonnier"))
-    _among("guidance_loss", run.guidance_loss, ("l1", "l2"))
-    _among("offset_reading", run.offset_reading, ("weighted", "printed", "regulated"))
-    _among("tv_reading", run.tv_reading, ("batch", "mean"))
-    _among("weighting", run.weighting, ("clamp", "softmax", "signed", "guided", "static"))
-    _among("activation", run.activation, ("relu", "leaky_relu"))
-    _among("taps", run.taps, ("symmetric", "paper"))
-    _among("border", run.border, ("replicate", "release"))
-    _among("schedule", run.schedule, ("constant", "one-cycle", "plateau"))
-    _among("precision", run.precision, ("auto", "32-true", "bf16-mixed"))
-    for network in run.networks().values():
-        _among(f"size of {network['name']}", network["size"], models.SIZES[network["name"]])
-    if run.trains and run.steps:
-        if not run.train_sets:
-            raise ValueError("train_sets=[] names no image set to train on: give one, such as [demo]")
-        patch = run.patch.get(run.scale)
-        if isinstance(patch, bool) or not isinstance(patch, int) or patch <= 0 or patch % run.scale:
-            raise ValueError(f"patch={run.patch!r} holds no multiple of scale={run.scale} under the key {run.scale}")
+    run_checks.check(run)
     return run
 
 
@@ -345,9 +310,9 @@ def check_known(kind, name, known):
         raise ValueError(f"{kind} {name!r} is unknown: {meant}known are {', '.join(known)}")
 
 
-def _among(name, value, allowed):
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is unknown: use one of {', '.join(allowed)}")
+def defaults() -> dict:
+    """Parameter -> its default, of those that have one: what a recipe from before it had a name was trained with."""
+    return {f.name: f.default for f in dataclasses.fields(Run) if f.default is not dataclasses.MISSING}
 
 
 def parse_overrides(pairs) -> dict:

@@ -1,4 +1,4 @@
-"""What changes from step to step of a training: the learning rate."""
+"""What changes from step to step of a training: the learning rate, and whether offsets are penalised."""
 
 import math
 
@@ -26,3 +26,11 @@ def learning_rate(run: runs.Run, step: int, psnrs) -> float:
         if waited == run.plateau_patience:
             halvings, waited = halvings + 1, 0
     return run.lr * 0.5**halvings
+
+
+def penalises(run: runs.Run, step: int) -> bool:
+    """Whether lambda and gamma count at a step: not in the first `penalties_after` of them, and in full afterwards.
+
+    From nothing, a strong penalty holds offsets at 0 before they have shown what they are good for.
+    """
+    return step >= round(run.penalties_after * run.steps)

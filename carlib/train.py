@@ -70,7 +70,7 @@ def train(
     with devices.determinism(run.deterministic), stopping.on_sigterm() as told:
         torch.manual_seed(run.seed)
         loop = Loop(run, fabric, told)
-        recipe = _recipe(run)
+        recipe = checkpoint.recipe(run)
         fabric.barrier()  # nobody reads the folder while another process of this run writes there already
         read = checkpoint.stamp(folder)
         state = None if restart else _resume(recipe, folder, loop, renew)
@@ -132,13 +132,9 @@ def _ended(run, folder) -> list | None:
     state = checkpoint.read(folder)
     if state is None or state["step"] < run.steps:
         return None
-    if any(path and not path.is_file() for path in (run_networks.start_of(run), run_networks.frozen_from(run))):
+    if not all(path.is_file() for path in run_networks.start_files(run).values()):
         return None  # refused where it is loaded
-    return None if checkpoint.changes(state["recipe"], _recipe(run)) else state["log"]
-
-
-def _recipe(run) -> dict:
-    return checkpoint.recipe(run, run_networks.start_of(run), run_networks.frozen_from(run))
+    return None if checkpoint.changes(state["recipe"], checkpoint.recipe(run)) else state["log"]
 
 
 def _resume(recipe, folder, loop, renew):

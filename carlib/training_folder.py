@@ -66,6 +66,7 @@ class Record:
         if self.writes:
             write_log(loop.log, self.folder)  # first: a finished run never lacks the end of its log
             block = {"sums": loop.sums, "seconds": loop.seconds}
+            block |= {"average": loop.average.state_dict()} if loop.average else {}
             checkpoint.write(self.folder, self.recipe, loop.networks, loop.optimizer, loop.step, loop.log, block)
 
     def validated(self, row) -> float:
@@ -73,10 +74,10 @@ class Record:
         step, psnr, better = row["step"], row["psnr"], row["psnr"] > self.best
         self.best = max(self.best, psnr)
         if self.writes and better:
-            weights.save(self.loop.networks, self.folder / "weights.safetensors", self.header(step, psnr))
+            weights.save(self.loop.kept, self.folder / "weights.safetensors", self.header(step, psnr))
         if self.writes and self.history:
             kept = self.folder / "steps" / f"{step:06}.safetensors"
-            weights.save(self.loop.networks, kept, self.header(step, psnr))
+            weights.save(self.loop.kept, kept, self.header(step, psnr))
         self.keep()
         return self.best
 

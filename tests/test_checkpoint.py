@@ -50,7 +50,7 @@ def test_comments_docstrings_and_layout_are_no_change(package):
         path.write_text(
             "# a comment\n\n\n" + path.read_text(encoding="utf-8") + "\n\n# and another\n", encoding="utf-8"
         )
-    edit(package / "run_networks.py", '    """The weights file that', '    """The file that')  # a function's
+    edit(package / "run_networks.py", '    """Parameter of runs.STARTS', '    """Name of runs.STARTS')  # a function's
     edit(package / "run_networks.py", '    """Down and up again', '    """Up and down')  # a class's
     edit(package / "loop.py", "betas=(0.9, 0.999), ", "betas=(\n        0.9,\n        0.999,\n    ), ")
     (package / "evaluate.py").write_text("no part of training")
@@ -132,7 +132,7 @@ def test_the_digest_leaves_out_what_only_some_versions_of_python_have():
 
 def test_images_of_the_validation_are_part_of_the_recipe(home):
     run = short(train_sets=["demo"], validation_set="demo")
-    assert set(checkpoint.recipe(run, None)["data"]) == {"demo"}
+    assert set(checkpoint.recipe(run)["data"]) == {"demo"}
 
 
 def test_changed_code_is_told_when_a_run_continues(home, tmp_path, monkeypatch, capsys):
@@ -253,7 +253,7 @@ def test_what_is_restored_is_what_was_written(home, tmp_path):
         return [p.detach().clone() for p in network.parameters()]
 
     step()
-    recipe = checkpoint.recipe(short(), None)
+    recipe = checkpoint.recipe(short())
     checkpoint.write(tmp_path, recipe, network, optimizer, 7, [{"step": 7}], {"seconds": 1.5})
     first = step()
     state = checkpoint.read(tmp_path)
@@ -292,7 +292,7 @@ def test_another_size_of_a_network_is_a_change(home, tmp_path, monkeypatch, caps
 
 
 def test_a_parameter_that_came_later_counts_as_its_default(home):
-    now = checkpoint.recipe(runs.get("car-edsr-x2", "smoke"), None)
+    now = checkpoint.recipe(runs.get("car-edsr-x2", "smoke"))
     before = json.loads(json.dumps(now))
     del before["parameters"]["guided_eps"], before["networks"]["resampler"]["guided_eps"]
     assert checkpoint.changes(before, now) == {} == checkpoint.changes(now, before)

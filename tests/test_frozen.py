@@ -39,7 +39,7 @@ def test_a_frozen_resampler_gets_no_gradient_and_the_loss_is_that_of_restoration
     hr, _ = Patches(run).batch(0)
     sr, lr, predicted = rescaler(hr)
     assert not lr.requires_grad and torch.equal(lr, (lr * 255).round() / 255)  # the upscaler sees 8 bits
-    total, terms = objective.of_run(run, sr, hr, None, predicted)
+    total, terms = objective.of_run(run, 0, sr, hr, None, predicted)
     assert set(terms) == {"restoration"} and total == losses.RESTORATION[run.loss](sr, hr)
     total.backward()
     assert all(p.grad is None for p in rescaler.networks["resampler"].parameters())
@@ -53,7 +53,7 @@ def test_the_frozen_resampler_is_part_of_the_recipe(resampler, home, tmp_path):
     assert recipe["resampler_from"] == hashlib.sha256(resampler.read_bytes()).hexdigest()
     assert recipe["warm_start"] is None
     go(short("car-edsr-x2", steps=3), resampler.parent, restart=True)
-    now = checkpoint.recipe(frozen(), None, resampler)
+    now = checkpoint.recipe(frozen())
     assert checkpoint.changes(recipe, now) == {"resampler_from": "the resampler_from changed"}
 
 

@@ -130,6 +130,61 @@ def test_what_depends_on_the_image_arrives_at_the_heads(weighting, scale):
     assert over_pixels > 0.2  # with PyTorch's own initialisation .01 to .03
 
 
+def bits(**options):
+    """What a network of seed 0 is, its prior included."""
+    torch.manual_seed(0)
+    net = ResamplerNet(2, width=8, blocks=1, **options)
+    return {**net.state_dict(), "prior": net.prior}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(value, b[key]) for key, value in a.items())
+
+
+@pytest.mark.parametrize("weighting", ["clamp", "softmax", "signed", "guided"])
+def test_no_scale_of_the_heads_is_1_as_released_and_0_of_what_starts_at_rest(weighting):
+    plain, own = bits(weighting=weighting), 1 if weighting == "clamp" else 0
+    assert same(plain, bits(weighting=weighting, head_scale=own))
+    assert not same(plain, bits(weighting=weighting, head_scale=0.5))
+    one, half = (bits(weighting=weighting, head_scale=scale) for scale in (1, 0.5))
+    heads = [f"{name}.4.weight" for name in ("kernels_weight", "offsets_h_generation", "offsets_v_generation")]
+    assert all(torch.equal(half[key], 0.5 * one[key]) and one[key].any() for key in heads)
+    assert all(torch.equal(half[key], one[key]) for key in one if key not in heads)
+
+
+@pytest.mark.parametrize("weighting", ["clamp", "softmax", "signed", "guided"])
+def test_heads_of_scale_0_begin_with_one_kernel_for_all_pixels(weighting):
+    hr = images(1, 3, 16, 24)
+    torch.manual_seed(0)
+    predicted = ResamplerNet(2, weighting=weighting, width=8, blocks=1, head_scale=0)(hr)
+    assert all(torch.equal(tensor, tensor[:, :, :1, :1].expand_as(tensor)) for tensor in predicted)
+    torch.manual_seed(0)
+    kernel = ResamplerNet(2, weighting=weighting, width=8, blocks=1, head_scale=1)(hr)[0]
+    assert (kernel - kernel[:, :, :1, :1]).abs().max() > 1e-3
+
+
+def test_a_chosen_prior_is_a_gaussian_of_so_many_lr_pixels():
+    assert same(bits(weighting="softmax"), bits(weighting="softmax", prior_sigma=0.35))
+    line = np.exp(-0.5 * ((np.arange(7) - 3) / (0.6 * 2)) ** 2)
+    expected = torch.from_numpy(np.outer(line, line) / line.sum() ** 2).flatten().float()
+    for weighting in ("softmax", "signed", "guided"):
+        kernel = ResamplerNet(2, weighting=weighting, width=4, blocks=0, prior_sigma=0.6)(images(1, 3, 16, 16))[0]
+        torch.testing.assert_close(kernel[0, :, 4, 4], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    ({"prior_sigma": 0.5}, 'prior_sigma=0.5: weighting="clamp" has no prior, leave it out'),
+    ({"prior_sigma": -1, "weighting": "signed"}, "prior_sigma=-1 is not a number above 0, nor None"),
+    ({"prior_sigma": True, "weighting": "signed"}, "prior_sigma=True is not a number"),
+    ({"prior_sigma": 0.05, "weighting": "softmax"}, "prior_sigma=0.05 is so narrow that outer taps have no weight"),
+    ({"head_scale": -1}, "head_scale=-1 is not a number >= 0"),
+    ({"head_scale": float("nan")}, "head_scale=nan is not a number >= 0"),
+])  # fmt: skip
+def test_a_start_that_cannot_be_is_refused(options, told):
+    with pytest.raises(ValueError, match=told):
+        ResamplerNet(2, width=4, blocks=0, **options)
+
+
 def test_trunks_and_heads_have_the_activation_of_the_release_or_of_the_paper():
     kinds = {}
     for name in ("relu", "leaky_relu"):

@@ -196,7 +196,7 @@ def test_one_table_alone_and_what_it_needs(home):
 def test_a_circle_is_refused_in_one_line(declare, no_tables):
     declare(a={"warm_start": "b"}, b={"warm_start": "c"}, c={"warm_start": "b"})
     with pytest.raises(
-        ValueError, match=r"no run of a -> b -> c -> b can be first: see warm_start and resampler_from$"
+        ValueError, match=r"no run of a -> b -> c -> b can be first: see warm_start, resampler_start, resampler_from$"
     ):
         go()
 

@@ -143,6 +143,19 @@ def test_wrong_types_are_refused(home, name, value, told):
     ("taps", "odd", "taps='odd' is unknown: use one of symmetric, paper"),
     ("border", "zero", "border='zero' is unknown: use one of replicate, release"),
     ("resampler_from", "car-edsr-x2", "resampler_from='car-edsr-x2': a run cannot start from itself"),
+    ("resampler_start", "car-edsr-x2", "resampler_start='car-edsr-x2': a run cannot start from itself"),
+    ("ema", 1, "ema=1.0 is no decay of an average: give 0"),
+    ("ema", -0.1, "ema=-0.1 is no decay"),
+    ("ema", float("nan"), "ema=nan is no decay"),
+    ("penalties_after", 1.5, "penalties_after=1.5 is no share of the steps: give 0 to 1"),
+    ("recolour", -1, "recolour=-1.0 is no share of the patches"),
+    ("prior_sigma", 0, "prior_sigma=0 must be above 0, or empty"),
+    ("prior_sigma", float("inf"), "prior_sigma=inf must be above 0, or empty"),
+    ("head_scale", -1, "head_scale=-1 must be a finite number >= 0, or empty"),
+    ("head_scale", float("nan"), "head_scale=nan must be"),
+    ("resampler_width", 30, "resampler_width=30 is not a positive multiple of 4"),
+    ("resampler_width", 0, "resampler_width=0 is not a positive multiple of 4"),
+    ("resampler_blocks", -1, "resampler_blocks=-1 must be a whole number >= 0"),
     ("patch", {2: 33}, "multiple of scale=2"),
     ("patch", {4: 64}, "multiple of scale=2"),
     ("patch", {2: 0}, "multiple of scale=2"),
@@ -158,6 +171,16 @@ def test_numbers_out_of_range_are_refused(home, name, value, told):
 ])  # fmt: skip
 def test_a_frozen_resampler_needs_one_and_an_upscaler_to_train(home, name, told):
     assert_refused(told, name, "smoke", {"resampler_from": "car-edsr-x2"})
+
+
+def test_a_resampler_is_begun_with_by_who_has_one_and_trains_it(home):
+    start = {"resampler_start": "car-edsr-x2"}
+    assert runs.get("car-bicubic-x2", "smoke", start).needs == ["car-edsr-x2"]
+    assert_refused(
+        "resampler_start='car-edsr-x2' needs downscaler=car: bicubic has none", "bicubic-edsr-x2", "smoke", start
+    )
+    told = "resampler_start='car-edsr-x2' is to be trained on, resampler_from='a' to be frozen: leave one out"
+    assert_refused(told, "car-edsr-x4", "smoke", start | {"resampler_from": "a"})
 
 
 @pytest.mark.parametrize("upscaler", [name for name in models.UPSCALERS if name not in ("bicubic", "irn")])

@@ -143,6 +143,15 @@ def test_the_figure_shows_single_changes_and_says_beside_what(home, tmp_path):
     assert "bound=1 lr=1e-3" in results.folder("mini", "tables", "sensitivity.csv").read_text()
 
 
+def test_every_option_of_the_search_is_a_change_by_its_name(home, tmp_path):
+    changes = ["ema=0.995", "head_scale=0.1", "penalties_after=0.3", "prior_sigma=0.5", "resampler_blocks=4"]
+    changes += ["resampler_start=car-bicubic-x2", "resampler_width=48"]
+    table = sensitivity(tmp_path, lines(**{"ema=0.0 steps=500": 30.0} | {f"{one} steps=500": 31.0 for one in changes}))
+    assert table.index.tolist() == [RECIPE, *changes] and (table.beside[changes] == RECIPE).all()
+    (axes,) = trials.draw(table.reset_index(), "mini").axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == changes
+
+
 def test_no_trial_of_car_is_told(home, tmp_path):
     with pytest.raises(ValueError, match="has no trial of CAR under profile smoke: call `carlib trial"):
         trials.sensitivity("smoke", out=tmp_path / "none.csv")

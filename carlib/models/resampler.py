@@ -29,14 +29,14 @@ class ResamplerNet(nn.Module):
         kernel_size: taps along each axis; None = 3*scale + 1 (released), 3*scale = printed.
         weighting:   how raw outputs become weights that sum to 1:
                      "clamp":   clamp(raw, 1e-6, 1) / sum, the released rule; non-negative, no gradient where clamped.
-                     "softmax": softmax(raw + log prior), prior a Gaussian of sigma 0.35*scale; positive everywhere.
+                     "softmax": softmax(raw + log prior), prior a Gaussian of 0.35 LR pixels; positive everywhere.
                      "signed":  bicubic's weights + a zero-mean residual, bound * tanh(raw / bound) less its mean; may
                                 be negative, as bicubic's own are. Starts as bicubic.
                      "guided":  bicubic's weights + the residual that moves the LR pixel's colour by bound * tanh(raw /
                                 bound), three raw outputs instead of K*K (models/guided.py). Starts as bicubic.
                      "static":  bicubic's weights + one learned zero-mean residual, the same for all pixels of all
                                 images, without offsets: what training gains where nothing follows the image. It has
-                                no trunks; scale, kernel_size, taps and border are its only other arguments.
+                                no trunks; scale, kernel_size, taps, border, prior_sigma are its only other arguments.
         width:       features of trunks and heads; 256 as released. The encoder has 1/4, 1/2 and 1/2 of it.
         blocks:      residual blocks at quarter resolution; 5.
         taps:        geometry of even kernels, see `carlib.resample`.
@@ -49,6 +49,10 @@ class ResamplerNet(nn.Module):
         guided_eps:  of "guided": along colours that vary less than this under the taps (a variance, in units of hr
                      squared) the kernel hardly moves the LR pixel.
         activation:  of trunks and heads: "relu" as released, "leaky_relu" (slope 0.2) as printed.
+        prior_sigma: a Gaussian of this many LR pixels (the standard deviation) is what weights start from, in place of
+                     the weighting's own (above); "clamp" starts from none.
+        head_scale:  what the last layers of the heads begin with, times their initialisation; biases apart. 0: the
+                     first kernels and offsets are the same for all pixels. None: 1 for "clamp", as released, 0 else.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class ResamplerNet(nn.Module):
         local=0,
         guided_eps=1e-5,
         activation="relu",
+        prior_sigma=None,
+        head_scale=None,
     ):
         super().__init__()
         if scale not in (1, 2, 4, 8):
@@ -85,12 +91,14 @@ class ResamplerNet(nn.Module):
             raise ValueError(f"local={local!r} is not a whole number >= 0")
         if isinstance(guided_eps, bool) or not isinstance(guided_eps, int | float) or not 0 < guided_eps < math.inf:
             raise ValueError(f"guided_eps={guided_eps!r} is not a number above 0")
+        if head_scale is not None and not 0 <= head_scale < math.inf:
+            raise ValueError(f"head_scale={head_scale!r} is not a number >= 0")
         self.scale, self.weighting, self.taps, self.border, self.bound = scale, weighting, taps, border, bound
         self.kernel_size = 3 * scale + 1 if kernel_size is None else kernel_size
         if isinstance(kernel_size, bool) or not isinstance(self.kernel_size, int) or self.kernel_size < 1:
             raise ValueError(f"kernel_size={kernel_size!r} is not a whole number >= 1")
         self.with_offsets, self.guided_eps = offsets, guided_eps
-        self.register_buffer("prior", self._prior(), persistent=False)
+        self.register_buffer("prior", self._prior(prior_sigma), persistent=False)
         quarter, half, count = width // 4, width // 2, self.kernel_size**2
         if weighting == "static":
             if offsets or local:
@@ -115,7 +123,8 @@ class ResamplerNet(nn.Module):
         if weighting == "guided":
             self.register_buffer("window", self._gaussian(0.8 * scale), persistent=False)
         if weighting != "clamp":
-            self._start_at_rest()
+            self._start_with_kaiming()
+        self._scale_heads((1 if weighting == "clamp" else 0) if head_scale is None else head_scale)
 
     def forward(self, hr):
         """hr (N, 3, H, W), RGB in [0, 1], H and W multiples of scale -> three of (N, K*K, H/scale, W/scale).
@@ -168,11 +177,27 @@ class ResamplerNet(nn.Module):
         """Place of the kernel's centre, in taps from the first."""
         return (self.kernel_size - 1) / 2 if self.taps == "symmetric" else self.kernel_size / 2
 
-    def _prior(self):
-        """(K*K,) weights to start from, which sum to 1: bicubic's ("signed", "guided", "static") or a Gaussian's."""
+    def _prior(self, sigma):
+        """(K*K,) weights to start from, which sum to 1: bicubic's ("signed", "guided", "static") or a Gaussian's.
+
+        Args:
+            sigma: the Gaussian's, LR pixels, or None for the weighting's own prior.
+        """
+        if sigma is not None:
+            return self._chosen_prior(sigma)
         if self.weighting in ("signed", "guided", "static"):
             return _outer(_bicubic_line(self.scale, self._distances()))
         return self._gaussian(0.35 * self.scale)
+
+    def _chosen_prior(self, sigma):
+        if self.weighting == "clamp":
+            raise ValueError(f'prior_sigma={sigma!r}: weighting="clamp" has no prior, leave it out')
+        if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
+            raise ValueError(f"prior_sigma={sigma!r} is not a number above 0, nor None")
+        prior = self._gaussian(sigma * self.scale)
+        if not (prior > 0).all():  # where "softmax" could never put weight
+            raise ValueError(f"prior_sigma={sigma!r} is so narrow that outer taps have no weight: give more")
+        return prior
 
     def _gaussian(self, sigma):
         """(K*K,) Gaussian weights, sigma in HR pixels."""
@@ -181,8 +206,8 @@ class ResamplerNet(nn.Module):
     def _distances(self):
         return torch.arange(self.kernel_size, dtype=torch.float64, device="cpu") - self._centre
 
-    def _start_at_rest(self):
-        """The first kernels are the prior's, the first offsets 0, and what depends on the image arrives at the heads.
+    def _start_with_kaiming(self):
+        """What depends on the image arrives at the heads; biases, so offsets and residuals without it, are 0.
 
         PyTorch's own initialisation shrinks it at every layer to a hundredth of the constants beside it; training then
         finds a kernel that is the same for all pixels (REPLICATION.md 5). Kaiming's keeps its size.
@@ -194,12 +219,14 @@ class ResamplerNet(nn.Module):
         for layer in self.modules():
             if isinstance(layer, ResidualBlock):
                 layer.transform[4].weight.data *= 0.1
+
+    def _scale_heads(self, factor):
+        """Multiply the first weights of the heads' last layers; with 0 kernels and offsets begin at rest."""
         heads = [self.kernels_weight[4]]
         if self.with_offsets:
             heads += [self.offsets_h_generation[4], self.offsets_v_generation[4]]
         for layer in heads:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            layer.weight.data = layer.weight.data * factor if factor else torch.zeros_like(layer.weight)
 
 
 class ResidualBlock(nn.Module):

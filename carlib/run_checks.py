@@ -1,0 +1,97 @@
+"""What is refused before a run begins: numbers out of range, unknown names, parts that do not go together."""
+
+import math
+
+from carlib import models, rescale
+
+_ABOVE_0 = (
+    "batch", "validate_every", "scale", "lr", "adam_eps", "bound", "guided_eps", "plateau_patience", "accumulate",
+)  # fmt: skip
+_AT_LEAST_0 = ("steps", "lambda_offset", "gamma_tv", "guidance", "distribution", "alpha", "clip", "seed")
+_SHARES = {"grey": "patches", "recolour": "patches", "penalties_after": "steps"}
+_NAMES = {
+    "loss": ("l1", "l2", "charbonnier"),
+    "guidance_loss": ("l1", "l2"),
+    "offset_reading": ("weighted", "printed", "regulated"),
+    "tv_reading": ("batch", "mean"),
+    "weighting": ("clamp", "softmax", "signed", "guided", "static"),
+    "activation": ("relu", "leaky_relu"),
+    "taps": ("symmetric", "paper"),
+    "border": ("replicate", "release"),
+    "schedule": ("constant", "one-cycle", "plateau"),
+    "precision": ("auto", "32-true", "bf16-mixed"),
+}
+
+
+def check(run):
+    """Refuse a `runs.Run` whose values have the right types and cannot be all the same.
+
+    Raises:
+        ValueError: so, in one line.
+    """
+    _check_numbers(run)
+    _check_resampler(run)
+    _among("downscaler", run.downscaler, (*rescale.LEARNED, *rescale.CLASSICAL))
+    _among("upscaler", run.upscaler, models.UPSCALERS)
+    if (run.downscaler == "irn") != (run.upscaler == "irn"):
+        raise ValueError(
+            f"downscaler={run.downscaler!r}, upscaler={run.upscaler!r}: IRN is one network, name it as both or neither"
+        )
+    _check_starts(run)
+    for name, allowed in _NAMES.items():
+        _among(name, getattr(run, name), allowed)
+    for network in run.networks().values():
+        _among(f"size of {network['name']}", network["size"], models.SIZES[network["name"]])
+    if run.trains and run.steps:
+        if not run.train_sets:
+            raise ValueError("train_sets=[] names no image set to train on: give one, such as [demo]")
+        patch = run.patch.get(run.scale)
+        if isinstance(patch, bool) or not isinstance(patch, int) or patch <= 0 or patch % run.scale:
+            raise ValueError(f"patch={run.patch!r} holds no multiple of scale={run.scale} under the key {run.scale}")
+
+
+def _check_numbers(run):
+    for name in _ABOVE_0:
+        if not getattr(run, name) > 0:
+            raise ValueError(f"{name}={getattr(run, name)!r} must be above 0")
+    for name in ("resampler_lr", "prior_sigma"):
+        value = getattr(run, name)
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name}={value!r} must be above 0, or empty")
+    for name in _AT_LEAST_0:
+        if not 0 <= getattr(run, name) < math.inf:
+            raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
+    for name, what in _SHARES.items():
+        if not 0 <= getattr(run, name) <= 1:
+            raise ValueError(f"{name}={getattr(run, name)!r} is no share of the {what}: give 0 to 1")
+    if not 0 <= run.ema < 1:
+        raise ValueError(f"ema={run.ema!r} is no decay of an average: give 0 (none) or a number below 1, such as 0.995")
+
+
+def _check_resampler(run):
+    if run.head_scale is not None and not 0 <= run.head_scale < math.inf:
+        raise ValueError(f"head_scale={run.head_scale!r} must be a finite number >= 0, or empty")
+    if run.resampler_width is not None and (run.resampler_width < 4 or run.resampler_width % 4):
+        raise ValueError(f"resampler_width={run.resampler_width!r} is not a positive multiple of 4, nor empty")
+    if run.resampler_blocks is not None and run.resampler_blocks < 0:
+        raise ValueError(f"resampler_blocks={run.resampler_blocks!r} must be a whole number >= 0, or empty")
+
+
+def _check_starts(run):
+    for name, other in run.starts.items():
+        if other == run.name:
+            raise ValueError(f"{name}={run.name!r}: a run cannot start from itself")
+        if name.startswith("resampler") and run.downscaler != "car":
+            raise ValueError(f"{name}={other!r} needs downscaler=car: {run.downscaler} has none")
+    if run.resampler_from and run.upscaler == "bicubic":
+        raise ValueError(f"resampler_from={run.resampler_from!r} freezes all that a run with bicubic upscaling trains")
+    if run.resampler_from and run.resampler_start:
+        raise ValueError(
+            f"resampler_start={run.resampler_start!r} is to be trained on, resampler_from={run.resampler_from!r} to be "
+            "frozen: leave one out"
+        )
+
+
+def _among(name, value, allowed):
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is unknown: use one of {', '.join(allowed)}")

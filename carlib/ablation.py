@@ -119,7 +119,8 @@ def write(rows, absent, profile, scale=None, seeds=None, *, train=True):
         "to CAR, image by image; low, high: its 95 % interval over images (10,000 paired resamples). printed: the "
         "paper's value, made with its full-size networks; left out where a set is not whole or its images are "
         "cropped. verdict: reproduced where the difference has the printed sign and its interval leaves 0 out, partly "
-        "where it holds 0. A run without weights of this recipe has no numbers, and its note says so.",
+        "where it holds 0, more than printed where it is that many times the printed one (params.yaml, gain_more). "
+        "A run without weights of this recipe has no numbers, and its note says so.",
         command=command,
     )
     results.save_table(
@@ -127,7 +128,8 @@ def write(rows, absent, profile, scale=None, seeds=None, *, train=True):
         results.folder(profile, "tables", f"{name}_claims"),
         title=f"Table 3: the paper's order, profile {profile}",
         caption="Mean differences of PSNR, over all the sets that are printed or, without one, over those measured; "
-        "the verdict is that of every whole set's PSNR and SSIM if they agree.",
+        "the verdict is that of every whole set's PSNR and SSIM if they agree, more than printed where some are that "
+        "and the others reproduced, else partly.",
         command=command,
     )
     return made, told

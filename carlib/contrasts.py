@@ -93,8 +93,8 @@ def claims(values, paper, told, scales):
         values: see `by_label`.  paper: see `printed`.  told: (label, its base, claim) each.  scales: a line for each.
     Returns:
         DataFrame: claim, scale, paper and ours (mean differences on Set5 and B100, dB; ours also over all sets that
-        are printed or, without one, that were measured), verdict: that of every set's PSNR and SSIM if they agree,
-        else "partly"; "not tested" without a printed set.
+        are printed or, without one, that were measured), verdict: over every set's PSNR and SSIM, see
+        `tables.summed_up`; "not tested" without a printed set.
     """
     import pandas as pd
 
@@ -141,17 +141,23 @@ def compare(values, paper, label, base):
     nothing = float("nan"), float("nan")
     frame["low"], frame["high"] = ([bounds.get(key, nothing)[end] for key in frame.index] for end in (0, 1))
     frame["printed_difference"] = paper[label] - paper[base]
-    frame["verdict"] = [verdict(*line) for line in frame.to_numpy()]
+    most = runs.read_params()["tolerance"]["gain_more"]
+    frame["verdict"] = [verdict(*line, most) for line in frame.to_numpy()]
     return frame
 
 
-def verdict(difference, low, high, printed) -> str:
-    """Whether a difference has the sign that was printed: "reproduced", "partly" (its interval holds 0), or "not"."""
+def verdict(difference, low, high, printed, most) -> str:
+    """Whether a difference has the sign that was printed: "reproduced", "partly" (its interval holds 0), or "not".
+
+    tables.MORE where it would be reproduced, but is above `most` times what was printed.
+    """
     if difference != difference or printed != printed or printed == 0:
         return "not tested"
     if difference * printed <= 0:
         return "not"
-    return "reproduced" if low * high > 0 else "partly"
+    if not low * high > 0:
+        return "partly"
+    return tables.MORE if abs(difference) > most * abs(printed) else "reproduced"
 
 
 def table(values, paper, base_of):

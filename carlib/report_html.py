@@ -9,7 +9,10 @@ import base64
 import re
 from html import escape
 
-VERDICTS = {"reproduced": "good", "partly": "fair", "not": "poor", "not reproduced": "poor", "not tested": "none"}
+VERDICTS = {
+    "reproduced": "good", "more than printed": "more", "partly": "fair", "not": "poor", "not reproduced": "poor",
+    "not tested": "none",
+}  # fmt: skip
 
 _LONG = 28  # characters
 
@@ -266,7 +269,9 @@ summary { cursor: pointer; color: var(--link); padding: .2rem 0; }
 .verdict { font-weight: 600; white-space: nowrap; }
 .verdict::before { content: ""; display: inline-block; width: .6em; height: .6em; margin-right: .45em;
   border-radius: 50%; background: currentColor; }
-.good { color: var(--good); } .fair { color: var(--fair); } .poor { color: var(--poor); } .none { color: var(--soft); }
+.good { color: var(--good); } .more { color: var(--link); } .fair { color: var(--fair); }
+.poor { color: var(--poor); } .none { color: var(--soft); }
+.verdict.more::before { border-radius: 0; clip-path: polygon(50% 0, 100% 100%, 0 100%); }
 .verdict.fair::before { border-radius: 0; } .verdict.poor::before { border-radius: 0; transform: rotate(45deg); }
 .verdict.none::before { background: none; border: 1.5px solid currentColor; }
 .caption, figcaption { color: var(--soft); font-size: .9rem; margin: .5rem 0 0; max-width: 68ch; }

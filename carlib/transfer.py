@@ -80,7 +80,7 @@ def claims(rows, networks=None):
     Returns:
         DataFrame: network, set ("all printed": the mean of the sets that were both measured and printed), n, then for
         both steps the mean difference in dB, its 95 % interval over images and the printed difference, and the verdict:
-        that of both steps if they agree, "not tested" if one could not be, else "partly".
+        that of both steps, see `tables.summed_up`, or "not tested" if one could not be.
     """
     import pandas as pd
 
@@ -165,7 +165,8 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         "network trained on bicubic LR, image by image; low, high: its 95 % interval over images (10,000 paired "
         "resamples). printed: the paper's value, made with its full-size networks; left out where a measured set is "
         "not whole or its images are cropped. verdict: reproduced where the difference has the printed sign and its "
-        "interval leaves 0 out, partly where it holds 0. A line without numbers of ours says why in its note.",
+        "interval leaves 0 out, partly where it holds 0, more than printed where it is that many times the printed one "
+        "(params.yaml, gain_more). A line without numbers of ours says why in its note.",
         command=command,
     )
     results.save_table(
@@ -181,7 +182,8 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         title=f"Table 2: CAR trained jointly > CAR trained with EDSR and frozen > bicubic? Profile {profile}",
         caption="PSNR differences (dB) between networks of one kind, image by image, their 95 % intervals over images, "
         "and the printed differences; all printed: their means over the sets that were both measured and printed. "
-        "verdict: whether both steps have the printed sign, for PSNR and SSIM.",
+        "verdict: whether both steps have the printed sign, for PSNR and SSIM; more than printed where one of them is "
+        "many times what was printed (params.yaml, gain_more).",
         command=command,
     )
     return made, told

@@ -110,6 +110,13 @@ def test_the_stage_that_trains_looks_at_every_parameter():
     assert "params.yaml" in stages()["weights"][1]
 
 
+def test_a_stage_that_judges_by_the_paper_depends_on_the_tolerance():
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    judging = {name for name, stage in declared.items() if "data/paper" in stage.get("deps", [])}
+    assert len(judging) >= 5
+    assert {name for name in judging if "tolerance" not in declared[name]["params"]} == set()
+
+
 def test_dvc_changes_a_parameter_and_leaves_every_other_line_as_it_is(tmp_path):
     """`dvc exp run -S profile=smoke` writes params.yaml anew: long lines, `null` and lists in brackets would change."""
     serialize = pytest.importorskip("dvc.utils.serialize", reason="DVC is not installed")

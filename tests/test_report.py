@@ -80,6 +80,17 @@ def test_tables_come_first_and_in_the_order_of_their_numbers(folder):
     assert places == sorted(places)
 
 
+def test_every_verdict_has_a_look_of_its_own(folder):
+    """Not by its colour alone."""
+    words = list(report_html.VERDICTS)
+    frame = pd.DataFrame({"what": words, "verdict": words})
+    results.save_table(frame, folder / "tables" / "t", title="t", caption="c", command="d")
+    text = build(folder)
+    for word, look in report_html.VERDICTS.items():
+        assert f'<span class="verdict {look}">{word}</span>' in text and f".{look} {{ color:" in text
+    assert all(f".verdict.{look}::before" in text for look in set(report_html.VERDICTS.values()) - {"good"})
+
+
 def test_page_asks_the_network_for_nothing(folder):
     for _, attributes in Page(build(folder)).tags:
         for name in ("src", "href", "srcset", "action", "poster"):

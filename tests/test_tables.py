@@ -80,7 +80,9 @@ def test_bicubic_is_reproduced_within_the_tolerance(home, ours, metric, verdict)
 
 
 @pytest.mark.parametrize(("upscaler", "gain", "verdict"), [
-    ("edsr", 2.0, "reproduced"),  # printed: 38.94 - 38.06 = 0.88
+    ("edsr", 2.0, "more than printed"),  # printed: 38.94 - 38.06 = 0.88
+    ("edsr", 1.33, "more than printed"),
+    ("edsr", 1.31, "reproduced"),
     ("edsr", 0.45, "reproduced"),
     ("edsr", 0.43, "partly"),
     ("edsr", 0.01, "partly"),
@@ -98,6 +100,7 @@ def test_car_is_judged_by_its_share_of_the_printed_gain(home, upscaler, gain, ve
 
 
 @pytest.mark.parametrize(("downscaler", "printed", "gain", "verdict"), [
+    ("perceptual-as-published", 31.45, -10.0, "more than printed"),
     ("perceptual-as-published", 31.45, -4.0, "reproduced"),  # printed: 31.45 - 38.06 = -6.61
     ("perceptual-as-published", 31.45, -3.0, "partly"),
     ("perceptual-as-published", 31.45, 0.5, "not"),
@@ -140,13 +143,17 @@ def test_a_profile_that_crops_has_nothing_printed(home):
 
 def test_the_tolerance_is_that_of_params(home):
     path = home / "params.yaml"
-    path.write_text(path.read_text().replace("psnr: 0.03", "psnr: 0.5").replace("gain_share: 0.5", "gain_share: 0.1"))
+    text = path.read_text().replace("psnr: 0.03", "psnr: 0.5").replace("gain_share: 0.5", "gain_share: 0.1")
+    path.write_text(text)
     tolerance = runs.read_params()["tolerance"]
     assert {name: tolerance[name] for name in ("psnr", "ssim", "gain_share")} == {
         "psnr": 0.5, "ssim": 0.001, "gain_share": 0.1,
     }  # fmt: skip
     table = tables.table1(rows("bicubic", "bicubic", 34.0) + rows("car", "bicubic", 34.1))
     assert set(table["verdict"]) == {"reproduced"}
+    path.write_text(text.replace("gain_more: 1.5", "gain_more: 0.12"))  # 0.1 of the printed 0.72 is 0.14
+    table = tables.table1(rows("bicubic", "bicubic", 34.0) + rows("car", "bicubic", 34.1))
+    assert line(table, downscaler="car")["verdict"] == "more than printed"
 
 
 def test_gains_are_ours_and_the_papers(home):

@@ -4,7 +4,7 @@ Networks of another size than the paper's (every profile but "paper") are not co
 that the paper prints, such as a gain or an order, is judged for the profile's own networks.
 """
 
-from carlib import results, runs
+from carlib import intervals, results, runs
 
 SETS = ("set5", "set14", "bsd100", "urban100", "div2k")
 # The printed column that a downscaler of ours stands for: what its numbers were made with (REPLICATION.md).
@@ -27,43 +27,67 @@ def later():
     return pd.read_csv(results.root() / "data" / "paper" / "later.csv", keep_default_na=False)
 
 
+_CELL = ["upscaler", "downscaler", "scale", "set", "metric"]
+_SHARED = ["upscaler", "scale", "set", "metric"]  # by cells that are compared
+
+
 def table1(rows):
     """Table 1 in long form: one line per upscaler, downscaler, scale, set and metric.
 
     Args:
-        rows: long-form rows (results.ROW_COLUMNS); protocol "standard" counts.
+        rows: long-form rows (results.ROW_COLUMNS), of runs under any seeds; protocol "standard" counts.
     Returns:
-        DataFrame: upscaler, downscaler, scale, set, metric, ours, printed (NaN where the paper has none or used another
-        protocol, or the set is not whole), difference (NaN for networks of another size than the paper's), gain (over
-        bicubic downscaling), verdict, n, run, profile.
+        DataFrame: upscaler, downscaler, scale, set, metric, ours (mean over images and seeds), seeds (how many),
+        seed_interval (half of the 95 % interval of the mean over seeds), printed (NaN where the paper has none or used
+        another protocol, or the set is not whole), difference (ours less printed, NaN for networks of another size than
+        the paper's), gain (over bicubic downscaling, over the seeds that both have), low and high (its 95 % interval
+        over images), printed_gain, verdict, n (images), run, profile.
     """
     import pandas as pd
 
-    keys = ["upscaler", "downscaler", "scale", "set", "metric"]
     frame = pd.DataFrame(rows)
     frame = frame[frame.protocol == "standard"]
-    grouped = frame.groupby([*keys, "run", "profile"], sort=False)["value"]
-    table = grouped.agg(ours="mean", n="size").reset_index()
+    named = {name: runs.split_seed(name, runs.names()) for name in frame.run.unique()}
+    frame = frame.assign(seed=[named[name][1] or 0 for name in frame.run], run=[named[name][0] for name in frame.run])
+    table = _means(frame)
     paper = printed(1)
-    paper = paper[paper.flag == ""].rename(columns={"value": "printed"})
-    values = paper.astype({"printed": float, "scale": int}).set_index(keys)["printed"]
-    columns = table.assign(downscaler=table.downscaler.replace(COLUMN))[keys].itertuples(index=False, name=None)
-    table["printed"] = [values.get(column, float("nan")) for column in columns]
+    paper = paper[paper.flag == ""].astype({"value": float, "scale": int}).set_index(_CELL)["value"]
+    columns = table.assign(downscaler=table.downscaler.replace(COLUMN))[_CELL].itertuples(index=False, name=None)
+    table["printed"] = [paper.get(column, float("nan")) for column in columns]
     withhold(table)
     table["difference"] = table.ours - table.printed
     learned = (table.downscaler == "car") | (table.upscaler != "bicubic")
     table.loc[learned & (table.profile != "paper"), "difference"] = float("nan")
-    reference = table[table.downscaler == "bicubic"].set_index(["upscaler", "scale", "set", "metric"])["ours"]
-    looked_up = [
-        reference.get(key) for key in table[["upscaler", "scale", "set", "metric"]].itertuples(index=False, name=None)
-    ]
-    table["gain"] = table.ours - pd.Series(looked_up, index=table.index, dtype=float)
-    table.loc[table.downscaler == "bicubic", "gain"] = float("nan")
+    table = table.join(_gains(frame), on=_CELL)
+    base = table[table.downscaler == "bicubic"].set_index(_SHARED)["printed"].rename("base")
+    table["printed_gain"] = table.printed - table.join(base, on=_SHARED)["base"]
+    table.loc[table.downscaler == "bicubic", ["gain", "low", "high", "printed_gain"]] = float("nan")
     table["verdict"] = _verdicts(table)
+    numbers = ["ours", "seeds", "seed_interval", "printed", "difference", "gain", "low", "high", "printed_gain"]
     table = in_order(table, ["scale", "set", "upscaler", "downscaler", "metric"])
-    return table[[*keys, "ours", "printed", "difference", "gain", "verdict", "n", "run", "profile"]].reset_index(
-        drop=True
-    )
+    return table[[*_CELL, *numbers, "verdict", "n", "run", "profile"]].reset_index(drop=True)
+
+
+def _means(frame):
+    """Means over images and seeds: a line per _CELL."""
+    keys = [*_CELL, "run", "profile"]
+    means = {"ours": ("value", "mean"), "seeds": ("seed", "nunique"), "n": ("image", "nunique")}
+    table = frame.groupby(keys, sort=False).agg(**means)
+    of_seeds = frame.groupby([*keys, "seed"], sort=False)["value"].mean()
+    table["seed_interval"] = of_seeds.groupby(keys).agg(intervals.half_width)
+    return table.reset_index()
+
+
+def _gains(frame):
+    """What is gained over bicubic downscaling, image by image and seed by seed: gain, low and high by _CELL."""
+    import pandas as pd
+
+    keys = [*_SHARED, "image", "seed"]
+    values = frame.pivot(index=keys, columns="downscaler", values="value")
+    differences = values.sub(values.get("bicubic", float("nan")), axis="index").stack().dropna()
+    cells = differences.groupby([*_CELL, "image"]).mean().groupby(_CELL)
+    bounds = pd.DataFrame([intervals.paired(cell) for _, cell in cells], columns=["low", "high"], dtype=float)
+    return cells.mean().to_frame("gain").reset_index().join(bounds).set_index(_CELL)
 
 
 def withhold(table):
@@ -110,8 +134,6 @@ def _verdicts(table):
     printed gain over bicubic downscaling (or loss) that was reached. Bicubic + EDSR is what they are compared with.
     """
     tolerance = runs.read_params()["tolerance"]
-    keys = ["upscaler", "scale", "set", "metric"]
-    paper = table[table.downscaler == "bicubic"].set_index(keys)["printed"]
 
     def verdict(line):
         if line.printed != line.printed:
@@ -120,7 +142,7 @@ def _verdicts(table):
             return "reproduced" if abs(line.difference) <= tolerance[line.metric] else "not"
         if line.downscaler == "bicubic":
             return "not tested"
-        share = line.gain / (line.printed - paper.get(tuple(line[key] for key in keys), float("nan")))
+        share = line.gain / line.printed_gain
         if share != share:  # nothing printed, or nothing measured, to gain over
             return "not tested"
         if share > tolerance["gain_more"]:

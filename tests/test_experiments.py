@@ -159,8 +159,8 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
         assert [path for path in outs(stage) if not (smoke / path).is_file()] == []
 
     assert list(table.columns) == [
-        "upscaler", "downscaler", "scale", "set", "metric", "ours", "printed", "difference", "gain", "verdict", "n",
-        "run", "profile",
+        "upscaler", "downscaler", "scale", "set", "metric", "ours", "seeds", "seed_interval", "printed", "difference",
+        "gain", "low", "high", "printed_gain", "verdict", "n", "run", "profile",
     ]  # fmt: skip
     assert len(table) == 2 * 7 * 2 and set(table["set"]) == {"demo"} and set(table["n"]) == {2}
     assert np.isfinite(table["ours"]).all() and (table["ours"][table.metric == "psnr"] > 5).all()

@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from carlib import experiments, results, runs, tables
+from carlib import experiments, intervals, results, runs, tables
 
 COLUMNS = [
-    "upscaler", "downscaler", "scale", "set", "metric", "ours", "printed", "difference", "gain", "verdict", "n", "run",
-    "profile",
+    "upscaler", "downscaler", "scale", "set", "metric", "ours", "seeds", "seed_interval", "printed", "difference",
+    "gain", "low", "high", "printed_gain", "verdict", "n", "run", "profile",
 ]  # fmt: skip
 
 
@@ -35,6 +36,31 @@ def test_a_line_is_the_mean_beside_the_printed_value(home):
     assert only["difference"] == pytest.approx(0.04)
     assert (only["n"], only["run"], only["profile"]) == (5, "bicubic-bicubic-x2", "demo")
     assert math.isnan(only["gain"])
+
+
+def test_a_gain_has_the_interval_of_its_images_and_no_other_than_pairs(home):
+    """The interval is that of differences, however far images are from each other."""
+    values, steps = [20.0, 30.0, 40.0, 50.0, 60.0], [1.0, 1.2, 0.8, 1.1, 0.9]
+    table = tables.table1(rows("bicubic", "edsr", values) + rows("car", "edsr", np.add(values, steps).tolist()))
+    car, bicubic = line(table, downscaler="car"), line(table, downscaler="bicubic")
+    assert car["gain"] == pytest.approx(1.0) and car["printed_gain"] == pytest.approx(38.94 - 38.06)
+    assert (car["low"], car["high"]) == pytest.approx(intervals.paired(steps)) and 0.8 < car["low"] < 1 < car["high"]
+    assert bicubic[["gain", "low", "high", "printed_gain"]].isna().all()
+
+
+def test_seeds_are_averaged_and_gains_paired_with_the_same_seed(home):
+    def seed(number, *given):
+        return [{**row, "run": f"{row['run']}-seed{number}"} for row in rows(*given)]
+
+    values = rows("bicubic", "edsr", 30.0) + seed(1, "bicubic", "edsr", 40.0)
+    values += rows("car", "edsr", 31.0) + seed(1, "car", "edsr", 42.0) + seed(2, "car", "edsr", 99.0)
+    table = tables.table1(values + rows("l0", "edsr", 29.0))
+    assert len(table) == 3 and set(table["run"]) == {"bicubic-edsr-x2", "car-edsr-x2", "l0-edsr-x2"}
+    car, l0 = line(table, downscaler="car"), line(table, downscaler="l0")
+    assert car["ours"] == pytest.approx((31 + 42 + 99) / 3) and (car["seeds"], car["n"]) == (3, 5)
+    assert car["gain"] == pytest.approx((1 + 2) / 2)  # bicubic has no third seed
+    assert car["seed_interval"] == pytest.approx(intervals.half_width([31, 42, 99]))
+    assert l0["gain"] == pytest.approx(-1.0) and l0["seeds"] == 1 and math.isnan(l0["seed_interval"])
 
 
 @pytest.mark.parametrize(("set_name", "count"), [("set5", 4), ("set5", 1), ("set14", 5), ("demo", 11)])
@@ -162,7 +188,8 @@ def test_gains_are_ours_and_the_papers(home):
     values += rows("bicubic", "bicubic", 28.0, scale=4) + rows("car", "bicubic", 27.0, scale=4)
     values += rows("bicubic", "edsr", [25.0] * 2, set_name="demo") + rows("car", "edsr", [26.0] * 2, set_name="demo")
     frame = experiments.gains(tables.table1(values))
-    assert list(frame.columns) == ["upscaler", "scale", "set", "gain", "paper"] and len(frame) == 3  # PSNR alone
+    assert list(frame.columns) == ["upscaler", "scale", "set", "gain", "low", "high", "paper"]
+    assert len(frame) == 3  # PSNR alone
     found = line(frame, upscaler="edsr", set="set5")
     assert found["gain"] == pytest.approx(1.5) and found["paper"] == pytest.approx(0.88)
     found = line(frame, upscaler="bicubic")

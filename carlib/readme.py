@@ -80,7 +80,7 @@ def _there(path):
 
 
 def _results(table) -> str:
-    """One line per upscaler, scale and set: PSNR of both downscalers and the gain, ours and printed."""
+    """One line per upscaler, scale and set: PSNR of both downscalers, the gain and its interval; the printed ones."""
     psnr = table[(table.metric == "psnr") & table.set.isin(_NAMES)]
     lines = []
     for (upscaler, scale, name), cells in psnr.groupby(["upscaler", "scale", "set"], sort=False):
@@ -92,10 +92,10 @@ def _results(table) -> str:
                 "set": f"{_NAMES[name]} ({car.n})",
                 "bicubic LR": _db(bicubic.ours),
                 "CAR LR": _db(car.ours),
-                "gain": f"{car.gain:+.2f}",
+                "gain, 95 % interval": f"{car.gain:+.2f} [{car.low:+.2f}, {car.high:+.2f}]",
                 "paper: bicubic LR": _db(bicubic.printed),
                 "paper: CAR LR": _db(car.printed),
-                "paper: gain": _db(car.printed - bicubic.printed, "+.2f"),
+                "paper: gain": _db(car.printed_gain, "+.2f"),
                 "verdict": car.verdict,
             }
         )

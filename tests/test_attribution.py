@@ -100,6 +100,11 @@ def test_gains_are_over_the_system_that_saw_the_same_images():
         assert found[label] == pytest.approx(gain)
     assert found[attribution.BASE] == found[attribution.GREY_BASE] == 0
     assert set(table.n) == {2}
+    assert table.low.tolist() == pytest.approx(table.gain.tolist())  # all images gain as much, far as they are apart
+    apart = rows(expected)
+    apart[[line["variant"] for line in apart].index("CAR")]["psnr"] += 1  # of one image
+    car = attribution.gains(apart).set_index("variant").loc["CAR"]
+    assert (car.gain, car.low, car.high) == pytest.approx((0.5, 0, 1))
     sentence, upscaled = attribution.findings(table)
     assert "x2: CAR gains +0.00 dB (mean of 1 sets)" in sentence and "on grey images +0.60" in sentence
     assert "one kernel, trained with its own upscaler +0.70" in sentence

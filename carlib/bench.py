@@ -1,7 +1,8 @@
 """Ours against rivals: the operator, convolutions, training, down- and upscaling, the start; and what networks take.
 
 Every case times its candidates in turns within one process, so that a busy or slowing machine slows them alike: trust
-the ratios, not the seconds. Rows of a case begin with ours; a name that begins with "carlib" is ours.
+the ratios, not the seconds. Rows of a case begin with ours; a name that begins with "carlib" is ours. They are written
+as soon as they are there, so that a benchmark which is stopped keeps what it has measured.
 """
 
 import datetime
@@ -38,7 +39,8 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
         case:    "operator", "convolution", "train", "kill", "downscale", "upscale", "start" or "all".
         repeats: timed rounds, >= 1; their median counts, of "downscale" the fastest. One more goes first, untimed.
         out:     CSV to write, or None; a picture of the same name appears beside it, as .png. Of a table that is there
-                 one case renews its own rows.
+                 each new case takes the place of its older rows once it is measured; with "all" what is not measured
+                 any more is left out at the end.
         profile: of "train": whose runs.
         device:  of "train" and "kill"; of "operator" "cuda" (carlib.bench_operator_gpu). All else runs on the CPU.
         params:  of "train": "name=value" strings that change the runs.
@@ -49,8 +51,9 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
         fresh process over the bytes of all results ("downscale", "upscale": of the HR image), NaN where it is not
         measured. note: what else was found. machine: processor, cores, threads, version of torch. date: ISO day.
     Raises:
-        ValueError: an unknown case or parameter, no repeats or kills, an `out` that cannot be written; a candidate and
-            its rival disagree; there is no such device; a killed training ended otherwise than one that was left alone.
+        ValueError: an unknown case or parameter, no repeats or kills, an `out` that cannot be written or is another
+            table (before anything is measured); a full disk later on; a candidate and its rival disagree; there is no
+            such device; a killed training ended otherwise than one that was left alone.
     """
     if case != "all" and case not in _CASES:
         raise ValueError(f"case={case!r} is unknown: use one of {', '.join(_CASES)}, all")
@@ -66,30 +69,54 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
         )
     import pandas as pd
 
-    before = None if out is None or case == "all" else _earlier(Path(out))
+    if out is not None:
+        results.check_writable(out)
+        _earlier(out)
     names = _CASES if case == "all" else [case]
     options = {
         "operator": {"device": device},
         "train": {"profile": profile, "device": device, "params": params},
         "kill": {"kills": kills, "seed": seed, "device": device},
     }
-    rows = [row for name in names for row in _CASES[name](repeats, **options.get(name, {}))]
-    day = datetime.date.today().isoformat()
-    table = pd.DataFrame(rows, columns=COLUMNS).assign(machine=provenance.machine(), date=day)
-    if out is not None:
-        whole = table if before is None else _renewed(before, table)
-        _draw(whole.fillna({"note": ""}).to_dict("records"), Path(out).with_suffix(".png"))
-        results.write_text(out, whole.to_csv(index=False, float_format="%.6g"))
+    measured = []
+    for name in names:
+        for rows in _CASES[name](repeats, **options.get(name, {})):
+            measured.append(_table(rows))
+            if out is not None:
+                _write(_renewed(_earlier(out), measured[-1]), out)
+    table = pd.concat(measured, ignore_index=True) if measured else _table([])
+    if out is not None and case == "all":
+        _write(table, out)
     return table
 
 
-def _earlier(path):
-    """The table that is there, None without one; rows from before there was a date have none."""
+def _table(rows):
+    """A DataFrame of rows, with the machine and the day."""
     import pandas as pd
 
-    if not path.is_file():
+    day = datetime.date.today().isoformat()
+    return pd.DataFrame(rows, columns=COLUMNS).assign(machine=provenance.machine(), date=day)
+
+
+def _write(table, out):
+    """The table first: a picture can be drawn again."""
+    results.write_text(out, table.to_csv(index=False, float_format="%.6g"))
+    _draw(table.fillna({"note": ""}).to_dict("records"), Path(out).with_suffix(".png"))
+
+
+def _earlier(path):
+    """The table that is there, None without one; rows from before there was a date have none.
+
+    It is read anew for each case: another benchmark may have written others.
+    """
+    import pandas as pd
+
+    if not Path(path).is_file():
         return None
-    before = pd.read_csv(path)
+    try:
+        before = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path} as CSV ({error}): name another file") from error
     before = before.assign(date=before.date.fillna("") if "date" in before else "")
     if missing := [column for column in COLUMNS if column not in before]:
         raise ValueError(f"{path} is no table of `carlib bench`, it has no column {missing[0]}: name another file")
@@ -97,9 +124,11 @@ def _earlier(path):
 
 
 def _renewed(before, table):
-    """`before` with the rows of `table` in place of those of the same cases, new cases last."""
+    """`before`, if there is one, with the rows of `table` in place of those of the same cases, new cases last."""
     import pandas as pd
 
+    if before is None:
+        return table
     places = {case: place for place, case in enumerate(dict.fromkeys([*before.case, *table.case]))}
     rows = pd.concat([before[~before.case.isin(table.case)], table])
     return rows.sort_values("case", key=lambda case: case.map(places), kind="stable")
@@ -117,8 +146,8 @@ def _operator(repeats, patches=_PATCHES, device="cpu"):
     if device == "cuda":
         from carlib import bench_operator_gpu
 
-        return bench_operator_gpu.rows(repeats)
-    rows = []
+        yield from bench_operator_gpu.rows(repeats)
+        return
     for problem, with_hr in product(patches, (False, True)):
         n, side, scale, size = (problem[key] for key in ("n", "side", "scale", "size"))
         job = f"operator x{scale}: {n} patches of {side} px, {size}x{size} taps" + ", hr's gradient too" * with_hr
@@ -132,16 +161,15 @@ def _operator(repeats, patches=_PATCHES, device="cpu"):
         memory = {name: _memory_in_a_child(name, child) for name in tqdm(calls, desc=f"{job}: memory")}
         gradients = "kernel, offsets and hr" if with_hr else "kernel and offsets"
         note = f"forward, and backward to {gradients}; lr within {difference:.1g} of each other"
-        rows += timing.rows(job, seconds, dict.fromkeys(calls, note), memory)
-    return [*rows, *_threads(repeats, patches)]
+        yield timing.rows(job, seconds, dict.fromkeys(calls, note), memory)
+    yield from _threads(repeats, patches)
 
 
 def _threads(repeats, patches=_PATCHES):
     """Rows of the operator on one thread and on two; none, and a line on stderr, where two cannot be had."""
     if why := _why_not_two_threads():
         print(f"operator: threads are left out: {why}", file=sys.stderr)
-        return []
-    rows = []
+        return
     for problem in patches:
         n, side, scale, size = (problem[key] for key in ("n", "side", "scale", "size"))
         for impl in ("numba", "torch"):
@@ -152,8 +180,7 @@ def _threads(repeats, patches=_PATCHES):
             seconds = timing.in_turns(calls, repeats, job)
             torch.set_num_threads(before)
             one, two = seconds.values()
-            rows += timing.rows(job, seconds, {list(calls)[1]: f"{one / two:.2f} times as fast as one thread"})
-    return rows
+            yield timing.rows(job, seconds, {list(calls)[1]: f"{one / two:.2f} times as fast as one thread"})
 
 
 def _why_not_two_threads() -> str:
@@ -218,7 +245,6 @@ def _convolution(repeats, features=_FEATURES):
 
     dtype = torch.bfloat16 if auto_precision() == "bf16-mixed" else torch.float32
     remark = "" if dtype == torch.bfloat16 else "; this processor has no bfloat16, training uses float32"
-    rows = []
     for problem in features:
         channels, n, side = (problem[key] for key in ("channels", "n", "side"))
         job = f"{_CONVOLUTIONS} convolutions of {channels} features, {n}x{side}x{side}"
@@ -230,8 +256,7 @@ def _convolution(repeats, features=_FEATURES):
         # forward, gradient of the features, gradient of the weights: each a product of the same size
         operations = 3 * _CONVOLUTIONS * 2 * 9 * channels**2 * n * side**2
         notes = {name: f"{operations / s / 1e9:.0f} GFLOP/s{remark}" for name, s in seconds.items()}
-        rows += timing.rows(job, seconds, notes)
-    return rows
+        yield timing.rows(job, seconds, notes)
 
 
 def _stack(dtype, layout, channels, n, side):
@@ -248,27 +273,38 @@ def _stack(dtype, layout, channels, n, side):
     return call
 
 
-def measure_networks(table, side=192):
+def measure_networks(table, side=192, each=lambda measured: None):
     """What the networks of `carlib.models.summary` take on this machine, single precision, one image.
 
     Args:
         table: its DataFrame, or some rows of it.
         side:  of the square HR image in pixels, a multiple of the scales.
+        each:  called after every network with what is measured so far, as it is returned in the end.
     Returns:
         the table with three more columns. Per HR megapixel: seconds of one forward pass (after a small one that begins
         threads), gigabytes by which the process grows at its peak (NaN off Linux). machine: as `run` has it.
     """
     rows = table[["network", "size", "scale"]].to_dict("records")
     code = f"from carlib import bench; bench._print_measures({rows!r}, {side})"
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # as for the operator
+    environment, found = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}, []  # as for the operator
     with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as child:
-        lines = tqdm(child.stdout, total=len(rows), desc="forward passes", unit="network")
-        found = [[float(value) for value in line.split()] for line in lines]
+        try:
+            for line in tqdm(child.stdout, total=len(rows), desc="forward passes", unit="network"):
+                found.append([float(value) for value in line.split()])
+                each(_with_measures(table, found, side))
+        except BaseException:
+            child.kill()  # it would measure on
+            raise
     if child.returncode or len(found) != len(rows):
         raise ValueError(f"the measurement stopped after {len(found)} of {len(rows)} networks: is the memory enough?")
+    return _with_measures(table, found, side)
+
+
+def _with_measures(table, found, side):
+    """The first rows of the table, as many as were measured, with the three columns."""
     megapixels = side * side / 1e6
     seconds, growth = zip(*found, strict=True)
-    return table.assign(
+    return table.head(len(found)).assign(
         seconds=[value / megapixels for value in seconds],
         gigabytes=[value / 1e9 / megapixels for value in growth],
         machine=provenance.machine(),
@@ -300,7 +336,7 @@ def _start(repeats):
         name: partial(subprocess.run, [sys.executable, *rest], stdout=subprocess.DEVNULL, check=True)
         for name, rest in arguments.items()
     }
-    return timing.rows("start of a process", timing.in_turns(calls, repeats, "start"))
+    yield timing.rows("start of a process", timing.in_turns(calls, repeats, "start"))
 
 
 def _downscale(repeats):
@@ -327,6 +363,7 @@ def _kill(_repeats, **chosen):
     return bench_kill.rows(**chosen)
 
 
+# Functions that give a list of rows whenever a case is measured.
 _CASES = {
     "operator": _operator,
     "convolution": _convolution,

@@ -27,20 +27,21 @@ def rows(repeats, shape=_SHAPE):
     """Rows of `bench.COLUMNS` without the machine: seconds per HR megapixel (the fastest round), memory per image.
 
     The note also has the memory at x2, where an LR image is four times as large.
+
+    Yields:
+        a list for every case; all are measured together.
     """
     image = _image(shape)
     calls = {name: partial(call, image) for name, call in _calls(image, _SCALE).items()}
     megapixels = shape[0] * shape[1] / 1e6
     seconds = timing.in_turns(calls, repeats, f"downscale {shape[1]}x{shape[0]}", statistic=min)
     memory, at_2 = ({name: _memory_in_a_child(name, shape, scale) for name in calls} for scale in (_SCALE, 2))
-    found = []
     for job, names in _CASES.items():
         own = {name: seconds[name] / megapixels for name in names if name in seconds}
         timed = f"fastest of {repeats}, seconds per megapixel of {megapixels:.1f}"
         notes = {name: f"{timed}; memory at x2 {at_2[name]:.2f}" for name in own}
         lines = timing.rows(f"{job} x{_SCALE}", own, notes, memory)
-        found += lines if job != _ALONE else [{**line, "ratio": nan} for line in lines]
-    return found
+        yield lines if job != _ALONE else [{**line, "ratio": nan} for line in lines]
 
 
 def _image(shape):

@@ -43,6 +43,8 @@ class Moment(NamedTuple):
 def rows(kills=20, seed=0, device="auto"):
     """Rows of `bench.COLUMNS` without the machine: seconds of the run left alone, and of the killed one in all.
 
+    Yields:
+        them, one list.
     Raises:
         ValueError: the two did not end alike.
     """
@@ -58,7 +60,7 @@ def rows(kills=20, seed=0, device="auto"):
     job = f"training of {RUN} (smoke) to its end: {trained.steps} steps"
     names = {"carlib, left alone": seconds[0], f"carlib, killed {kills} times": seconds[1]}
     note = f"SIGKILL at random moments (seed {seed}): {told}; weights, optimizer and log the same, bit for bit"
-    return timing.rows(job, names, {list(names)[1]: note})
+    yield timing.rows(job, names, {list(names)[1]: note})
 
 
 def draw_moments(kills, seed, every) -> list[Moment]:

@@ -35,12 +35,14 @@ _ASLEEP = 1_000_000_000  # cycles, half a second: the device sleeps until all of
 def rows(repeats, device="cuda", problems=_PROBLEMS, copied=_COPIED):
     """Rows of `bench.COLUMNS` without machine and date, two cases a problem: forward; backward to kernel and offsets.
 
+    Yields:
+        a list for every case, once it is measured.
+
     Raises:
         ValueError: there is no GPU, the kernels cannot run on it (no extra `cuda`), or candidates disagree.
     """
     name = _check(device)
     rate = _copy_rate(device, copied)
-    found = []
     for problem in problems:
         n, height, width, scale, size = (problem[key] for key in ("n", "height", "width", "scale", "size"))
         what = f"{n} patches of {width} px" if n > 1 else f"one image of {width}x{height}"
@@ -48,8 +50,7 @@ def rows(repeats, device="cuda", problems=_PROBLEMS, copied=_COPIED):
         read = 3 * sets[0][1].numel() * sets[0][1].element_size()
         for direction, bytes_moved in (("forward", read), ("backward", 2 * read)):
             job = f"operator x{scale} on {name}, {direction}: {what}, {size}x{size} taps"
-            found += _raced(direction, sets, scale, device, job, repeats, bytes_moved / rate, rate)
-    return found
+            yield _raced(direction, sets, scale, device, job, repeats, bytes_moved / rate, rate)
 
 
 def _check(device) -> str:

@@ -2,7 +2,7 @@
 
 The rival has the same networks, images and loss in float32, contiguous memory, and resamples with grid_sample. Ours in
 contiguous memory stands between them: it tells the layout's part from the operator's. Where there is a compiler, ours
-runs by torch.compile as well (the option `compile` of a run).
+races itself by torch.compile (the option `compile` of a run) in a case of its own: compiling can take half an hour.
 """
 
 import contextlib
@@ -43,10 +43,12 @@ def rows(repeats, profile="mini", device="auto", params=()):
 
     Args:
         params: "name=value" strings that change the runs, as `carlib train -p` takes them; the rival stays in float32.
+    Yields:
+        a list for every case, once it is measured.
     Raises:
         ValueError: the profile trains nothing, a parameter does not fit, or the device cannot be used.
     """
-    found, chosen = [], runs.parse_overrides(params)
+    chosen = runs.parse_overrides(params)
     for name in RUNS:
         run, compiled, plain = (_run(name, profile, **chosen | options) for options in _OPTIONS)
         if not run.steps:
@@ -57,19 +59,25 @@ def rows(repeats, profile="mini", device="auto", params=()):
         computes = "bfloat16" if "bf16" in devices.precision(run, device) else "float32"
         operator = automatic(torch.empty(1, device=fabric.device))
         label = f"carlib, {computes} channels_last, {operator}"
-        calls, begun = {label: Step(run, fabric)}, {}
+        calls = {label: Step(run, fabric)}
         calls[label.replace("channels_last", "contiguous")] = ContiguousStep(run, devices.fabric(run, device))
         calls["float32 contiguous, grid_sample"] = PlainStep(plain, devices.fabric(plain, device))
+        yield _raced(calls, repeats, job)
         if why := why_not_compile(fabric.device):
             print(f"{job}: torch.compile is left out: {why}", file=sys.stderr)
-        else:
-            calls[f"{label}, compiled"] = step = Step(compiled, fabric)
-            begun[f"{label}, compiled"] = f"first step {_seconds(step):.0f} s; "
-        seconds = timing.in_turns(calls, repeats, job)
-        operations = training_cost.operations(run)
-        notes = {name: begun.get(name, "") + _note(step, seconds[name], operations) for name, step in calls.items()}
-        found += timing.rows(job, seconds, notes)
-    return found
+            continue
+        step = Step(compiled, fabric)
+        begun = f"first step {_seconds(step):.0f} s; "
+        calls = {label: Step(run, fabric), f"{label}, compiled": step}
+        yield _raced(calls, repeats, f"{job}, torch.compile", {f"{label}, compiled": begun})
+
+
+def _raced(calls, repeats, job, begun=None):
+    """Rows of steps; begun: name -> the beginning of its note."""
+    seconds = timing.in_turns(calls, repeats, job)
+    operations = training_cost.operations(next(iter(calls.values())).loop.run)
+    notes = {name: (begun or {}).get(name, "") + _note(step, seconds[name], operations) for name, step in calls.items()}
+    return timing.rows(job, seconds, notes)
 
 
 def _run(name, profile, **options):

@@ -25,24 +25,24 @@ _MOST = 0.1  # dB
 def rows(repeats, size="base", side=_SIDE):
     """Rows of `bench.COLUMNS` without machine and date; memory is over the bytes of the HR image in float32.
 
+    Yields:
+        a list for every case, once it is measured.
     Raises:
         ValueError: candidates differ by more than `_told` or `_same_pixels` allow, or CAR's weights are not there.
     """
-    found = []
     for scale in SCALES:
         job = f"EDSR ({size}) x{scale}: one LR image of {side}x{side}"
         calls = _upscalers(scale, size, side)
         told = _told(calls, job)
         hr = (side * scale, side * scale)
-        found += _raced(calls, repeats, job, hr, told, f"_upscalers({scale}, {size!r}, {side})")
+        yield _raced(calls, repeats, job, hr, told, f"_upscalers({scale}, {size!r}, {side})")
     for scale in SCALES:
         image = _photograph()
         job = f"CAR's downscaler (mini) x{scale}: one image of {image.shape[1]}x{image.shape[0]}"
         calls, threads = _downscalers(scale), torch.get_num_threads()
         told = _same_pixels(calls, job)
         torch.set_num_threads(threads)  # numba's first launch changes them, see bench.py
-        found += _raced(calls, repeats, job, image.shape, dict.fromkeys(calls, told), f"_downscalers({scale})")
-    return found
+        yield _raced(calls, repeats, job, image.shape, dict.fromkeys(calls, told), f"_downscalers({scale})")
 
 
 def _raced(calls, repeats, job, hr, told, code):

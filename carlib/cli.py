@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -285,7 +286,8 @@ def models(
     if measure:
         from carlib import bench as benchmarks
 
-        table = benchmarks.measure_networks(table)
+        written = (lambda measured: None) if out is None else partial(network_costs.save, out=out, before=before)
+        table = benchmarks.measure_networks(table, each=written)
     shown = table.drop(columns="machine", errors="ignore").assign(parameters=table["parameters"].map("{:,}".format))
     typer.echo(shown.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
     if out is not None:

@@ -20,7 +20,7 @@ def earlier(out, measured=True):
         out:      a CSV, or None.
         measured: whether there will be seconds and gigabytes to write.
     Raises:
-        ValueError: nothing is measured, or `out` is another kind of file.
+        ValueError: nothing is measured, `out` cannot be written, or is another kind of file.
     """
     import pandas as pd
 
@@ -28,6 +28,7 @@ def earlier(out, measured=True):
         return None
     if not measured:
         raise ValueError(f"--out {out} is for what is measured: add --measure")
+    results.check_writable(out)
     if not Path(out).exists():
         return None
     try:
@@ -40,7 +41,7 @@ def earlier(out, measured=True):
 
 
 def save(table, out, before=None) -> Path:
-    """Write what was measured, atomically.
+    """Write what was measured, atomically: the whole or, while measuring goes on, its first rows.
 
     Args:
         table:  of `bench.measure_networks`, with COLUMNS.

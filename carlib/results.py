@@ -71,6 +71,20 @@ def atomic(path):
             temporary.unlink(missing_ok=True)
 
 
+class _Checked(Exception):
+    pass
+
+
+def check_writable(path):
+    """Refuse, before work that takes long, a path that `atomic` could not write to; the file stays as it is.
+
+    Raises:
+        ValueError: as `atomic`.
+    """
+    with contextlib.suppress(_Checked), atomic(path):
+        raise _Checked
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

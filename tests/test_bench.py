@@ -1,10 +1,13 @@
 """The benchmark measures the same job on both sides and says what it measured; no test looks at a time."""
 
+import contextlib
 import datetime
+import errno
 import math
+import os
 import re
 from functools import partial
-from itertools import product
+from itertools import chain, product
 
 import pandas as pd
 import pytest
@@ -18,12 +21,20 @@ from carlib import (
     bench_train,
     bench_upscale,
     devices,
+    models,
+    network_costs,
     provenance,
     resample,
     rescale,
     runs,
     timing,
 )
+
+
+def flat(cases):
+    """All rows of the lists that a case yields."""
+    return list(chain.from_iterable(cases))
+
 
 TINY = {"n": 2, "side": 16, "scale": 2, "size": 3}
 CASES = ["operator", "convolution", "train", "kill", "downscale", "upscale", "start"]
@@ -54,7 +65,7 @@ def test_the_rival_is_the_same_operator_forward_and_backward(scale, size, h, w):
 def test_operator_has_a_row_for_each_resampler_and_problem(monkeypatch):
     monkeypatch.setattr(bench, "_memory_in_a_child", lambda name, problem: 1.5)
     monkeypatch.setattr(bench, "_threads", lambda repeats, patches: [])
-    rows = bench._operator(1, patches=(TINY, TINY | {"scale": 4}))
+    rows = flat(bench._operator(1, patches=(TINY, TINY | {"scale": 4})))
     assert [row["name"] for row in rows] == ["carlib, numba", "carlib, torch", "grid_sample"] * 4
     assert [row["ratio"] for row in rows[::3]] == [1] * 4
     assert ["hr's gradient too" in row["case"] for row in rows[::3]] == [False, True] * 2
@@ -67,7 +78,7 @@ def test_the_operator_is_timed_on_one_thread_and_on_two(monkeypatch):
     monkeypatch.setattr(bench, "_why_not_two_threads", lambda: "")
     before, seen, call = torch.get_num_threads(), [], bench._forward_backward
     monkeypatch.setattr(bench, "_forward_backward", lambda *args: (seen.append(torch.get_num_threads()), call(*args)))
-    rows = bench._threads(1, patches=(TINY,))
+    rows = flat(bench._threads(1, patches=(TINY,)))
     assert [row["name"] for row in rows] == ["carlib, 1 thread", "carlib, 2 threads"] * 2
     assert [row["case"].split(",")[1] for row in rows] == [" numba"] * 2 + [" torch"] * 2
     assert seen == [1, 2] * 4 and torch.get_num_threads() == before
@@ -76,20 +87,20 @@ def test_the_operator_is_timed_on_one_thread_and_on_two(monkeypatch):
 
 def test_threads_that_cannot_be_had_are_told(monkeypatch, capsys):
     monkeypatch.setattr(bench, "_why_not_two_threads", lambda: "this process has one core")
-    assert bench._threads(1, patches=(TINY,)) == []
+    assert list(bench._threads(1, patches=(TINY,))) == []
     assert capsys.readouterr().err == "operator: threads are left out: this process has one core\n"
 
 
 def test_operators_that_differ_are_not_timed(monkeypatch):
     monkeypatch.setitem(bench._RESAMPLERS, "grid_sample", lambda *args, scale: 1.001 * resample(*args, scale=scale))
     with pytest.raises(ValueError, match="differ by"):
-        bench._operator(1, patches=(TINY,))
+        list(bench._operator(1, patches=(TINY,)))
 
 
 def test_the_gpus_case_races_forward_and_backward_apart_and_knows_the_floor():
     """On a CPU, with its own implementations: what is measured is the same."""
     problem = {"n": 2, "height": 8, "width": 12, "scale": 2, "size": 3}
-    rows = bench_operator_gpu.rows(1, "cpu", [problem, problem | {"n": 1}], copied=1 << 20)
+    rows = flat(bench_operator_gpu.rows(1, "cpu", [problem, problem | {"n": 1}], copied=1 << 20))
     assert [row["name"] for row in rows] == ["carlib, numba", "carlib, torch", "grid_sample"] * 4
     assert [row["case"] for row in rows[::3]] == [
         f"operator x2 on cpu, {direction}: {what}, 3x3 taps"
@@ -117,8 +128,9 @@ def test_backward_alone_gives_the_gradients():
 def test_operators_that_differ_are_not_timed_on_a_gpu(monkeypatch):
     wrong = {"numba": resample, "grid_sample": lambda *args, scale: 1.01 * resample(*args, scale=scale)}
     monkeypatch.setattr(bench_operator_gpu, "_candidates", lambda device: wrong)
+    problem = {"n": 1, "height": 8, "width": 8, "scale": 2, "size": 3}
     with pytest.raises(ValueError, match=r"forward.*differ by"):
-        bench_operator_gpu.rows(1, "cpu", [{"n": 1, "height": 8, "width": 8, "scale": 2, "size": 3}], copied=1 << 10)
+        list(bench_operator_gpu.rows(1, "cpu", [problem], copied=1 << 10))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -133,14 +145,14 @@ def test_the_gpus_case_wants_numbas_compiler(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", lambda *shape, device: zeros(*shape))
     with pytest.raises(ValueError, match='impl="cuda" cannot run here: hr is on cpu'):
-        bench_operator_gpu.rows(1)
+        list(bench_operator_gpu.rows(1))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_the_devices_own_time_is_told():
     problem = {"n": 2, "height": 32, "width": 48, "scale": 2, "size": 7}
-    rows = bench_operator_gpu.rows(1, "cuda", [problem], copied=1 << 20)
+    rows = flat(bench_operator_gpu.rows(1, "cuda", [problem], copied=1 << 20))
     assert [row["name"] for row in rows] == ["carlib, cuda", "carlib, torch", "grid_sample"] * 2
     assert all("by the device alone" in row["note"] and torch.cuda.get_device_name() in row["case"] for row in rows)
 
@@ -148,7 +160,7 @@ def test_on_a_gpu_the_devices_own_time_is_told():
 @pytest.mark.parametrize(("native", "name"), [(True, "bfloat16"), (False, "float32")])
 def test_convolution_compares_what_training_uses_here_with_plain_float32(monkeypatch, native, name):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
-    ours, rival = bench._convolution(1, features=({"channels": 4, "n": 1, "side": 6},))
+    ours, rival = flat(bench._convolution(1, features=({"channels": 4, "n": 1, "side": 6},)))
     assert (ours["name"], rival["name"]) == (f"carlib, {name} channels_last", "float32 contiguous")
     assert ours["case"] == rival["case"] and "GFLOP/s" in ours["note"]
     assert ("no bfloat16" in ours["note"]) is not native
@@ -168,7 +180,7 @@ def test_extra_memory_knows_every_resampler():
 
 def test_downscale_has_a_row_for_each_method_and_rival(monkeypatch):
     monkeypatch.setattr(bench_downscale, "_memory_in_a_child", lambda name, shape, scale: 6 / scale)
-    rows = bench_downscale.rows(1, shape=(16, 24, 3))
+    rows = flat(bench_downscale.rows(1, shape=(16, 24, 3)))
     names = [row["name"] for row in rows]
     assert {f"carlib, {name}" for name in rescale.CLASSICAL} | {"Pillow, bicubic"} <= set(names)
     assert len(names) == len(set(names)) and all(row["memory"] == 1.5 and row["seconds"] > 0 for row in rows)
@@ -184,7 +196,7 @@ def test_upscale_races_what_the_machine_computes_in_with_plain_float32(monkeypat
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
     monkeypatch.setattr(bench_upscale, "_memory_in_a_child", lambda code, name, size: 1.5)
     monkeypatch.setattr(bench_upscale, "_photograph", lambda: PHOTOGRAPH)
-    rows = bench_upscale.rows(1, size="mini", side=16)
+    rows = flat(bench_upscale.rows(1, size="mini", side=16))
     own = ["carlib, bfloat16 channels_last"] * native + ["carlib, float32 channels_last"]
     assert [row["name"] for row in rows] == [*own, "float32 contiguous"] * 2 + ["carlib, numba", "grid_sample"] * 2
     cases = list(dict.fromkeys(row["case"] for row in rows))
@@ -226,7 +238,7 @@ def test_extra_memory_knows_every_upscaler(monkeypatch):
 def test_all_cases_are_run_by_all(monkeypatch):
     for name in bench._CASES:
         row = {"case": name, "name": "carlib", "seconds": 1.0, "ratio": 1.0, "memory": math.nan, "note": ""}
-        monkeypatch.setitem(bench._CASES, name, lambda repeats, row=row, **chosen: [row])
+        monkeypatch.setitem(bench._CASES, name, lambda repeats, row=row, **chosen: [[row]])
     assert list(bench.run("all")["case"]) == CASES
 
 
@@ -250,7 +262,7 @@ def test_run_writes_its_table_and_a_picture_beside_it(tmp_path):
 def test_one_case_renews_its_own_rows_of_a_table(tmp_path, monkeypatch):
     def case(name, seconds):
         row = {"case": name, "name": "carlib", "seconds": seconds, "ratio": 1.0, "memory": math.nan, "note": ""}
-        return lambda repeats, **chosen: [row, row | {"name": "rival", "ratio": 2.0, "note": "a note"}]
+        return lambda repeats, **chosen: [[row, row | {"name": "rival", "ratio": 2.0, "note": "a note"}]]
 
     out = tmp_path / "bench.csv"
     for name in bench._CASES:
@@ -267,10 +279,70 @@ def test_one_case_renews_its_own_rows_of_a_table(tmp_path, monkeypatch):
     bench.run("start", out=out)
     dates = pd.read_csv(out, keep_default_na=False).groupby("case", sort=False).date.unique()
     assert [list(found) for found in dates[CASES]] == [[""]] * len(CASES) and "" not in dates["another start"]
-    out.write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="it has no column case"):
+    monkeypatch.setattr(bench, "_CASES", {"start": bench._CASES["start"]})
+    bench.run("all", out=out)
+    assert list(pd.read_csv(out).case) == ["another start"] * 2  # what is measured no more is left out
+
+
+class Stopped(BaseException):
+    """As Ctrl-C."""
+
+
+def test_what_a_stopped_benchmark_measured_is_kept(tmp_path, monkeypatch):
+    def case(seconds):
+        for name in ("one", "two", "three"):
+            if (name, seconds) == ("three", 2.0):
+                raise Stopped
+            row = {"case": name, "name": "carlib", "seconds": seconds, "ratio": 1.0, "memory": math.nan, "note": ""}
+            yield [row, row | {"name": "rival", "ratio": 2.0}]
+
+    out = tmp_path / "bench.csv"
+    for seconds, name, stopped in ((1.0, "start", False), (2.0, "start", True), (2.0, "all", True)):
+        monkeypatch.setattr(bench, "_CASES", {"start": lambda repeats, seconds=seconds: case(seconds)})
+        before = None if name == "start" else out.read_text()
+        with pytest.raises(Stopped) if stopped else contextlib.nullcontext():
+            bench.run(name, out=out)
+        assert before in (None, out.read_text())
+    table = pd.read_csv(out)
+    assert list(table.case) == [name for name in ("one", "two", "three") for _ in range(2)]
+    assert list(table.seconds) == [2.0] * 4 + [1.0] * 2  # no older row is gone before there is a new one
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.csv", "bench.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("a,b\n1,2\n", "it has no column case"), ("", "as CSV"), ("\x00", "it has no column case")]
+)
+def test_another_table_is_refused_before_anything_is_measured(tmp_path, monkeypatch, content, told):
+    monkeypatch.setattr(bench, "_CASES", dict.fromkeys(bench._CASES))
+    out = tmp_path / "bench.csv"
+    out.write_text(content)
+    for case in ("start", "all"):
+        with pytest.raises(ValueError, match=told) as refusal:
+            bench.run(case, out=out)
+        assert "\n" not in str(refusal.value) and out.read_text() == content
+
+
+def test_a_table_that_cannot_be_written_is_one_line_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "_CASES", dict.fromkeys(bench._CASES))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"^cannot write .*bench\.csv: [^\n]+$"):
+        bench.run("start", out=tmp_path / "file" / "bench.csv")
+    with pytest.raises(ValueError, match="it is no regular file"):
+        bench.run("start", out=tmp_path)
+
+
+def test_a_disk_that_fills_up_meanwhile_is_one_line_and_keeps_the_table(tmp_path, monkeypatch):
+    out, before = tmp_path / "bench.csv", ",".join(bench.COLUMNS) + "\n"
+    out.write_text(before)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setitem(bench._CASES, "start", lambda repeats: [[{"case": "a", "name": "b", "seconds": 1.0}]])
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ValueError, match=r"^cannot write .*bench\.csv: No space left on device$"):
         bench.run("start", out=out)
-    assert out.read_text() == "a,b\n1,2\n"
+    assert out.read_text() == before and [path.name for path in tmp_path.iterdir()] == ["bench.csv"]
 
 
 @pytest.mark.parametrize(
@@ -299,10 +371,23 @@ def test_networks_are_measured_per_hr_megapixel():
     assert (found.seconds > 0).all() and list(found.network) == ["bicubic", "resampler"]
 
 
-def test_a_measurement_that_stops_is_told():
-    table = pd.DataFrame({"network": ["bicubic", "nothing"], "size": "mini", "scale": 2})
+def test_a_measurement_that_stops_is_told_and_what_it_measured_is_kept(tmp_path):
+    table = models.summary(("mini",), (2,)).query("network == 'bicubic'")
+    table = pd.concat([table, table.assign(network="nothing")])
+    save = partial(network_costs.save, out=tmp_path / "networks.csv")
     with pytest.raises(ValueError, match="stopped after 1 of 2 networks"):
-        bench.measure_networks(table, side=32)
+        bench.measure_networks(table, side=32, each=save)
+    assert list(network_costs.earlier(tmp_path / "networks.csv").network) == ["bicubic"]
+
+
+def test_a_measurement_that_cannot_be_written_ends_at_once(capfd):
+    def full(measured):
+        raise ValueError("cannot write")
+
+    table = pd.DataFrame({"network": "bicubic", "size": "mini", "scale": 2}, index=range(1000))
+    with pytest.raises(ValueError, match="cannot write"):
+        bench.measure_networks(table, side=32, each=full)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_training_races_the_same_update_done_plainly(home):
@@ -327,11 +412,11 @@ def test_training_is_raced_by_its_compiled_self_where_there_is_a_compiler(home, 
     rows = {}
     for why in ("", "there is no C++ compiler"):
         monkeypatch.setattr(bench_train, "why_not_compile", lambda device, why=why: why)
-        rows[why] = [row["name"] for row in bench_train.rows(1, "smoke", "cpu")]
+        rows[why] = [[row["name"] for row in case] for case in bench_train.rows(1, "smoke", "cpu")]
     numba = "carlib, float32 channels_last, numba"
     between = "carlib, float32 contiguous, numba"
-    assert rows[""] == [numba, between, "float32 contiguous, grid_sample", f"{numba}, compiled"]
-    assert rows["there is no C++ compiler"] == rows[""][:3] and len(made) == 1
+    assert rows[""] == [[numba, between, "float32 contiguous, grid_sample"], [numba, f"{numba}, compiled"]]
+    assert rows["there is no C++ compiler"] == rows[""][:1] and len(made) == 1
     assert "torch.compile is left out: there is no C++ compiler\n" in capsys.readouterr().err
 
 
@@ -341,7 +426,7 @@ def test_parameters_change_the_runs_that_are_timed(home, monkeypatch):
     steps = []
     monkeypatch.setattr(bench_train, "_note", lambda step, seconds, operations: steps.append(step) or "note")
     changed = ["patch={2: 16}", "batch=3", "precision=bf16-mixed"]
-    rows = bench_train.rows(1, "smoke", "cpu", changed)
+    rows = flat(bench_train.rows(1, "smoke", "cpu", changed))
     own = ["carlib, bfloat16 channels_last, numba", "carlib, bfloat16 contiguous, numba"]
     assert [row["name"] for row in rows] == [*own, "float32 contiguous, grid_sample"]
     assert rows[0]["case"] == f"training step of car-edsr-x2 (smoke, {', '.join(changed)}): 3 patches of 16 px"

@@ -32,6 +32,12 @@ def test_another_file_is_refused_and_stays(tmp_path, content):
     assert path.read_text() == content
 
 
+def test_what_cannot_be_written_is_told_before_the_measurement(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"^cannot write .*n\.csv: "):
+        network_costs.earlier(tmp_path / "file" / "n.csv")
+
+
 def test_what_was_not_measured_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="add --measure"):
         network_costs.earlier(tmp_path / "n.csv", measured=False)

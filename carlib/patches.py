@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import torch
 
-from carlib import data, rescale, runs
+from carlib import data, lr_images, rescale, runs
 
 
 class Patches:
@@ -25,7 +25,7 @@ class Patches:
         self.dropped = found - len(self.hr)
         if not self.hr:
             raise ValueError(f"no image of {', '.join(run.train_sets)} is as large as patch={self.size}")
-        self.lr = None if run.classical is None else [_downscaled(run, image) for image in self.hr]
+        self.lr = None if run.classical is None else lr_images.of_run(run, self.hr)
 
     def batch(self, step: int):
         """(hr, lr or None), float32 (N, 3, size, size) and (N, 3, size/scale, size/scale) in [0, 1].

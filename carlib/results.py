@@ -9,7 +9,8 @@ results/<profile>/kept/*.json        rows that take long to measure (carlib.kept
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
 results/<profile>/jobs/<run>/        its jobs on a cluster (carlib.jobs; ignored by git)
 results/<profile>/report/index.html  the page
-results/decoded/                     pixels of large image sets (carlib.data.decoded; ignored by git)
+results/decoded/                     pixels of large image sets, and of LR images to train on (carlib.data.decoded;
+                                     ignored by git)
 """
 
 import contextlib

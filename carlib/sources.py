@@ -22,11 +22,19 @@ def digest_of_run(modules, run: runs.Run) -> str:
         run:     whose downscaler and networks.
     """
     waiting = [*modules, *(models.file_of(spec["name"]) for spec in run.networks().values())]
-    digest = hashlib.sha256()
-    if run.classical is not None:
-        waiting.append(rescale.file_of(run.classical))
-        digest.update(f"{rescale.CLASSICAL[run.classical]}\n".encode())
-    parsed = {}
+    if run.classical is None:
+        return _digest(waiting)
+    return _digest([*waiting, rescale.file_of(run.classical)], f"{rescale.CLASSICAL[run.classical]}\n")
+
+
+def digest_of_downscaler(name) -> str:
+    """SHA-256 of the code that decides what a classical downscaler gives, and of its options; as `digest_of_run`."""
+    return _digest(["rescale.py", rescale.file_of(name)], f"{rescale.CLASSICAL[name]}\n")
+
+
+def _digest(waiting, options="") -> str:
+    """Of modules and of what they import (see _imports)."""
+    digest, parsed = hashlib.sha256(options.encode()), {}
     while waiting:
         name = waiting.pop()
         if name not in parsed:

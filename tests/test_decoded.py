@@ -133,4 +133,4 @@ def test_where_nothing_can_be_written_images_are_decoded_into_memory(three, tmp_
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CARLIB_DECODED", str(tmp_path / "file"))
     assert_same(decoded.mapped("three", three), three)
-    assert "three is decoded into memory: " in capsys.readouterr().err
+    assert "three: decoding into memory: " in capsys.readouterr().err

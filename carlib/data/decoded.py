@@ -3,9 +3,11 @@
 DIV2K's 800 training images are decoded in a minute or two, to 6.6 GB. Without the file every process that trains, each
 rank of DDP and each continued run, would decode them anew and hold them for itself. The smaller sets take seconds.
 
-<set>-<key>.npy holds two arrays, one after the other: the shapes (n, 3), as np.save writes them, a grey image's as
-(h, w, 0), and then the pixels, uint8, image after image. The key is of the files' names, sizes and times, and of what
-decodes them.
+The LR images of a training set are kept in the same way (carlib.lr_images): a downscaler can take hours for them.
+
+<name>-<key>.npy holds two arrays, one after the other: the shapes (n, 3), as np.save writes them, a grey image's as
+(h, w, 0), and then the pixels, uint8, image after image. A set's key is of the files' names, sizes and times, and of
+what decodes them.
 """
 
 import contextlib
@@ -27,10 +29,7 @@ _KEY = 16  # hexadecimal digits
 
 
 def mapped(name: str, files: list[Path]) -> list[np.ndarray]:
-    """The images of a set, read-only views of its file in the folder of `folder()`, which is written if it is missing.
-
-    One of several processes writes it, the others wait. Files of what the set was before are removed. Where nothing can
-    be written the images are decoded into memory, after a line on stderr.
+    """The images of a set, decoded once; see `kept`.
 
     Args:
         files: the set's, in order.
@@ -39,9 +38,25 @@ def mapped(name: str, files: list[Path]) -> list[np.ndarray]:
     Raises:
         ValueError: an image is bad.
     """
+    return kept(name, _key(files), files, images.read_image, "decoding")
+
+
+def kept(name: str, key: str, parts: list, make, doing: str) -> list[np.ndarray]:
+    """make(part) of every part, read-only views of a file in the folder of `folder()`, written if it is missing.
+
+    One of several processes writes it, the others wait. Files of the same name with another key are removed. Where
+    nothing can be written the images are made in memory, after a line on stderr.
+
+    Args:
+        key:   hexadecimal digits that stand for all that decides the images; the first 16 count.
+        make:  part -> uint8 image (H, W) or (H, W, 3).
+        doing: what making is called while it goes on.
+    Raises:
+        ValueError: of `make`.
+    """
     from filelock import FileLock
 
-    path = folder() / f"{name}-{_key(files)}.npy"
+    path = folder() / f"{name}-{key[:_KEY]}.npy"
     if (found := _map(path)) is not None:
         return found
     try:
@@ -49,11 +64,11 @@ def mapped(name: str, files: list[Path]) -> list[np.ndarray]:
         with FileLock(path.parent / f".{name}.lock"):
             if (found := _map(path)) is None:  # nobody wrote it in the meantime
                 _sweep(path.parent, name)
-                _write(path, name, files)
+                _write(path, parts, make, f"{name}: {doing}")
                 found = _map(path)
     except (OSError, ValueError) as error:
-        print(f"{name} is decoded into memory: {error}", file=sys.stderr)
-    return [images.read_image(file) for file in _bar(name, files)] if found is None else found
+        print(f"{name}: {doing} into memory: {error}", file=sys.stderr)
+    return [make(part) for part in _bar(parts, f"{name}: {doing}")] if found is None else found
 
 
 def folder() -> Path:
@@ -69,7 +84,7 @@ def _key(files) -> str:
     for file in files:
         stat = file.stat()
         digest.update(f"{file.name}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:_KEY]
+    return digest.hexdigest()
 
 
 def _map(path):
@@ -100,17 +115,17 @@ def _sweep(folder, name):
             stale.unlink()
 
 
-def _write(path, name, files):
-    shapes = np.zeros((len(files), 3), np.int64)
+def _write(path, parts, make, told):
+    shapes = np.zeros((len(parts), 3), np.int64)
     with results.atomic(path) as temporary, open(temporary, "wb") as handle:
         np.save(handle, shapes)  # takes the place of those known at the end
-        for place, file in enumerate(_bar(name, files)):
-            image = images.read_image(file)
+        for place, part in enumerate(_bar(parts, told)):
+            image = make(part)
             shapes[place, : image.ndim] = image.shape
             image.tofile(handle)
         handle.seek(0)
         np.save(handle, shapes)
 
 
-def _bar(name, files):
-    return tqdm(files, desc=f"{name}: decoding", unit="image")
+def _bar(parts, told):
+    return tqdm(parts, desc=told, unit="image")

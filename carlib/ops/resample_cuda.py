@@ -112,8 +112,12 @@ def _sources(shape, geometry, device):
 
 
 def _numbers(geometry, w, height, width):
-    """What kernels know of geometry: LR width, padded height and width, then the fields of Geometry."""
-    return w, height, width, geometry.scale, geometry.size, geometry.pad, geometry.centre, geometry.release_border
+    """What kernels know of geometry: LR width, padded height and width, scale, K, `first` and the border's rule.
+
+    first: twice the position of tap 0 of the first LR pixel, in padded pixels (Eq. 1); a whole number.
+    """
+    first = geometry.scale - 1 + round(2 * (geometry.pad - geometry.centre))
+    return w, height, width, geometry.scale, geometry.size, first, geometry.release_border
 
 
 def _lay_out(image, geometry):
@@ -222,9 +226,9 @@ def _kernels(real):
         return n < planes.shape[0], n, at, at // w, at % w
 
     @cuda.jit(device=True)
-    def at_rest(index, scale, centre, pad):
-        """Position of tap 0 in padded pixels."""
-        return real((index + 0.5) * scale - 0.5 - centre + pad)
+    def at_rest(index, scale, first):
+        """Position of tap 0 in padded pixels, from whole numbers of halves: float64 is slow on many GPUs."""
+        return real(int32(2 * scale * index + first)) * half
 
     @cuda.jit
     def lay_out(image, rows, columns, groups, pixels):
@@ -239,12 +243,12 @@ def _kernels(real):
 
     @cuda.jit
     def forward(
-        pixels, kernel, offset_v, offset_h, w, height, width, scale, size, pad, centre, release_border, lr
+        pixels, kernel, offset_v, offset_h, w, height, width, scale, size, first, release_border, lr
     ):  # Eq. 2
         shares = cuda.shared.array((PARTS, LANES, ACROSS), real)
         there, n, at, i, j = lr_pixel(kernel, w)
         part, beside = cuda.threadIdx.y, cuda.threadIdx.x
-        base_v, base_h = at_rest(i, scale, centre, pad), at_rest(j, scale, centre, pad)
+        base_v, base_h = at_rest(i, scale, first), at_rest(j, scale, first)
         groups = (lr.shape[1] + LANES - 1) // LANES
         for group in range(groups):
             sum_0, sum_1, sum_2, sum_3 = zero, zero, zero, zero
@@ -278,12 +282,12 @@ def _kernels(real):
 
     @cuda.jit
     def backward_taps(
-        pixels, kernel, offset_v, offset_h, w, height, width, scale, size, pad, centre, release_border, grad_lr,
+        pixels, kernel, offset_v, offset_h, w, height, width, scale, size, first, release_border, grad_lr,
         grad_kernel, grad_v, grad_h,
     ):  # fmt: skip
         # Eq. 4-6: each corner is projected on the upstream gradient, then they are interpolated
         there, n, at, i, j = lr_pixel(kernel, w)
-        base_v, base_h = at_rest(i, scale, centre, pad), at_rest(j, scale, centre, pad)
+        base_v, base_h = at_rest(i, scale, first), at_rest(j, scale, first)
         groups = (grad_lr.shape[1] + LANES - 1) // LANES
         for group in range(groups if there else 0):
             origin = (n * groups + group) * height * width
@@ -338,12 +342,12 @@ def _kernels(real):
 
     @cuda.jit
     def scatter(
-        kernel, offset_v, offset_h, w, height, width, scale, size, pad, centre, release_border, grad_lr, hr_width,
+        kernel, offset_v, offset_h, w, height, width, scale, size, first, release_border, grad_lr, hr_width,
         units, rows, columns, total, bad,
     ):  # fmt: skip
         # the transpose of Eq. 2-3 with respect to hr, in units of fixed point
         there, n, at, i, j = lr_pixel(kernel, w)
-        base_v, base_h = at_rest(i, scale, centre, pad), at_rest(j, scale, centre, pad)
+        base_v, base_h = at_rest(i, scale, first), at_rest(j, scale, first)
         for tap in range(cuda.threadIdx.y, size * size if there else 0, PARTS):
             y, beta, _, x, alpha, _ = locate_tap(
                 tap, size, base_v, base_h, offset_v, offset_h, n, at, height, width, release_border

@@ -1,0 +1,142 @@
+"""The CUDA kernels as numba compiles them, without a GPU: laws of the programs (PTX) for two generations of GPUs.
+
+Needs libNVVM, which the extra `cuda` brings (nvidia-nvvm); the law on registers needs nvJitLink, of the same extra.
+"""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_resample import problem
+
+from carlib.ops import resample_cuda, resample_op
+
+KERNELS = ("lay_out", "forward", "backward_taps", "bound", "scatter")
+CAPABILITIES = ((8, 0), (9, 0))
+IN_FLOAT64 = ("bound", "scatter")  # fixed point is counted in float64 and int64
+
+
+def why_not() -> str:
+    """What keeps numba from compiling for a GPU here, nothing if it can."""
+    if resample_cuda.SIMULATED:
+        return "numba simulates CUDA (NUMBA_ENABLE_CUDASIM)"
+    from numba.cuda.cudadrv import nvvm
+
+    try:
+        nvvm.NVVM()
+    except Exception as error:  # of many kinds, as in resample_cuda
+        told = str(error).strip().partition("\n")[0]
+        return f"numba finds no libNVVM ({told}): pip install 'carlib[cuda]', whose nvidia-nvvm has it"
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+def launches(monkeypatch, dtype):
+    """Kernel -> numba's types of what it is given for tensors of a dtype, forward and all backward."""
+    from numba import types
+
+    seen = {}
+    names = {torch.int32: types.int32, torch.int64: types.int64, torch.uint8: types.uint8}
+    names |= {torch.float32: types.float32, torch.float64: types.float64}
+    plain = {int: types.int64, float: types.float64, bool: types.boolean}
+
+    def launch(name, count, *arguments, **block):
+        seen[name] = tuple(
+            types.Array(names[a.dtype], a.ndim, "C") if isinstance(a, torch.Tensor) else plain[type(a)]
+            for a in arguments
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(resample_cuda, "_launch", launch)
+        tensors = [t.to(dtype) for t in problem(2, 3, 2, 3, n=1)]
+        geometry = resample_op.Geometry(scale=2, size=3, pad=1, centre=1.0, release_border=False)
+        lr = resample_cuda.forward(*tensors, geometry)
+        resample_cuda.backward(lr, *tensors, geometry, [True] * 4)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """(float type, compute capability) -> kernel -> PTX."""
+    from numba import cuda, float32, float64
+    from numba.cuda import dispatcher
+
+    made = {}
+    with pytest.MonkeyPatch.context() as patched:
+        for real, dtype in ((float32, torch.float32), (float64, torch.float64)):
+            signatures = launches(patched, dtype)
+            assert set(signatures) == set(KERNELS)
+            for capability in CAPABILITIES:
+                device = SimpleNamespace(compute_capability=capability)  # device functions are compiled for it
+                patched.setattr(dispatcher, "get_current_device", lambda device=device: device)
+                kernels = resample_cuda._kernels.__wrapped__(real)
+                made[str(real), capability] = {
+                    name: cuda.compile_ptx(getattr(kernels, name).py_func, signature, cc=capability)[0]
+                    for name, signature in signatures.items()
+                }
+    return made
+
+
+def instructions(ptx, pattern):
+    """The instructions that match; no declarations, moves or loads of parameters, nor names, which are mangled."""
+    lines = (re.sub(r"^@!?%p\d+\s+", "", line.strip()) for line in ptx.splitlines())
+    return [line for line in lines if re.match(pattern, line)]
+
+
+FLOAT64 = r"(?!mov|ld|st|cvta|selp)\w[\w.]*\.f64\b"  # an operation on it, a conversion included
+
+
+def each(programs, *names):
+    return [(key, name, made[name]) for key, made in programs.items() for name in (names or KERNELS)]
+
+
+def test_lower_precision_is_given_to_the_kernels_as_float32(monkeypatch):
+    expected = launches(monkeypatch, torch.float32)
+    assert launches(monkeypatch, torch.float16) == launches(monkeypatch, torch.bfloat16) == expected
+    assert launches(monkeypatch, torch.float64) != expected
+
+
+def test_nothing_is_added_up_in_an_order_that_may_change(programs):
+    """Atomics are of the image's gradient alone, and of whole numbers."""
+    for key, name, ptx in each(programs):
+        atomics = instructions(ptx, r"(atom|red)\.")
+        assert all(re.match(r"(atom|red)\.\S*add\.u64\b", line) for line in atomics), (key, name)
+        assert bool(atomics) == (name == "scatter"), (key, name)
+
+
+@pytest.mark.parametrize(("real", "loads"), [("float32", ["v4.f32"] * 4), ("float64", ["v2.f64"] * 8)])
+def test_the_image_is_read_in_vectors_through_the_read_only_cache(programs, real, loads):
+    """Four pixels a tap, each of four channels, in loads of 16 bytes; there is no other load of it."""
+    for (kind, _), name, ptx in each(programs, "forward", "backward_taps"):
+        if kind == real:
+            found = [line.split()[0].removeprefix("ld.global.nc.") for line in instructions(ptx, r"ld\.global\.nc\.")]
+            assert found == loads, name
+
+
+def test_float32_is_computed_in_float32(programs):
+    for (kind, capability), name, ptx in each(programs):
+        found = instructions(ptx, FLOAT64)
+        assert bool(found) == (name in IN_FLOAT64 or (kind == "float64" and name != "lay_out")), (capability, name)
+
+
+def test_nothing_is_called_and_nothing_lies_in_local_memory(programs):
+    for key, name, ptx in each(programs):
+        assert not instructions(ptx, r"call\b|ld\.local|st\.local|\.local\b"), (key, name)
+
+
+def test_registers_suffice(programs):
+    """As the assembler tells: nothing is spilled, and two blocks at least find room on a multiprocessor."""
+    nvjitlink = pytest.importorskip("cuda.bindings.nvjitlink", reason="nvJitLink comes with the extra cuda")
+    for (_, (major, minor)), name, ptx in each(programs):
+        handle = nvjitlink.create(2, [f"-arch=sm_{major}{minor}", "-verbose"])
+        nvjitlink.add_data(handle, nvjitlink.InputType.PTX, ptx.encode(), len(ptx), name)
+        nvjitlink.complete(handle)
+        told = bytearray(nvjitlink.get_info_log_size(handle))
+        nvjitlink.get_info_log(handle, told)
+        nvjitlink.destroy(handle)
+        assert b"0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in told, name
+        registers = int(re.search(rb"Used (\d+) registers", told)[1])
+        assert 2 * registers * resample_cuda.ACROSS * resample_cuda.PARTS <= 65536, name

@@ -1,6 +1,6 @@
 """Runs as jobs: levels, what is there is left alone, what failed is submitted again, and a submitter that dies.
 
-tests/slurm/one_node.sh does the same with a real Slurm.
+tests/slurm/one_node.sh does the same with a real Slurm (test_slurm.py).
 """
 
 import json

@@ -21,7 +21,7 @@ PIDS=()
 finish() {
     code=$?
     scancel --quiet --user="$(id -un)" 2> /dev/null
-    for _ in $(seq 30); do [ "$(squeue -h 2> /dev/null)" ] || break; sleep 0.5; done
+    for _ in $(seq 120); do [ "$(squeue -h 2> /dev/null)" ] || break; sleep 0.5; done
     [ $code = 0 ] || { tail -n 15 "$FOLDER"/*.log "$FOLDER/home/results/smoke/jobs"/*/*_log.err; } 2> /dev/null
     for pid in "${PIDS[@]}"; do kill "$pid" 2> /dev/null; done
     wait

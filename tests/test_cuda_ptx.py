@@ -4,6 +4,7 @@ Needs libNVVM, which the extra `cuda` brings (nvidia-nvvm); the law on registers
 """
 
 import re
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,8 @@ def why_not() -> str:
     """What keeps numba from compiling for a GPU here, nothing if it can."""
     if resample_cuda.SIMULATED:
         return "numba simulates CUDA (NUMBA_ENABLE_CUDASIM)"
+    if not find_spec("numba_cuda"):
+        return "numba-cuda is not installed: pip install 'carlib[cuda]'"
     from numba.cuda.cudadrv import nvvm
 
     try:

@@ -10,13 +10,19 @@ from carlib import runs
 
 
 def processes() -> tuple[int, int]:
-    """Processes on this node, and nodes: those of torchrun or of `srun`; (1, 1) where neither started this process."""
+    """Processes on this node, and nodes: those of torchrun or of `srun`; (1, 1) where neither started this process.
+
+    Raises:
+        ValueError: srun's tasks are not as many on each node.
+    """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         here, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         return here, world // here
     if "SLURM_STEP_ID" in os.environ and "SLURM_PROCID" in os.environ:  # a batch script alone is no step of several
         world, nodes = int(os.environ.get("SLURM_NTASKS", 1)), int(os.environ.get("SLURM_NNODES", 1))
-        return max(1, world // nodes), nodes
+        if world % nodes:
+            raise ValueError(f"{world} tasks of srun are not as many on each of {nodes} nodes: use --ntasks-per-node")
+        return world // nodes, nodes
     return 1, 1
 
 
@@ -42,6 +48,8 @@ def fabric(run: runs.Run, device: str):
     check_shares(run, here * nodes)
     if here * nodes > 1:
         layout = {"devices": here, "num_nodes": nodes, "strategy": DDPStrategy(**_own_buffers())}
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            layout["plugins"] = [_tasks_of_srun(here)]
     else:  # told what it is, Fabric does not take a batch script's allocation for its own processes
         layout = {"devices": 1, "plugins": [LightningEnvironment()]}
     try:
@@ -50,6 +58,17 @@ def fabric(run: runs.Run, device: str):
         raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
     made.launch()
     return made
+
+
+def _tasks_of_srun(here):
+    """Told that it runs under srun, Fabric does so in an interactive allocation (salloc), too, not only in a batch job.
+
+    It wants srun's tasks counted by node, which the option --ntasks alone does not tell.
+    """
+    from lightning_fabric.plugins.environments import SLURMEnvironment
+
+    os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(here))
+    return SLURMEnvironment()
 
 
 def _own_buffers() -> dict:

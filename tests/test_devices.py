@@ -68,6 +68,35 @@ def launch(script, *arguments, count):
         assert process.returncode == 0, told
 
 
+TASK = """
+    import torch
+    from carlib import devices, runs
+
+    fabric = devices.fabric(runs.get("car-edsr-x2", "smoke", {"batch": 2}), "cpu")
+    place = [fabric.world_size, fabric.global_rank, fabric.local_rank, devices.is_first()]
+    print(*place, fabric.all_reduce(torch.tensor(fabric.global_rank + 1.0), reduce_op="sum").item())
+"""
+
+
+@pytest.mark.parametrize("allocation", [
+    {"SLURM_JOB_NAME": "interactive"},  # salloc
+    {"SLURM_JOB_NAME": "train", "SLURM_NTASKS_PER_NODE": "2"},  # sbatch, as docs/cluster.md has it
+])  # fmt: skip
+def test_tasks_of_srun_are_the_processes_of_a_run(home, allocation):
+    """What srun tells its tasks, on one node; no Slurm is needed for it."""
+    told = {"SLURM_NTASKS": 2, "SLURM_NNODES": 1, "SLURM_STEP_ID": 0, "SLURM_NODEID": 0, "SLURM_NODELIST": "127.0.0.1"}
+    told |= {"MASTER_PORT": free_port(), "OMP_NUM_THREADS": 1, "CUDA_VISIBLE_DEVICES": "", **allocation}
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "TORCHELASTIC_"))}
+    started = []
+    for rank in range(2):
+        place = told | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank}
+        options = {"env": outside | {name: str(value) for name, value in place.items()}, "text": True}
+        command = [sys.executable, "-c", textwrap.dedent(TASK)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options))
+    found = [process.communicate(timeout=300) for process in started]
+    assert [out for out, _ in found] == ["2 0 0 True 3.0\n", "2 1 1 False 3.0\n"], found
+
+
 STOPPED = """
     import os
     import signal
@@ -191,6 +220,9 @@ def test_processes_are_those_of_torchrun_or_of_srun(monkeypatch):
     assert devices.processes() == (1, 1)  # the batch script itself, or an allocation without srun
     monkeypatch.setenv("SLURM_STEP_ID", "0")
     assert devices.processes() == (4, 2) and not devices.is_first()
+    monkeypatch.setenv("SLURM_NNODES", "3")
+    with pytest.raises(ValueError, match="8 tasks of srun are not as many on each of 3 nodes: use --ntasks-per-node"):
+        devices.processes()
     for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("RANK", "0")

@@ -2,7 +2,8 @@
 
 Own files are safetensors whose header holds, as JSON under "carlib", what made them: run, profile, commit, data, steps,
 seed, PSNR, and under "networks" how to build each network again. Foreign .pth files are read with weights_only=True.
-The keys of a network are those of its main public layout; where there are others, its `from_public` renames them.
+The keys of a network are those of its main public layout; where there are others, its `from_public` renames them
+(BasicSR's of EDSR and RCAN: `carlib.basicsr`).
 Files that are no PyTorch checkpoints (.mat, .caffemodel, .h5) are not read: where one is the original, the network's
 docstring says how its arrays become a state dict.
 """
@@ -14,12 +15,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from carlib import models, provenance
+from carlib import basicsr, models, provenance
+from carlib.models.layers import at_least_float32
 from carlib.results import write_bytes
 
 # What torch and Python raise for numbers of which no network can be made (-3 channels, a scale of 1e400, ...).
 _UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 _ROLES = {"resampler": models.ResamplerNet, "downscaler": (models.CNNCR, models.TAD), "upscaler": nn.Module}
+_WRAPPERS = ("state_dict", "model", "params_ema", "params")  # of two the first
+_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 # What gives another result at another range of the image, whatever the biases.
 _BOUND_TO_RANGE = (models.ResamplerNet, models.IRN, nn.BatchNorm2d, nn.InstanceNorm2d, nn.Sigmoid, nn.Tanh)
 
@@ -49,24 +53,27 @@ def save(model, path, metadata=None, *, dtype=torch.float16):
 def load(model, path, *, value_range=None):
     """Load a checkpoint into `model`, strictly; own files and the public layouts that the network's docstring names.
 
-    Understood: a "module." prefix (DataParallel); a dict wrapped in "state_dict", "model", "params_ema" or "params";
-    layouts told apart by their keys (the network's `from_public`); frozen mean shifts (constants here, compared and
-    left out); checkpoints at another range, whose biases are divided by it (exact for networks of convolutions and
-    ReLU; RCAN has a rule of its own); own files of a whole run, of which a ResamplerNet takes "resampler", CNN-CR and
-    TAD take "downscaler" and any other network "upscaler".
+    Understood: a "module." prefix (DataParallel) or "_orig_mod." (torch.compile); a dict wrapped in "state_dict",
+    "model", "params_ema" or "params", or the one dict of tensors of a training checkpoint; any precision; layouts told
+    apart by their keys (the network's `from_public`); frozen mean shifts (constants here, compared and left out);
+    checkpoints at another range, whose biases are divided by it (exact for networks of convolutions and ReLU; RCAN has
+    a rule of its own); own files of a whole run, of which a ResamplerNet takes "resampler", CNN-CR and TAD take
+    "downscaler" and any other network "upscaler".
 
     Args:
         value_range: what white was in the training of a foreign file: 1, 255, or 2 for images less the mean over 127.5
                      (krasserm/super-resolution). None reads 1 or 255 from the file's mean shift, and takes 1 where the
-                     file has none.
+                     file has none; of BasicSR's EDSR and RCAN it takes 255.
     Returns:
         the file's metadata dict ({} for foreign files).
     Raises:
         ValueError: the file is missing, truncated, holds code or numbers that are not finite, or does not fit the
             network; the model stays as it was.
     """
+    if value_range is not None and not (isinstance(value_range, int | float) and 0 < value_range < math.inf):
+        raise ValueError(f"value_range={value_range!r} is not a number above 0, such as 1 or 255, or None")
     state, metadata = read(path)
-    state = _strip(state)
+    state = basicsr.renamed(model, _strip(state), value_range)
     role = next(role for role, network in _ROLES.items() if isinstance(model, network))
     whole_run = tuple(f"{r}." for r in _ROLES)
     own = any(k.startswith(whole_run) for k in model.state_dict())  # an nn.ModuleDict takes all of a run
@@ -77,8 +84,6 @@ def load(model, path, *, value_range=None):
     state = model.from_public(state) if hasattr(model, "from_public") else state
     if value_range is None:
         value_range = 255 if _at_range_255(state) else 1
-    if not isinstance(value_range, int | float) or not 0 < value_range < math.inf:
-        raise ValueError(f"value_range={value_range!r} is not a number above 0, such as 1 or 255, or None")
     constants = _constants(model)
     _check_constants(constants, state, value_range, path)
     if value_range != 1:
@@ -149,17 +154,33 @@ def _read_torch(path):
     except Exception as error:  # what torch raises for a damaged file is not one family (IndexError, KeyError, ...)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is not a whole PyTorch checkpoint ({reason}): copy or download it again") from error
-    for wrapper in ("state_dict", "model", "params_ema", "params"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    plain = isinstance(content, dict) and all(isinstance(k, str) for k in content)
-    if not plain or not all(isinstance(v, torch.Tensor) for v in content.values()):
+    content = _unwrapped(content)
+    if not _is_state(content):
         raise ValueError(f"{path} is not a state dict of tensors")
     return content
 
 
+def _unwrapped(content):
+    """The network's state dict of a training checkpoint, which has an epoch, an optimizer, ... beside it."""
+    while isinstance(content, dict) and not _is_state(content):
+        named = [content[wrapper] for wrapper in _WRAPPERS if isinstance(content.get(wrapper), dict)]
+        others = [value for value in content.values() if _is_state(value) and len(value)]
+        if not named and len(others) != 1:
+            break
+        content = (named or others)[0]
+    return content
+
+
+def _is_state(content):
+    return isinstance(content, dict) and all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
+    )
+
+
 def _strip(state):
-    return {k.removeprefix("module."): v for k, v in state.items()}
+    for prefix in _PREFIXES:
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
 
 
 def _at_range_255(state):
@@ -184,6 +205,7 @@ def _check_constants(constants, state, value_range, path):
 
 def _to_range_1(model, state, value_range, path):
     """The same function of images in 0..1 as `state` is of images in 0..value_range."""
+    state = {key: at_least_float32(value) for key, value in state.items()}
     if hasattr(model, "to_range_1"):
         return model.to_range_1(state, value_range)
     if any(isinstance(module, _BOUND_TO_RANGE) for module in model.modules()):
@@ -194,7 +216,9 @@ def _to_range_1(model, state, value_range, path):
 
 def _check_fit(model, state, constants, path):
     expected = {k: v for k, v in model.state_dict().items() if k not in constants}
-    missing, surplus = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    # A counter that PyTorch before 0.4.1 did not keep, and that decides nothing.
+    needed = {k for k in expected if not k.endswith(".num_batches_tracked")}
+    missing, surplus = sorted(needed - state.keys()), sorted(state.keys() - expected.keys())
     shapes = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
     problems = []
     if missing:

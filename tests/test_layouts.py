@@ -250,6 +250,53 @@ def test_foreign_keys_of_any_kind_are_refused_in_one_line(tmp_path, name):
     assert "\n" not in str(refusal.value)
 
 
+def basicsr(state, name):
+    """An EDSR or RCAN of ours under BasicSR's keys, which know no mean shifts."""
+    last = max(int(key.split(".")[1]) for key in state if key.startswith("body."))
+    rules = [
+        (r"head\.0\.(.+)", r"conv_first.\1"),
+        (r"tail\.1\.(.+)", r"conv_last.\1"),
+        (r"tail\.0\.(.+)", r"upsample.\1"),
+        (rf"body\.{last}\.(weight|bias)", r"conv_after_body.\1"),
+    ]
+    if name == "edsr":
+        rules += [(rf"body\.(\d+)\.body\.{i}\.(.+)", rf"body.\1.conv{1 + i // 2}.\2") for i in (0, 2)]
+    else:
+        attention = r"body\.(\d+)\.body\.(\d+)\.body\.3\.conv_du\."
+        inside = r"body.\1.residual_group.\2.rcab."
+        rules += [(rf"{attention}{i}\.(.+)", rf"{inside}3.attention.{i + 1}.\3") for i in (0, 2)]
+        rules += [(r"body\.(\d+)\.body\.(\d+)\.body\.(.+)", rf"{inside}\3")]
+        rules += [(r"body\.(\d+)\.body\.\d+\.(weight|bias)", r"body.\1.conv.\2")]
+    return renamed({key: value for key, value in state.items() if "mean" not in key}, *rules)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize(("name", "numbers", "layers"), [
+    ("edsr", {"blocks": 1}, ["body.0.conv1", "body.0.conv2"]),
+    ("rcan", {"groups": 1, "blocks": 1},
+     [f"body.0.residual_group.0.rcab.{i}" for i in ("0", "2", "3.attention.1", "3.attention.3")] + ["body.0.conv"]),
+])  # fmt: skip
+def test_edsr_and_rcan_of_basicsr(tmp_path, name, numbers, layers, scale):
+    """Its code subtracts DIV2K's mean, multiplies by img_range = 255, and does the reverse at the end."""
+    network = models.create(name, scale, "mini", channels=8, **numbers)
+    state = numbered(network)
+    state |= {key: value.clone() for key, value in network.state_dict().items() if "mean" in key}
+    network.load_state_dict(state)
+    checkpoint = basicsr(state, name)
+    layers = [*layers, "conv_first", "conv_after_body", *(f"upsample.{i}" for i in range(0, scale, 2)), "conv_last"]
+    assert checkpoint.keys() == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    at_1 = {key: value for key, value in state.items() if "mean" not in key}
+    assert_loads(network, checkpoint, at_1, tmp_path / "a.pth", value_range=1)
+
+    lr, mean = torch.rand(1, 3, 4, 5), torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1)
+    inner = network.tail, network.body, network.head
+    features = inner[2](255 * (lr - mean))
+    expected = inner[0](features + inner[1](features)) / 255 + mean
+    torch.save({"params": checkpoint}, tmp_path / "a.pth")
+    weights.load(network, tmp_path / "a.pth")
+    torch.testing.assert_close(network(lr), expected, rtol=0, atol=2e-5)
+
+
 @pytest.mark.parametrize("name", ["rcan", "rdn"])
 def test_a_checkpoint_of_range_255_is_the_same_function(tmp_path, name):
     torch.manual_seed(2)
@@ -301,6 +348,8 @@ def test_the_docstring_of_srcnn_says_how_the_mat_file_is_read():
 
 @pytest.mark.parametrize(("file", "name", "scale", "options", "recorded"), [
     ("vdsr_official.pth", "vdsr", 2, {}, 37.46),
+    ("vdsr_official.pth", "vdsr", 4, {}, 31.33),
+    ("vdsr_twtygqyy.pth", "vdsr", 2, {}, 37.51),
     ("vdsr_twtygqyy.pth", "vdsr", 4, {}, 31.42),
     ("srcnn_955_x4.pth", "srcnn", 4, {}, 30.46),
     ("carn_x2.pth", "carn", 2, {}, 37.86),

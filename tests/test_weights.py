@@ -116,14 +116,54 @@ def test_each_network_takes_its_own_part_of_a_run(tmp_path):
     assert_refused(resampler, tmp_path / "b.safetensors", "holds no resampler")
 
 
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "params"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "params", "params_ema", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
 def test_wrapped_and_prefixed_dicts_are_understood(tmp_path, wrapper, prefix):
     model, other = edsr(), edsr()
     content = OrderedDict((f"{prefix}{key}", value) for key, value in model.state_dict().items())
     torch.save({wrapper: content, "epoch": 3} if wrapper else content, tmp_path / "a.pth")
     assert weights.load(other, tmp_path / "a.pth") == {}
     assert_same(state_of(other), state_of(model))
+
+
+def test_a_training_checkpoint_with_its_optimizer_is_understood(tmp_path):
+    """As a .pth.tar of a training script; of several dicts of tensors the one with a known name."""
+    model, other = edsr(), edsr()
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.rand(1, 3, 4, 4)).mean().backward()
+    optimizer.step()
+    content = {"epoch": 3, "best": 31.2, "net": model.state_dict(), "optimizer": optimizer.state_dict(), "hooks": {}}
+    torch.save(content, tmp_path / "a.pth.tar")
+    weights.load(other, tmp_path / "a.pth.tar")
+    assert_same(state_of(other), state_of(model))
+    moments = {key: torch.ones_like(value) for key, value in model.state_dict().items()}
+    torch.save({"optimizer": moments, "model": {"state_dict": model.state_dict()}}, tmp_path / "a.pth.tar")
+    weights.load(other, tmp_path / "a.pth.tar")
+    assert_same(state_of(other), state_of(model))
+    torch.save({"optimizer": moments, "net": model.state_dict()}, tmp_path / "a.pth.tar")
+    assert_refused(other, tmp_path / "a.pth.tar", "is not a state dict of tensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_file_in_another_precision_is_understood(tmp_path, suffix, dtype):
+    """At range 255, too, where half precision has no biases as small as they become."""
+    model, other, path = edsr(), edsr(), tmp_path / f"a.{suffix}"
+    state = {key: value.to(dtype) for key, value in model.state_dict().items()}
+    at_255 = {key: value * 255 if key.endswith(".bias") else value for key, value in state.items()}
+    for content in (state, at_255):
+        (torch.save if suffix == "pth" else safetensors.torch.save_file)(content, path)
+        weights.load(other, path)
+        rounding = 4 * torch.finfo(dtype).eps if dtype != torch.float64 else 1e-6
+        assert_same(state_of(other), state_of(model), rtol=rounding, atol=1e-7)
+
+
+def test_a_checkpoint_from_before_batches_were_counted_is_understood(tmp_path):
+    model, other = (models.create("srresnet", 2, "mini", blocks=1) for _ in range(2))
+    state = state_of(model)
+    torch.save({k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}, tmp_path / "a.pth")
+    weights.load(other, tmp_path / "a.pth")
+    assert_same(state_of(other), state)
 
 
 def test_the_files_of_the_release_are_understood(tmp_path):

@@ -63,6 +63,18 @@ def test_a_downscaler_keeps_the_contract(name, scale):
             assert gradient.isfinite().all() and gradient.any()
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_downscaler_in_half_precision_as_a_whole_gives_nearly_the_same_image(name, scale):
+    network, hr = trained_looking(mini(name, scale), 0.01), image(1, 3, 4 * scale, 5 * scale).bfloat16()
+    expected = network.downscale(hr.float())[0].detach()
+    lr, told = network.bfloat16().downscale(hr.requires_grad_())
+    torch.testing.assert_close(lr, expected, rtol=0, atol=0.05 * expected.abs().max().item())
+    sum(part.square().sum() for part in told).backward()
+    for gradient in (hr.grad, *(p.grad for p in network.parameters())):
+        assert gradient.isfinite().all() and gradient.any()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_doubles_stay_doubles_and_one_lr_pixel_is_an_image(name):
     assert mini(name, 4).double().downscale(image(1, 3, 4, 4, dtype=torch.float64))[0].dtype == torch.float64

@@ -114,6 +114,23 @@ def test_a_network_keeps_the_contract(name, scale):
             assert not parameter.requires_grad or parameter.grad.isfinite().all(), key
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_network_in_half_precision_as_a_whole_gives_nearly_the_same_image(name, scale):
+    """`network.bfloat16()`, not autocast: sr is in single precision all the same, and gradients are finite."""
+    network, lr = mini(name, scale).eval(), image(1, 3, 5, 7).bfloat16()
+    if name == "irn":  # begins as a Haar transform, in which half precision has nothing to do
+        network.operations[1].F.conv5.weight.data.fill_(0.01)
+    expected = network(lr.float()).detach()
+    sr = network.bfloat16()(lr.requires_grad_())
+    # Eight bits of every feature, in networks not trained yet.
+    torch.testing.assert_close(sr, expected, rtol=0, atol=0.05 * expected.abs().max().item())
+    sr.square().sum().backward()
+    assert lr.grad.isfinite().all() and lr.grad.any()
+    for key, parameter in network.named_parameters():
+        assert not parameter.requires_grad or parameter.grad.isfinite().all(), key
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_network_learns(name):
     """Thirty steps on one batch; no network may stay where it began, whatever the batch."""

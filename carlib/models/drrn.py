@@ -35,7 +35,7 @@ class DRRN(LumaNetwork):
         self.norms = nn.ModuleList(nn.BatchNorm2d(n) for n in widths) if norm else None
 
     def restore(self, lr, enlarged):
-        skip = self.input(self._activated(enlarged, 0))
+        skip = self.input(self._activated(enlarged.to(self.input.weight.dtype), 0))
         if self.norms is None:
             skip = skip.relu()
         features = skip

@@ -13,6 +13,7 @@ from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu
 
 from carlib.models.blocks import check_counts, check_hr, check_rgb, conv, doublings
 from carlib.models.layers import at_least_float32
+from carlib.models.precision import in_own_precision
 
 
 class IRN(nn.Module):
@@ -52,8 +53,9 @@ class IRN(nn.Module):
         """
         check_hr(hr, self.scale)
         image = at_least_float32(hr)
-        for operation in self.operations:
-            image = operation(image)
+        with in_own_precision(self, hr.device):
+            for operation in self.operations:
+                image = operation(image)
         lr, z = image.split([3, image.shape[1] - 3], 1)
         return lr, (lr, z)
 
@@ -71,8 +73,9 @@ class IRN(nn.Module):
             if self.training and self.noise:
                 z.normal_(std=self.noise)
         image = torch.cat([image, z], 1)
-        for operation in reversed(self.operations):
-            image = operation.inverse(image)
+        with in_own_precision(self, lr.device):
+            for operation in reversed(self.operations):
+                image = operation.inverse(image)
         return image
 
 

@@ -5,6 +5,7 @@ from torch import nn
 from carlib.models.bicubic import Bicubic
 from carlib.models.blocks import begin_near_bicubic, check_counts, check_rgb, stack
 from carlib.models.layers import at_least_float32
+from carlib.models.precision import in_own_precision
 
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)  # BT.601, studio swing, as MATLAB's rgb2ycbcr
 _BLACK = 16 / 255
@@ -33,10 +34,11 @@ class LumaNetwork(nn.Module):
         """lr (N, 3, h, w), RGB in [0, 1] -> sr (N, 3, h*scale, w*scale), not clamped."""
         check_rgb(lr)
         enlarged = self.bicubic(lr)
-        if self.colours == 3:
-            return at_least_float32(self.restore(lr, enlarged))
-        y = luma(enlarged)
-        restored = at_least_float32(self.restore(luma(lr), y))
+        with in_own_precision(self, lr.device):
+            if self.colours == 3:
+                return at_least_float32(self.restore(lr, enlarged))
+            y = luma(enlarged)
+            restored = at_least_float32(self.restore(luma(lr), y))
         return enlarged + (restored - y) / _SWING
 
     def restore(self, lr, enlarged):

@@ -34,7 +34,7 @@ class MemNet(LumaNetwork):
         self.shares = nn.Parameter(torch.full((memories,), 1 / memories))
 
     def restore(self, lr, enlarged):
-        known, total = [self.first(enlarged)], 0
+        known, total = [self.first(enlarged.to(self.last.weight.dtype))], 0
         for memory, norm, share in zip(self.memories, self.norms, self.shares, strict=True):
             known.append(memory(known))
             total = total + share * (enlarged + self.last(norm(known[-1]).relu()))

@@ -93,4 +93,5 @@ class TrainedShift(nn.Conv2d):
 
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):  # images are not rounded to bfloat16
-            return super().forward(at_least_float32(x))
+            wide = at_least_float32(x)
+            return self._conv_forward(wide, self.weight.to(wide.dtype), self.bias.to(wide.dtype)).to(x.dtype)

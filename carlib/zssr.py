@@ -9,6 +9,7 @@ orientations whose median counts, ten back-projections. Ours is the single jump:
 
 import math
 import time
+from numbers import Real
 
 import numpy as np
 
@@ -38,18 +39,21 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", pr
     Returns:
         uint8 (h*scale, w*scale[, 3]).
     Raises:
-        ValueError: the image is not uint8, or too small to have a son; steps or seconds are negative.
+        ValueError: the image is not uint8, has other than one or three colours, or is too small to have a son; scale,
+            steps, seconds or seed are not such numbers.
     """
-    if not isinstance(lr, np.ndarray) or lr.dtype != np.uint8 or lr.ndim not in (2, 3):
+    if not isinstance(lr, np.ndarray) or lr.dtype != np.uint8 or (lr.ndim != 2 and lr.shape[2:] != (3,)):
         raise ValueError("lr is no uint8 image (h, w) or (h, w, 3): read it with carlib.data.read_image")
-    if isinstance(scale, bool) or scale != int(scale) or scale < 2:
-        raise ValueError(f"scale={scale!r} is not a whole number >= 2")
+    for name, value, least in (("scale", scale, 2), ("steps", steps, 0), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, Real) or value % 1 != 0 or value < least:
+            raise ValueError(f"{name}={value!r} is not a whole number >= {least}")
+    if not isinstance(seconds, Real) or not seconds >= 0:
+        raise ValueError(f"seconds={seconds!r} is not a number >= 0")
     if min(lr.shape[:2]) < 8 * scale:
         raise ValueError(f"lr is {lr.shape[1]}x{lr.shape[0]}: ZSSR at scale {scale} needs sides of {8 * scale} pixels")
-    if steps < 0 or seconds < 0:
-        raise ValueError(f"steps={steps!r} and seconds={seconds!r} cannot be negative")
     image = to_tensor(lr)[0].permute(1, 2, 0).double().numpy()
-    network = train(image, int(scale), steps=steps, seconds=seconds, seed=seed, size=size, progress=progress)
+    budget = {"steps": int(steps), "seconds": seconds, "seed": int(seed)}
+    network = train(image, int(scale), **budget, size=size, progress=progress)
     sr = to_8_bits(apply(network, image, int(scale)))
     return sr if lr.ndim == 3 else to_grey(sr)
 

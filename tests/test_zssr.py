@@ -1,5 +1,6 @@
 """ZSSR at test time: it learns from the image alone, repeats itself, and keeps to its budget."""
 
+import math
 import time
 
 import numpy as np
@@ -64,7 +65,16 @@ def test_an_error_that_no_longer_falls_stalls():
     (np.zeros((16, 16, 3)), {}, "lr is no uint8 image"),
     (np.zeros((15, 30, 3), np.uint8), {}, "lr is 30x15: ZSSR at scale 2 needs sides of 16 pixels"),
     (np.zeros((16, 16, 3), np.uint8), {"scale": 1.5}, "scale=1.5 is not a whole number >= 2"),
-    (np.zeros((16, 16, 3), np.uint8), {"steps": -1}, "steps=-1 and seconds=inf cannot be negative"),
+    (np.zeros((16, 16, 4), np.uint8), {}, "lr is no uint8 image"),
+    (np.zeros((16, 16, 1), np.uint8), {}, "lr is no uint8 image"),
+    (np.zeros(16, np.uint8), {}, "lr is no uint8 image"),
+    (np.zeros((5, 7), np.uint8), {}, "lr is 7x5: ZSSR at scale 2 needs sides of 16 pixels"),
+    (np.zeros((16, 16, 3), np.uint8), {"scale": "2"}, "scale='2' is not a whole number >= 2"),
+    (np.zeros((16, 16, 3), np.uint8), {"steps": -1}, "steps=-1 is not a whole number >= 0"),
+    (np.zeros((16, 16, 3), np.uint8), {"steps": math.inf}, "steps=inf is not a whole number >= 0"),
+    (np.zeros((16, 16, 3), np.uint8), {"seconds": math.nan}, "seconds=nan is not a number >= 0"),
+    (np.zeros((16, 16, 3), np.uint8), {"seconds": -1}, "seconds=-1 is not a number >= 0"),
+    (np.zeros((16, 16, 3), np.uint8), {"seed": 1.5}, "seed=1.5 is not a whole number >= 0"),
 ])  # fmt: skip
 def test_what_cannot_be_restored_is_refused(lr, options, told):
     with pytest.raises(ValueError, match=told) as refusal:

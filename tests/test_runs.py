@@ -301,3 +301,11 @@ def test_a_file_that_lacks_something_is_told_in_one_line(home, edit, told):
 def test_an_upscaler_that_is_none_is_refused(home):
     with pytest.raises(ValueError, match="upscaler='resampler' is unknown"):
         runs.get("bicubic-edsr-x2", "smoke", {"upscaler": "resampler"})
+
+
+def test_every_car_of_profile_mini_meets_an_upscaler_that_is_trained_or_begins_near_bicubic():
+    """The gradients of an upscaler that begins as noise drive offsets to where tanh is flat (REPLICATION.md 1)."""
+    for run in (runs.get(name, "mini") for name in runs.names()):
+        if run.downscaler == "car":
+            assert run.warm_start or run.upscaler in ("bicubic", "cnn-sr"), run.name
+            assert not run.warm_start or runs.get(run.warm_start, "mini").upscaler == run.upscaler

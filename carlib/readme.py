@@ -3,14 +3,14 @@
 Nothing there is typed: `carlib report --readme` writes them, and a test compares the pages with the files.
 """
 
-from carlib import results
+from carlib import overview, results, runs
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
 PAGES = {
     "README.md": ("results", "seeds", "downscalers", "attribution", "speed"),
     "REPLICATION.md": (
         *("table1_claims", "table2_claims", "table3_claims", "table4_claims", "table5_findings", "fig6_claims"),
-        *("rate_distortion_claims", "trials"),
+        *("rate_distortion_claims", "trials", "costs"),
     ),
 }
 _COLUMNS = {
@@ -67,6 +67,8 @@ def render(block: str) -> str:
         path = _there(results.folder(PROFILE, "tables", f"{block}.csv"))
         claims = pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns="profile", errors="ignore")
         return _markdown(claims[claims.verdict != "not tested"].to_dict("records"))
+    if block == "costs":
+        return _costs()
     if block == "speed":
         return _speed(pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False))
     table = pd.read_csv(_there(results.folder(PROFILE, "tables", "table1.csv")))
@@ -162,6 +164,23 @@ def _trials(frame) -> str:
         line = {"run": run, "changed": parameters or "nothing", "seconds": seconds}
         lines.append({**line, "validation, dB": _db(float(validation or "nan")), **psnr, "why": note})
     return _markdown(lines)
+
+
+def _costs() -> str:
+    """How many runs are shipped, what their training took by the logs, and which have no log or are not trained."""
+    weights = {name: overview.shipped_path(runs.get(name, PROFILE)) for name in overview.declared(PROFILE)}
+    shipped = [name for name, path in weights.items() if path.is_file()]
+    logged = {name: seconds for name in shipped if (seconds := overview.logged(weights[name].with_suffix(".csv"))[1]) > 0}
+    size = sum(weights[name].stat().st_size for name in shipped) / 1e6
+    listed = {
+        "Without a log": [name for name in shipped if name not in logged],
+        "Not trained": [name for name in weights if name not in shipped],
+    }
+    told = [f"- {what}: {', '.join(f'`{name}`' for name in names) or 'none'}.\n" for what, names in listed.items()]
+    return (
+        f"- {len(shipped)} of the {len(weights)} runs are shipped ({size:.1f} MB). The logs beside {len(logged)} of them "
+        f"(`data/weights/RUN.csv`) add up to {sum(logged.values()) / 3600:.1f} hours.\n{''.join(told)}"
+    )
 
 
 def _db(value, form=".2f") -> str:

@@ -188,17 +188,27 @@ def _db(value, form=".2f") -> str:
 
 
 def _speed(bench) -> str:
+    """A line per case: what ours takes, and the others' time as a multiple of it; notes are in the file."""
     lines = []
-    for line in bench.itertuples(index=False):
-        memory = "-" if line.memory == "" else f"{float(line.memory):.2f}"
-        seconds = float(line.seconds)
-        time = f"{seconds:.0f} s" if seconds >= 10 else f"{seconds * 1000:.0f} ms"
-        ratio = "-" if line.ratio == "" else f"{float(line.ratio):.2f}"
-        shown = {"case": line.case, "who": line.name, "time": time, "over ours": ratio, "memory": memory}
-        lines.append({**shown, "note": line.note})
+    for case, rows in bench.groupby("case", sort=False):
+        ours, *others = rows.itertuples(index=False)
+        told = [f"{_name(other)} {_time(other) if other.ratio == '' else f'{float(other.ratio):.2f}'}" for other in others]
+        memory = [f"{float(row.memory):.2f}" for row in (ours, *others) if row.memory != ""]
+        ours = f"{_name(ours)} {_time(ours)}"
+        lines.append({"case": case, "ours": ours, "others, times as long": ", ".join(told), "memory": ", ".join(memory) or "-"})
     dates = bench.date if "date" in bench else [""] * len(bench)  # older rows have none
     where = (f"{machine}, {date}" if date else machine for machine, date in zip(bench.machine, dates, strict=True))
     return _markdown(lines) + f"\n{'; '.join(dict.fromkeys(where))}.\n"
+
+
+def _name(row) -> str:
+    """Of a row of bench.csv, without "carlib" and with semicolons, as commas part the rows."""
+    return row.name.removeprefix("carlib, ").replace(", ", "; ")
+
+
+def _time(row) -> str:
+    seconds = float(row.seconds)
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds * 1000:.0f} ms"
 
 
 def _markdown(lines) -> str:

@@ -28,21 +28,22 @@ def test_a_page_without_one_pair_of_markers_is_refused(page):
         readme.insert(page, "x", "new\n")
 
 
-def test_speed_ends_with_the_machines_and_the_days_that_are_known(tmp_path, monkeypatch):
+def test_speed_has_a_line_per_case_and_ends_with_the_machines_and_the_days_that_are_known(tmp_path, monkeypatch):
     monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
-    row = {"case": "a", "name": "carlib", "seconds": 0.5, "ratio": 1, "memory": 1.5, "note": "n", "machine": "one"}
-    rows, path = pd.DataFrame([row, row | {"case": "b"}, row | {"machine": "two"}]), tmp_path / "results" / "bench.csv"
+    row = {"case": "a", "name": "carlib, x, y", "seconds": 0.5, "ratio": 1, "memory": 1.5, "machine": "one"}
+    rival = row | {"name": "rival", "seconds": 12, "ratio": 24, "memory": None}
+    alone = row | {"case": "b", "name": "carlib", "seconds": 12, "memory": None, "machine": "two"}
+    rows, path = pd.DataFrame([row, rival, alone, alone | {"ratio": None}]), tmp_path / "results" / "bench.csv"
     path.parent.mkdir()
     rows.to_csv(path, index=False)
     assert readme.render("speed").splitlines()[2:] == [
-        "| a | carlib | 500 ms | 1.00 | 1.50 | n |",
-        "| b | carlib | 500 ms | 1.00 | 1.50 | n |",
-        "| a | carlib | 500 ms | 1.00 | 1.50 | n |",
+        "| a | x; y 500 ms | rival 24.00 | 1.50 |",
+        "| b | carlib 12 s | carlib 12 s | - |",
         "",
         "one; two.",
     ]
-    rows.assign(date=["2026-01-02", None, "2026-01-02"]).to_csv(path, index=False)
-    assert readme.render("speed").splitlines()[-1] == "one, 2026-01-02; one; two, 2026-01-02."
+    rows.assign(date=["2026-01-02", None, "2026-01-02", None]).to_csv(path, index=False)
+    assert readme.render("speed").splitlines()[-1] == "one, 2026-01-02; one; two, 2026-01-02; two."
 
 
 def cells(*verdicts):

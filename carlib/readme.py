@@ -170,7 +170,8 @@ def _costs() -> str:
     """How many runs are shipped, what their training took by the logs, and which have no log or are not trained."""
     weights = {name: overview.shipped_path(runs.get(name, PROFILE)) for name in overview.declared(PROFILE)}
     shipped = [name for name, path in weights.items() if path.is_file()]
-    logged = {name: seconds for name in shipped if (seconds := overview.logged(weights[name].with_suffix(".csv"))[1]) > 0}
+    seconds = {name: overview.logged(weights[name].with_suffix(".csv"))[1] for name in shipped}
+    logged = {name: value for name, value in seconds.items() if value > 0}
     size = sum(weights[name].stat().st_size for name in shipped) / 1e6
     listed = {
         "Without a log": [name for name in shipped if name not in logged],
@@ -178,8 +179,8 @@ def _costs() -> str:
     }
     told = [f"- {what}: {', '.join(f'`{name}`' for name in names) or 'none'}.\n" for what, names in listed.items()]
     return (
-        f"- {len(shipped)} of the {len(weights)} runs are shipped ({size:.1f} MB). The logs beside {len(logged)} of them "
-        f"(`data/weights/RUN.csv`) add up to {sum(logged.values()) / 3600:.1f} hours.\n{''.join(told)}"
+        f"- {len(shipped)} of the {len(weights)} runs are shipped ({size:.1f} MB). The logs beside {len(logged)} of "
+        f"them (`data/weights/RUN.csv`) add up to {sum(logged.values()) / 3600:.1f} hours.\n{''.join(told)}"
     )
 
 
@@ -192,7 +193,7 @@ def _speed(bench) -> str:
     lines = []
     for case, rows in bench.groupby("case", sort=False):
         ours, *others = rows.itertuples(index=False)
-        told = [f"{_name(other)} {_time(other) if other.ratio == '' else f'{float(other.ratio):.2f}'}" for other in others]
+        told = [f"{_name(row)} {_time(row) if row.ratio == '' else f'{float(row.ratio):.2f}'}" for row in others]
         memory = [f"{float(row.memory):.2f}" for row in (ours, *others) if row.memory != ""]
         ours = f"{_name(ours)} {_time(ours)}"
         lines.append({"case": case, "ours": ours, "others, times as long": ", ".join(told), "memory": ", ".join(memory) or "-"})

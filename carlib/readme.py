@@ -195,8 +195,8 @@ def _speed(bench) -> str:
         ours, *others = rows.itertuples(index=False)
         told = [f"{_name(row)} {_time(row) if row.ratio == '' else f'{float(row.ratio):.2f}'}" for row in others]
         memory = [f"{float(row.memory):.2f}" for row in (ours, *others) if row.memory != ""]
-        ours = f"{_name(ours)} {_time(ours)}"
-        lines.append({"case": case, "ours": ours, "others, times as long": ", ".join(told), "memory": ", ".join(memory) or "-"})
+        line = {"case": case, "ours": f"{_name(ours)} {_time(ours)}", "others, times as long": ", ".join(told)}
+        lines.append({**line, "memory": ", ".join(memory) or "-"})
     dates = bench.date if "date" in bench else [""] * len(bench)  # older rows have none
     where = (f"{machine}, {date}" if date else machine for machine, date in zip(bench.machine, dates, strict=True))
     return _markdown(lines) + f"\n{'; '.join(dict.fromkeys(where))}.\n"

@@ -16,6 +16,7 @@ from short_runs import go, short
 
 from carlib import devices, runs, stopping, train, training_folder
 from carlib.models.layers import ReflectionPad
+from carlib.patches import Patches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -171,22 +172,22 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(home, tmp_path, monkeypatc
 
 def test_the_shares_of_a_batch_are_the_batch(home):
     run = short("cnn-cr-cnn-sr-x2", batch=4)
-    whole = train.Patches(run)[7]
-    shares = [train.Patches(run, rank, 2)[7] for rank in range(2)]
+    whole = Patches(run)[7]
+    shares = [Patches(run, rank, 2)[7] for rank in range(2)]
     for part, together in zip(zip(*shares, strict=True), whole, strict=True):
         assert torch.equal(torch.cat(part), together)
 
 
 @pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x2"])
 def test_batches_made_beforehand_are_the_same(home, name):
-    patches = train.Patches(short(name))
+    patches = Patches(short(name))
     for ahead, made in zip(patches.ahead(range(3, 6), 2), patches.ahead(range(3, 6), 0), strict=True):
         assert all(a is b is None or torch.equal(a, b) for a, b in zip(ahead, made, strict=True))
 
 
 def test_workers_outlive_what_tells_the_whole_group_to_stop(home):
     """Slurm signals every process of a step: the one that trains still needs its batches for the step it is at."""
-    batches = train.Patches(short("car-edsr-x2")).ahead(range(40), 2)  # more than the workers make beforehand
+    batches = Patches(short("car-edsr-x2")).ahead(range(40), 2)  # more than the workers make beforehand
     made = [next(batches), next(batches)]  # one of each: both have begun
     for worker in batches._workers:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):

@@ -128,7 +128,7 @@ def write(rows, absent, profile, scale=None, seeds=None, *, train=True):
         results.folder(profile, "tables", f"{name}_claims"),
         title=f"Table 3: the paper's order, profile {profile}",
         caption="Mean differences of PSNR, over all the sets that are printed or, without one, over those measured; "
-        "the verdict is that of every whole set's PSNR and SSIM if they agree, more than printed where some are that "
+        "the verdict is that of every whole set's PSNR and SSIM if they agree, more than printed where most are that "
         "and the others reproduced, else partly.",
         command=command,
     )

@@ -265,7 +265,7 @@ def save_table1_summaries(table, profile):
         title=f"Table 1: what the paper claims of CAR and of the downscalers before it, profile {profile}",
         caption="Mean PSNR of bicubic down and up; of all others the gain over bicubic downscaling with the same "
         "upscaler, of this profile's own networks. verdict: that of the PSNR and SSIM of every set that is printed, if "
-        "they agree, more than printed where some are that and the others reproduced, else partly (params.yaml, "
+        "they agree, more than printed where most are that and the others reproduced, else partly (params.yaml, "
         "tolerance).",
         command=command,
     )

@@ -1,4 +1,4 @@
-"""LR images that training reads: made once by a classical downscaler, which may take hours, and kept as sets are.
+"""LR images that training reads: made once by a classical downscaler, which may take long, and kept as sets are.
 
 How they are kept decides no weights, so this is no part of a run's recipe (checkpoint.code_digest); what makes them is.
 """

@@ -240,7 +240,7 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, tra
         title=f"Table 4: the paper's order, and IRN, profile {profile}",
         caption="Mean differences of PSNR between this profile's networks, image by image, over all the sets that are "
         "printed or, without one, over those measured; the verdict is that of "
-        "every whole set's PSNR and SSIM if they agree (more than printed where some are that and the others "
+        "every whole set's PSNR and SSIM if they agree (more than printed where most are that and the others "
         "reproduced), else partly, and says whether the sign is that printed: at x2 on B100 the "
         "paper prints CNN-CR before CAR with EDSR. IRN is later than the paper, which does not compare with it.",
         command=command,

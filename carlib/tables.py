@@ -196,12 +196,14 @@ def claims(table) -> list[dict]:
 def summed_up(verdicts) -> str:
     """That of all lines if they agree, those that could not be tested left out, else "partly".
 
-    MORE where some lines are that and the others "reproduced".
+    Where all are MORE or "reproduced": MORE if most of them are.
     """
-    found = set(verdicts) - {"not tested"}
-    if not found:
+    tested = [verdict for verdict in verdicts if verdict != "not tested"]
+    if not tested:
         return "not tested"
-    return found.pop() if len(found) == 1 else MORE if found == {"reproduced", MORE} else "partly"
+    if set(tested) <= {"reproduced", MORE}:
+        return MORE if tested.count(MORE) > len(tested) / 2 else "reproduced"
+    return tested[0] if len(set(tested)) == 1 else "partly"
 
 
 def pair(values, form) -> str:

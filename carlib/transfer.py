@@ -182,8 +182,8 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         title=f"Table 2: CAR trained jointly > CAR trained with EDSR and frozen > bicubic? Profile {profile}",
         caption="PSNR differences (dB) between networks of one kind, image by image, their 95 % intervals over images, "
         "and the printed differences; all printed: their means over the sets that were both measured and printed. "
-        "verdict: whether both steps have the printed sign, for PSNR and SSIM; more than printed where one of them is "
-        "many times what was printed (params.yaml, gain_more).",
+        "verdict: whether both steps have the printed sign, for PSNR and SSIM; more than printed where both are "
+        "many times what was printed (params.yaml, gain_more); else reproduced, or partly.",
         command=command,
     )
     return made, told

@@ -10,6 +10,7 @@ docstring says how its arrays become a state dict.
 
 import json
 import math
+import re
 from pathlib import Path
 
 import torch
@@ -23,7 +24,8 @@ from carlib.results import write_bytes
 _UNBUILDABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 _ROLES = {"resampler": models.ResamplerNet, "downscaler": (models.CNNCR, models.TAD), "upscaler": nn.Module}
 _WRAPPERS = ("state_dict", "model", "params_ema", "params")  # of two the first
-_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+_DEEPEST = 4  # wrappers around a state dict; a file can hold a dict that holds itself
+_PREFIXES = re.compile(r"(module\.|_orig_mod\.)*")  # of DataParallel and torch.compile, either around the other
 # What gives another result at another range of the image, whatever the biases.
 _BOUND_TO_RANGE = (models.ResamplerNet, models.IRN, nn.BatchNorm2d, nn.InstanceNorm2d, nn.Sigmoid, nn.Tanh)
 
@@ -162,9 +164,12 @@ def _read_torch(path):
 
 def _unwrapped(content):
     """The network's state dict of a training checkpoint, which has an epoch, an optimizer, ... beside it."""
-    while isinstance(content, dict) and not _is_state(content):
-        named = [content[wrapper] for wrapper in _WRAPPERS if isinstance(content.get(wrapper), dict)]
-        others = [value for value in content.values() if _is_state(value) and len(value)]
+    for _ in range(_DEEPEST):
+        if not isinstance(content, dict) or _is_state(content):
+            break
+        inner = [content.get(wrapper) for wrapper in _WRAPPERS]
+        named = [value for value in inner if isinstance(value, dict) and value]
+        others = [value for value in content.values() if _is_state(value)]
         if not named and len(others) != 1:
             break
         content = (named or others)[0]
@@ -172,15 +177,15 @@ def _unwrapped(content):
 
 
 def _is_state(content):
-    return isinstance(content, dict) and all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
+    return (
+        isinstance(content, dict)
+        and bool(content)
+        and all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items())
     )
 
 
 def _strip(state):
-    for prefix in _PREFIXES:
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    return {_PREFIXES.sub("", key, count=1): value for key, value in state.items()}
 
 
 def _at_range_255(state):

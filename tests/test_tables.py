@@ -229,3 +229,17 @@ def test_the_claims_are_written_beside_the_table_and_say_what_it_says(home):
     assert joint["verdict"] == "reproduced"
     grid = results.read_rows(results.folder("demo", "tables", "table1_grid.csv"))
     assert dict(zip(grid.downscaler, grid.set5, strict=True)) == {"bicubic": "36.00 (38.06)", "car": "36.70 (38.94)"}
+
+
+@pytest.mark.parametrize(("verdicts", "expected"), [
+    ("more more reproduced", "more than printed"),
+    ("more reproduced", "reproduced"),  # one cell in two does not speak for the claim
+    ("more partly", "partly"),
+    ("not not", "not"),
+    ("not more", "partly"),
+    ("untested untested", "not tested"),
+    ("untested more", "more than printed"),
+])  # fmt: skip
+def test_a_claim_has_the_verdict_of_its_cells(verdicts, expected):
+    words = {"more": tables.MORE, "untested": "not tested"}
+    assert tables.summed_up([words.get(word, word) for word in verdicts.split()]) == expected

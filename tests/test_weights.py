@@ -117,13 +117,20 @@ def test_each_network_takes_its_own_part_of_a_run(tmp_path):
 
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "params", "params_ema", "model_state_dict"])
-@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod."])
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "_orig_mod.module."])
 def test_wrapped_and_prefixed_dicts_are_understood(tmp_path, wrapper, prefix):
     model, other = edsr(), edsr()
     content = OrderedDict((f"{prefix}{key}", value) for key, value in model.state_dict().items())
     torch.save({wrapper: content, "epoch": 3} if wrapper else content, tmp_path / "a.pth")
     assert weights.load(other, tmp_path / "a.pth") == {}
     assert_same(state_of(other), state_of(model))
+
+
+def test_a_dict_that_holds_itself_is_refused(tmp_path):
+    content = {"epoch": 3}
+    content["model"] = content
+    assert weights._unwrapped(content) is content
+    assert weights._unwrapped({"state_dict": {}, "model": edsr().state_dict()}).keys() == edsr().state_dict().keys()
 
 
 def test_a_training_checkpoint_with_its_optimizer_is_understood(tmp_path):

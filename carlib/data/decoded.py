@@ -16,6 +16,7 @@ import math
 import mmap
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +65,24 @@ def kept(name: str, key: str, parts: list, make, doing: str) -> list[np.ndarray]
         with FileLock(path.parent / f".{name}.lock"):
             if (found := _map(path)) is None:  # nobody wrote it in the meantime
                 _sweep(path.parent, name)
-                _write(path, parts, make, f"{name}: {doing}")
+                _write(path, parts, partial(_made, make), f"{name}: {doing}")
                 found = _map(path)
+    except _Unmade as error:
+        raise error.__cause__ from None
     except (OSError, ValueError) as error:
         print(f"{name}: {doing} into memory: {error}", file=sys.stderr)
     return [make(part) for part in _bar(parts, f"{name}: {doing}")] if found is None else found
+
+
+class _Unmade(Exception):
+    """An image could not be made, which no other place to keep it would mend; its cause says why."""
+
+
+def _made(make, part):
+    try:
+        return make(part)
+    except (OSError, ValueError) as error:
+        raise _Unmade from error
 
 
 def folder() -> Path:

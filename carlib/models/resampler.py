@@ -91,7 +91,8 @@ class ResamplerNet(nn.Module):
             raise ValueError(f"local={local!r} is not a whole number >= 0")
         if isinstance(guided_eps, bool) or not isinstance(guided_eps, int | float) or not 0 < guided_eps < math.inf:
             raise ValueError(f"guided_eps={guided_eps!r} is not a number above 0")
-        if head_scale is not None and not 0 <= head_scale < math.inf:
+        number = isinstance(head_scale, int | float) and not isinstance(head_scale, bool)
+        if head_scale is not None and not (number and 0 <= head_scale < math.inf):
             raise ValueError(f"head_scale={head_scale!r} is not a number >= 0")
         self.scale, self.weighting, self.taps, self.border, self.bound = scale, weighting, taps, border, bound
         self.kernel_size = 3 * scale + 1 if kernel_size is None else kernel_size
@@ -207,7 +208,7 @@ class ResamplerNet(nn.Module):
         return torch.arange(self.kernel_size, dtype=torch.float64, device="cpu") - self._centre
 
     def _start_with_kaiming(self):
-        """What depends on the image arrives at the heads; biases, so offsets and residuals without it, are 0.
+        """What depends on the image arrives at the heads, whose biases are 0 (their weights: _scale_heads).
 
         PyTorch's own initialisation shrinks it at every layer to a hundredth of the constants beside it; training then
         finds a kernel that is the same for all pixels (REPLICATION.md 5). Kaiming's keeps its size.

@@ -39,8 +39,8 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
         case:    "operator", "convolution", "train", "kill", "downscale", "upscale", "start" or "all".
         repeats: timed rounds, >= 1; their median counts, of "downscale" the fastest. One more goes first, untimed.
         out:     CSV to write, or None; a picture of the same name appears beside it, as .png. Of a table that is there
-                 each new case takes the place of its older rows once it is measured; with "all" what is not measured
-                 any more is left out at the end.
+                 each new case takes the place of its older rows once it is measured; with "all" this machine's other
+                 rows are left out at the end.
         profile: of "train": whose runs.
         device:  of "train" and "kill"; of "operator" "cuda" (carlib.bench_operator_gpu). All else runs on the CPU.
         params:  of "train": "name=value" strings that change the runs.
@@ -61,6 +61,8 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
         raise ValueError(f"repeats={repeats!r} is not a whole number >= 1")
     if kills < 1:
         raise ValueError(f"kills={kills!r} is not a whole number >= 1")
+    if case == "operator" and device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device={device!r}: the operator is timed on cpu or cuda")
     if params and case not in ("train", "all"):
         raise ValueError(f"case {case} has no parameters such as {params[0]}: leave -p out, or use case train")
     if out is not None and Path(out).suffix.lower() == ".png":
@@ -86,7 +88,7 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
                 _write(_renewed(_earlier(out), measured[-1]), out)
     table = pd.concat(measured, ignore_index=True) if measured else _table([])
     if out is not None and case == "all":
-        _write(table, out)
+        _write(_without_stale(_earlier(out), table), out)
     return table
 
 
@@ -96,6 +98,12 @@ def _table(rows):
 
     day = datetime.date.today().isoformat()
     return pd.DataFrame(rows, columns=COLUMNS).assign(machine=provenance.machine(), date=day)
+
+
+def _without_stale(whole, measured):
+    """`whole` without what this machine has in it beside `measured`: cases that are no more."""
+    stale = whole.machine.isin(measured.machine) & ~whole.case.isin(measured.case)
+    return whole[~stale]
 
 
 def _write(table, out):
@@ -177,8 +185,10 @@ def _threads(repeats, patches=_PATCHES):
             call = partial(_forward_backward, partial(resample, impl=impl), _inputs(**problem), scale)
             calls = {f"carlib, {label}": partial(_on_threads, count, call) for label, count in _THREADS.items()}
             before = torch.get_num_threads()
-            seconds = timing.in_turns(calls, repeats, job)
-            torch.set_num_threads(before)
+            try:
+                seconds = timing.in_turns(calls, repeats, job)
+            finally:
+                torch.set_num_threads(before)
             one, two = seconds.values()
             yield timing.rows(job, seconds, {list(calls)[1]: f"{one / two:.2f} times as fast as one thread"})
 

@@ -167,9 +167,11 @@ def _trials(frame) -> str:
 
 
 def _costs() -> str:
-    """How many runs are shipped, what their training took by the logs, and which have no log or are not trained."""
-    weights = {name: overview.shipped_path(runs.get(name, PROFILE)) for name in overview.declared(PROFILE)}
-    shipped = [name for name, path in weights.items() if path.is_file()]
+    """How many runs are shipped (by their present recipe), what the logs say training took, which have none or wait."""
+    declared = {name: runs.get(name, PROFILE) for name in overview.declared(PROFILE)}
+    weights = {name: overview.shipped_path(run) for name, run in declared.items()}
+    there = [name for name, path in weights.items() if path.is_file()]
+    shipped = [name for name in there if not overview.other_recipe(weights[name], declared[name])]
     seconds = {name: overview.logged(weights[name].with_suffix(".csv"))[1] for name in shipped}
     logged = {name: value for name, value in seconds.items() if value > 0}
     size = sum(weights[name].stat().st_size for name in shipped) / 1e6

@@ -36,9 +36,9 @@ def bench(rows, ours="carlib"):
             mine = row["name"].startswith(ours)
             value = row["seconds"] * factor
             axes.barh(place, value, height=0.72, color=BLUE if mine else "#B8B8B8")
-            ratio = "" if row["ratio"] == 1 or isnan(row["ratio"]) else f"   {row['ratio']:.3g}×"
+            ratio = "" if row["ratio"] == 1 or isnan(row["ratio"]) else f"   {_number(row['ratio'])}×"
             axes.annotate(
-                f"{value:.3g} {unit}{ratio}",
+                f"{_number(value)} {unit}{ratio}",
                 (value, place),
                 xytext=(4, 0),
                 textcoords="offset points",
@@ -50,10 +50,15 @@ def bench(rows, ours="carlib"):
         for label, row in zip(axes.get_yticklabels(), group, strict=True):
             label.set_fontweight("bold" if row["name"].startswith(ours) else "normal")
         axes.invert_yaxis()
-        axes.set_xlim(0, longest * factor * 1.28)  # room for the numbers
+        axes.set_xlim(0, longest * factor * 1.45)  # room for the numbers
         axes.set_title(case, loc="left", x=-0.55, fontsize=TITLE, fontweight="bold")  # as wide as the names, too
         axes.tick_params(labelsize=LABEL, length=0)
         axes.set_xticks([])  # every bar carries its number
         axes.spines["bottom"].set_visible(False)
     grid[-1].set_xlabel(f"time, shorter is better;  ×: time over that of {ours}", fontsize=CAPTION)
     return figure
+
+
+def _number(value):
+    """Three digits, and no exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

@@ -155,7 +155,8 @@ def draw(table, profile):
         title="Sensitivity: short trainings of CAR with other numbers, mini size",
         caption="From data/trials.csv, a line per trial and image set. variant: in which numbers (changes: how many) a "
         "trial differs from the nearest one of as many steps; beside: what that one changes of the recipe of profile "
-        "mini; gain: over it. A trial without psnr diverged. One seed each, and not all at the same commit.",
+        "mini; gain: over it; that of another seed says how little a gain must be to mean nothing. A trial without "
+        "psnr diverged. One training each, and not all at the same commit.",
         command=command,
     )
     shown = table[table.gain.notna() & (table.changes == 1)]

@@ -61,7 +61,7 @@ def kernels_offsets(hr, examples, scale):
     titles = [wrapped(f"(m) {title}: weights", panel, LABEL) for title, _, _, _ in taps]
     head = LINE * max(map(len, titles)) + 0.08
     lines = 2 if moved else 1
-    lower = max(height, 1.55) if moved else 0  # the wheel and its labels need this much
+    lower = max(height + LINE, 1.55) if moved else 0  # the wheel and its labels need this much
     figure = new_figure(columns * (panel + GAP) + bar, lines * head + height + lower + (lines - 1) * GAP)
 
     letters = iter("abcdefghijklmnopqrstuvwxyz")
@@ -80,6 +80,9 @@ def kernels_offsets(hr, examples, scale):
             axes.imshow(enlarged(_mosaic(offset_colours(offset_v, offset_h, radius))))
             _tap_lines(axes)
             title_above(axes, f"({next(letters)}) {title}: offsets", panel)
+            length = float(np.hypot(offset_v, offset_h).mean())  # a panel that is all but white needs a number
+            below = 2 * head + 2 * height + GAP + LINE / 2
+            note_at(figure, x + panel / 2, below, f"mean length {length:.{_digits(length)}f} HR px")
         elif moved:
             note = "each of the 3×3 maps is one tap, each pixel of a map one LR pixel"
             note = [part for text in ("fixed kernel: no offsets", note) for part in wrapped(text, panel, CAPTION)]
@@ -172,4 +175,4 @@ def _wheel_legend(figure, y, panel, height, radius):
 
 def _digits(value) -> int:
     """Decimals that leave a number its two leading figures, at least one."""
-    return max(1, 1 - int(np.floor(np.log10(value))))
+    return max(1, 1 - int(np.floor(np.log10(value)))) if value > 0 else 1

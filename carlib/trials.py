@@ -163,7 +163,8 @@ def draw(table, profile):
     upscaler = shown.run.str.removeprefix("car-").str.rpartition("-x")[0]
     kinds = upscaler + ", " + shown.steps.astype(str) + " steps: "
     beside = (", beside " + shown.beside).where(shown.beside != RECIPE, "")
-    shown = shown.assign(variant=(kinds if kinds.nunique() > 1 else "") + shown.variant + beside)
+    of_any_scale = shown.variant.str.replace(r"=(\S+)-x\d\b", r"=\1", regex=True)  # a run of each scale, in one row
+    shown = shown.assign(variant=(kinds if kinds.nunique() > 1 else "") + of_any_scale + beside)
     figure = figures.gains(shown, list(dict.fromkeys(shown.variant)), over="the training without this change")
     results.save_figure(
         figure,

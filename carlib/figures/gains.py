@@ -6,6 +6,7 @@ from carlib.figures.style import BLUE, CAPTION, GREY, LABEL, RED, TITLE, styled
 
 # Told apart without colour too.
 _SETS = {"set5": ("Set5", BLUE, "o"), "set14": ("Set14", RED, "s"), "bsd100": ("B100", "#009E73", "^")}
+_NAMES = {"demo": "embedded photographs", "urban100": "Urban100", "div2k": "DIV2K"}
 _OTHERS = (("#E69F00", "D"), ("#CC79A7", "v"), ("#56B4E9", "P"), (GREY, "X"))
 
 
@@ -51,4 +52,4 @@ def gains(table, variants, over="bicubic + EDSR"):
 def _looks(sets) -> dict:
     """Set -> its label, colour and marker."""
     others = iter(_OTHERS)
-    return {name: _SETS.get(name) or (name, *next(others, (GREY, "."))) for name in sets}
+    return {name: _SETS.get(name) or (_NAMES.get(name, name), *next(others, (GREY, "."))) for name in sets}

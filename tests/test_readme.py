@@ -62,7 +62,8 @@ def cells(*verdicts):
     [
         (("reproduced", "reproduced"), "reproduced"),
         (("reproduced", "not"), "partly"),
-        (("reproduced", "more than printed"), "more than printed"),
+        (("reproduced", "more than printed"), "reproduced"),
+        (("more than printed", "more than printed"), "more than printed"),
         (("partly", "more than printed"), "partly"),
         (("not", "not tested"), "not"),
         (("not tested", "not tested"), "not tested"),

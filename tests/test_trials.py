@@ -149,7 +149,8 @@ def test_every_option_of_the_search_is_a_change_by_its_name(home, tmp_path):
     table = sensitivity(tmp_path, lines(**{"ema=0.0 steps=500": 30.0} | {f"{one} steps=500": 31.0 for one in changes}))
     assert table.index.tolist() == [RECIPE, *changes] and (table.beside[changes] == RECIPE).all()
     (axes,) = trials.draw(table.reset_index(), "mini").axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == changes
+    shown = [change.removesuffix("-x2") for change in changes]  # a run of each scale shares a row
+    assert [label.get_text() for label in axes.get_yticklabels()] == shown
 
 
 def test_no_trial_of_car_is_told(home, tmp_path):

@@ -28,7 +28,7 @@ def why_not() -> str:
 
     try:
         nvvm.NVVM()
-    except Exception as error:  # of many kinds, as in resample_cuda
+    except (ImportError, OSError, RuntimeError) as error:  # no cuda.bindings; no library, or one that cannot be loaded
         told = str(error).strip().partition("\n")[0]
         return f"numba finds no libNVVM ({told}): pip install 'carlib[cuda]', whose nvidia-nvvm has it"
     return ""

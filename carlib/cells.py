@@ -22,6 +22,11 @@ class Cell:
     run: str
 
 
+# Loss -> printed name -> network, of those that Table 4 shows on bicubic LR beside EDSR.
+_ON_BICUBIC = {
+    "l2": {name: name for name in ("srcnn", "vdsr", "drrn", "memnet", "dncnn", "srresnet")},
+    "l1": {"lapsrn": "lapsrn", "carn": "carn", "srram": "srram", "esrgan": "rrdb"},
+}
 # Table -> (upscaler, downscaler, variant, loss) -> run, its scale left open.
 _RUNS = {
     1: {
@@ -50,6 +55,11 @@ _RUNS = {
     },
     4: {
         ("edsr", "bicubic", "", ""): "bicubic-edsr-x{}",  # printed in Table 1
+        **{
+            (printed, "bicubic", "", loss): f"bicubic-{name}-x{{}}"
+            for loss, networks in _ON_BICUBIC.items()
+            for printed, name in networks.items()
+        },
         ("cnn-sr", "cnn-cr", "joint", "l2"): "cnn-cr-cnn-sr-x{}",
         ("cnn-sr", "car", "joint", "l2"): "car-cnn-sr-x{}",
         ("edsr", "car", "joint", "l2"): "car-edsr-x{}",
@@ -61,7 +71,7 @@ _RUNS = {
     5: {("", "car", "", ""): "car-edsr-x{}"},
 }
 # What is not printed for 2 and 4: a table, or a run of one.
-_SCALES = {2: (4,), "cnn-cr-cnn-sr-x{}": (2,)}
+_SCALES = {2: (4,), "cnn-cr-cnn-sr-x{}": (2,), "bicubic-srresnet-x{}": (4,), "bicubic-rrdb-x{}": (4,)}
 TABLES = tuple(_RUNS)
 PAIR = ("bicubic-edsr-x2", "car-edsr-x2")  # whose gain has an interval over seeds (seeds.py)
 

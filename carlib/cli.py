@@ -291,7 +291,7 @@ def models(
     shown = table.drop(columns="machine", errors="ignore").assign(parameters=table["parameters"].map("{:,}".format))
     typer.echo(shown.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
     if out is not None:
-        typer.echo(network_costs.save(table, out, before))
+        typer.echo(out)
 
 
 @app.command()

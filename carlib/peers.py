@@ -1,6 +1,6 @@
 """Table 4: CAR among other methods. Networks on bicubic LR, networks behind learned downscalers, and what came later.
 
-None of the networks on bicubic LR but EDSR is trained here; public checkpoints of them can be measured instead.
+Of the networks on bicubic LR, ZSSR trains on each image and has no run; public checkpoints of all can be measured too.
 """
 
 from carlib import cells, contrasts, experiments, public_weights, results, runs, tables
@@ -81,6 +81,17 @@ def published():
     return frame[columns].rename(columns={"value": "printed"})
 
 
+def _published(known):
+    """`published`, and for public weights beside a run of ours what is printed of their network."""
+    import pandas as pd
+
+    frame = published()
+    paper = frame[(frame.group == "bicubic") & (frame.source == PAPER)]
+    own = known[known.public & ~known.index.isin(frame.label)]
+    beside = [paper[paper.upscaler == line.upscaler].assign(label=line.Index) for line in own.itertuples()]
+    return pd.concat([frame, *beside])
+
+
 def methods(profile, checkpoints=None):
     """The methods in the table's order, with the runs that measure them.
 
@@ -124,7 +135,7 @@ def table(rows, absent, profile, scale=None, checkpoints=None):
     frame = frame.join(known, on="label").assign(profile=profile).reset_index(drop=True)
     frame["run"] = [named.get(one, "") for named, one in zip(frame.runs, frame.scale, strict=True)]
     frame["weights"] = [_weights(line, absent) for line in frame.itertuples()]
-    doubts = published().set_index([*contrasts.KEYS, "label"])[["flag", "note"]]
+    doubts = _published(known).set_index([*contrasts.KEYS, "label"])[["flag", "note"]]
     doubts = frame[[*contrasts.KEYS, "label"]].join(doubts, on=[*contrasts.KEYS, "label"]).fillna("")
     why = [
         note if note != whose else "" for note, whose in zip(contrasts.notes(frame, absent), frame.weights, strict=True)
@@ -141,7 +152,7 @@ def table(rows, absent, profile, scale=None, checkpoints=None):
 
 def _weights(line, absent):
     if not line.run:
-        return "not trained here"
+        return "trains on each image: see carlib upscale" if line.upscaler == "zssr" else "not trained here"
     return absent.get(line.run) or ("public weights" if line.public else f"of profile {line.profile}")
 
 
@@ -161,7 +172,7 @@ def _car(known, profile):
 def _compared(rows, known):
     """What was measured (see contrasts.by_label) and published (contrasts.printed)."""
     label_of = {run: label for label, named in known.runs.items() for run in named.values()}
-    return contrasts.by_label(rows, label_of), contrasts.printed(published(), rows, known.index, unmeasured=True)
+    return contrasts.by_label(rows, label_of), contrasts.printed(_published(known), rows, known.index, unmeasured=True)
 
 
 def claims(rows, profile, scale=None, checkpoints=None):
@@ -193,7 +204,7 @@ def claims(rows, profile, scale=None, checkpoints=None):
 
 def _of_lead(verdicts, ours, theirs):
     """That over all others, from those over each: more than printed only if the lead over the next is."""
-    verdict = "not tested" if "not tested" in set(verdicts) else tables.summed_up(verdicts)
+    verdict = tables.of_all(verdicts)
     most = runs.read_params()["tolerance"]["gain_more"]
     return "reproduced" if verdict == tables.MORE and not (ours.abs() > most * theirs.abs()).any() else verdict
 

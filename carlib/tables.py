@@ -206,6 +206,11 @@ def summed_up(verdicts) -> str:
     return tested[0] if len(set(tested)) == 1 else "partly"
 
 
+def of_all(verdicts) -> str:
+    """`summed_up` where every line could be tested, else "not tested"."""
+    return "not tested" if "not tested" in set(verdicts) else summed_up(verdicts)
+
+
 def pair(values, form) -> str:
     """The numbers of Set5 and B100 in a Series whose index are sets, as "1.00 / -"; "-" where there is none."""
     shown = (values.get(name, float("nan")) for name in ("set5", "bsd100"))

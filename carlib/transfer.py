@@ -101,14 +101,10 @@ def claims(rows, networks=None):
                 interval = "" if psnr.low != psnr.low else f"[{psnr.low:+.2f}, {psnr.high:+.2f}]"
                 shown = {step: psnr.difference, f"{step}, 95 %": interval, f"{step}, paper": psnr.printed_difference}
                 line |= {key: value if isinstance(value, str) else round(value, 2) for key, value in shown.items()}
-            found.append(line | {"verdict": _chained(pd.concat(list(at.values())).verdict)})
+            found.append(line | {"verdict": tables.of_all(pd.concat(list(at.values())).verdict)})
         found = tables.in_order(pd.DataFrame(found), ["set"])
         lines += [found, pd.DataFrame([_summed_up(network, found, steps)])]
     return pd.concat(lines, ignore_index=True)
-
-
-def _chained(verdicts) -> str:
-    return "not tested" if "not tested" in set(verdicts) else tables.summed_up(verdicts)
 
 
 def _summed_up(network, found, steps) -> dict:

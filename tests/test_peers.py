@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from carlib import cells, data, evaluate, models, peers, public_weights, rescale, results
+from carlib import cells, data, evaluate, models, peers, public_weights, rescale, results, runs
 from carlib.notebook import ParameterError
 
 IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
@@ -44,8 +44,20 @@ def test_every_printed_value_is_in_the_table_once(home):
     assert set(table[table.group == "later"].source) > {"IRN README"} and "CAR paper" not in set(
         table[table.group == "later"].source
     )
-    vdsr = line(table, upscaler="vdsr", scale=2, set="set5", metric="psnr")
-    assert (vdsr.printed, vdsr.weights, vdsr.run, vdsr.note) == (37.53, "not trained here", "", "")
+    zssr = line(table, upscaler="zssr", scale=2, set="set5", metric="psnr")
+    assert (zssr.printed, zssr.weights, zssr.run) == (37.37, "trains on each image: see carlib upscale", "")
+    later = line(table, upscaler="hcflow", scale=4, metric="psnr")
+    assert (later.weights, later.run) == ("not trained here", "")
+
+
+def test_every_printed_network_on_bicubic_lr_has_a_run_that_trains_it(home):
+    printed = peers.published().query("group == 'bicubic' and upscaler != 'zssr'")
+    wanted = set(zip(printed.upscaler, printed.scale, strict=True))
+    cells_of = [cell for cell in cells.of(4, "mini") if cell.downscaler == "bicubic"]
+    assert {(cell.upscaler, cell.scale) for cell in cells_of} == wanted
+    for cell in cells_of:
+        run = runs.get(cell.run, "mini")
+        assert public_weights.printed_name(run.upscaler) == cell.upscaler and run.loss == (cell.loss or "l2")
 
 
 def test_errata_are_shown_marked_and_not_judged(home):
@@ -141,12 +153,16 @@ def test_a_public_checkpoint_is_measured_on_bicubic_lr(checkpoints):
     np.testing.assert_array_equal(sr, rescale.restore(network, lr))
 
 
-def test_its_row_is_the_printed_one_and_says_public_weights(checkpoints):
-    table = peers.table(rows({**X2, "srcnn-x2": 4.055}), {}, "demo", 2, checkpoints)  # 36.655, printed: 36.66
-    found = line(table, upscaler="srcnn", set="set5", metric="psnr")
-    assert (found.weights, found.run, found.verdict) == ("public weights", "srcnn-x2", "reproduced")
+def test_it_is_judged_by_what_is_printed_beside_our_run_of_the_network(checkpoints):
+    measured = rows({**X2, "srcnn-x2": 4.055, "bicubic-srcnn-x2": 1.0})  # 36.655, printed: 36.66
+    table = peers.table(measured, {}, "demo", 2, checkpoints)
+    at = {"upscaler": "srcnn", "set": "set5", "weights": "public weights"}
+    found = line(table, metric="psnr", **at)
+    assert (found.run, found.verdict, found.printed) == ("srcnn-x2", "reproduced", 36.66)
     assert found.off == pytest.approx(-0.005) and np.isnan(found.difference)
-    assert line(table, upscaler="srcnn", set="set5", metric="ssim").verdict == "not"
+    assert line(table, metric="ssim", **at).verdict == "not"
+    own = line(table, metric="psnr", **at | {"weights": "of profile demo"})
+    assert (own.run, own.printed) == ("bicubic-srcnn-x2", 36.66) and own.difference == pytest.approx(-2)
     assert len(peers.claims(rows({**X2, "srcnn-x2": 4.055}), "demo", 2, checkpoints)) == 5
 
 

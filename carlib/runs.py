@@ -47,6 +47,7 @@ class Run:
     activation: str = "relu"
     prior_sigma: float | None = None  # LR pixels; None: the weighting's own prior (see ResamplerNet)
     head_scale: float | None = None  # None: the weighting's own (see ResamplerNet)
+    learned_prior: bool = False
     resampler_width: int | None = None  # None: the size's
     resampler_blocks: int | None = None  # None: the size's
     seed: int = 0
@@ -81,7 +82,7 @@ class Run:
         if self.downscaler == "car":
             options = (
                 "kernel_size", "weighting", "taps", "border", "offsets", "bound", "local", "guided_eps", "activation",
-                "prior_sigma", "head_scale",
+                "prior_sigma", "head_scale", "learned_prior",
             )  # fmt: skip
             numbers = {"width": self.resampler_width, "blocks": self.resampler_blocks}  # None: the size's own
             made["resampler"] = {

@@ -172,11 +172,30 @@ def test_a_chosen_prior_is_a_gaussian_of_so_many_lr_pixels():
         torch.testing.assert_close(kernel[0, :, 4, 4], expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("weighting", ["signed", "guided"])
+def test_a_learned_prior_begins_as_the_fixed_one_and_is_trained_with_the_residuals(weighting):
+    options = {"weighting": weighting, "width": 4, "blocks": 0}
+    hr = images(1, 3, 16, 24)
+    torch.manual_seed(0)
+    fixed = ResamplerNet(2, **options)
+    torch.manual_seed(0)
+    net = ResamplerNet(2, **options, learned_prior=True)
+    assert net.state_dict().keys() - fixed.state_dict().keys() == {"residual"}
+    torch.testing.assert_close(net(hr)[0], fixed(hr)[0], rtol=0, atol=0)
+    net.downscale(hr)[0].square().sum().backward()
+    assert net.residual.grad.abs().max() > 0 and net.kernels_weight[4].weight.grad.abs().max() > 0
+    torch.nn.init.normal_(net.residual)
+    static = ResamplerNet(2, weighting="static", offsets=False)
+    static.residual.data = net.residual.data
+    torch.testing.assert_close(net(hr)[0], static(hr)[0], rtol=0, atol=1e-6)  # heads at rest: the same one kernel
+
+
 @pytest.mark.parametrize(("options", "told"), [
     ({"prior_sigma": 0.5}, 'prior_sigma=0.5: weighting="clamp" has no prior, leave it out'),
     ({"prior_sigma": -1, "weighting": "signed"}, "prior_sigma=-1 is not a number above 0, nor None"),
     ({"prior_sigma": True, "weighting": "signed"}, "prior_sigma=True is not a number"),
     ({"prior_sigma": 0.05, "weighting": "softmax"}, "prior_sigma=0.05 is so narrow that outer taps have no weight"),
+    ({"learned_prior": True, "weighting": "softmax"}, "learned_prior=True is for .* not for weighting='softmax'"),
     ({"head_scale": -1}, "head_scale=-1 is not a number >= 0"),
     ({"head_scale": float("nan")}, "head_scale=nan is not a number >= 0"),
 ])  # fmt: skip

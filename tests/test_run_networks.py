@@ -95,7 +95,10 @@ def test_a_trained_run_of_another_width_is_built_again_from_its_file(home, tmp_p
     assert header["networks"]["resampler"]["prior_sigma"] == 0.5
 
 
-NEW = ("ema", "penalties_after", "prior_sigma", "head_scale", "resampler_width", "resampler_blocks", "resampler_start")
+NEW = (
+    "ema", "penalties_after", "prior_sigma", "head_scale", "learned_prior", "resampler_width", "resampler_blocks",
+    "resampler_start",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NEW)

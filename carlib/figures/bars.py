@@ -6,6 +6,9 @@ from matplotlib.figure import Figure
 
 from carlib.figures.style import BLUE, CAPTION, LABEL, TITLE, styled
 
+_BAR, _SPACE, _TITLE = 0.24, 0.2, 0.62  # inches: of a bar; of a case, around its bars and for its title
+_WIDTH, _LONGEST = 7, 12  # inches: of a column
+
 
 @styled
 def bench(rows, ours="carlib"):
@@ -18,7 +21,7 @@ def bench(rows, ours="carlib"):
             seconds: float >= 0.
             ratio:   seconds over ours (2.0: ours is twice as fast), NaN without a rival.
     Returns:
-        Figure with one axes a case, the fastest on top.
+        Figure with one axes a case, the fastest on top; many cases stand in two columns.
     Raises:
         ValueError: no rows.
     """
@@ -26,12 +29,20 @@ def bench(rows, ours="carlib"):
         raise ValueError("bench: no rows to draw")
     cases = list(dict.fromkeys(row["case"] for row in rows))
     groups = [sorted((r for r in rows if r["case"] == case), key=lambda r: r["seconds"]) for case in cases]
-    heights = [0.24 * len(group) + 0.2 for group in groups]
-    figure = Figure(figsize=(7, sum(heights) + 0.62 * len(groups)), layout="constrained")
-    grid = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+    columns = _columns([_BAR * len(group) + _SPACE + _TITLE for group in groups])
+    longest = max(sum(heights) for heights in columns)
+    figure, grid = Figure(figsize=(_WIDTH * len(columns), longest), layout="constrained"), []
+    for part, heights in zip(figure.subfigures(1, len(columns), squeeze=False)[0], columns, strict=True):
+        ratios = [height - _TITLE for height in heights]
+        if sum(heights) < longest:
+            ratios.append(longest - sum(heights))  # of axes that stay empty
+        axes = part.subplots(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
+        for rest in axes[len(heights) :]:
+            rest.set_axis_off()
+        grid += list(axes[: len(heights)])
     for axes, case, group in zip(grid, cases, groups, strict=True):
-        longest = max(row["seconds"] for row in group) or 1.0
-        unit, factor = next(((u, f) for u, f in (("s", 1), ("ms", 1e3)) if longest * f >= 1), ("µs", 1e6))
+        slowest = max(row["seconds"] for row in group) or 1.0
+        unit, factor = next(((u, f) for u, f in (("s", 1), ("ms", 1e3)) if slowest * f >= 1), ("µs", 1e6))
         for place, row in enumerate(group):
             mine = row["name"].startswith(ours)
             value = row["seconds"] * factor
@@ -50,13 +61,21 @@ def bench(rows, ours="carlib"):
         for label, row in zip(axes.get_yticklabels(), group, strict=True):
             label.set_fontweight("bold" if row["name"].startswith(ours) else "normal")
         axes.invert_yaxis()
-        axes.set_xlim(0, longest * factor * 1.45)  # room for the numbers
+        axes.set_xlim(0, slowest * factor * 1.45)  # room for the numbers
         axes.set_title(case, loc="left", x=-0.55, fontsize=TITLE, fontweight="bold")  # as wide as the names, too
         axes.tick_params(labelsize=LABEL, length=0)
         axes.set_xticks([])  # every bar carries its number
         axes.spines["bottom"].set_visible(False)
     grid[-1].set_xlabel(f"time, shorter is better;  ×: time over that of {ours}", fontsize=CAPTION)
     return figure
+
+
+def _columns(heights):
+    """The heights in one column, or in two of much the same length where one would be too long to look at."""
+    if sum(heights) <= _LONGEST:
+        return [heights]
+    first = min(range(1, len(heights)), key=lambda cut: max(sum(heights[:cut]), sum(heights[cut:])))
+    return [heights[:first], heights[first:]]
 
 
 def _number(value):

@@ -51,6 +51,7 @@ class ResamplerNet(nn.Module):
         activation:  of trunks and heads: "relu" as released, "leaky_relu" (slope 0.2) as printed.
         prior_sigma: a Gaussian of this many LR pixels (the standard deviation) is what weights start from, in place of
                      the weighting's own (above); "clamp" starts from none.
+        learned_prior: of "signed" and "guided": the kernel under the residuals is trained, too, like that of "static".
         head_scale:  what the last layers of the heads begin with, times their initialisation; biases apart. 0: the
                      first kernels and offsets are the same for all pixels. None: 1 for "clamp", as released, 0 else.
     """
@@ -71,6 +72,7 @@ class ResamplerNet(nn.Module):
         activation="relu",
         prior_sigma=None,
         head_scale=None,
+        learned_prior=False,
     ):
         super().__init__()
         if scale not in (1, 2, 4, 8):
@@ -94,6 +96,8 @@ class ResamplerNet(nn.Module):
         number = isinstance(head_scale, int | float) and not isinstance(head_scale, bool)
         if head_scale is not None and not (number and 0 <= head_scale < math.inf):
             raise ValueError(f"head_scale={head_scale!r} is not a number >= 0")
+        if learned_prior and weighting not in ("signed", "guided"):
+            raise ValueError(f'learned_prior=True is for "signed" and "guided", not for weighting={weighting!r}')
         self.scale, self.weighting, self.taps, self.border, self.bound = scale, weighting, taps, border, bound
         self.kernel_size = 3 * scale + 1 if kernel_size is None else kernel_size
         if isinstance(kernel_size, bool) or not isinstance(self.kernel_size, int) or self.kernel_size < 1:
@@ -101,10 +105,10 @@ class ResamplerNet(nn.Module):
         self.with_offsets, self.guided_eps = offsets, guided_eps
         self.register_buffer("prior", self._prior(prior_sigma), persistent=False)
         quarter, half, count = width // 4, width // 2, self.kernel_size**2
+        self.residual = nn.Parameter(torch.zeros(count)) if learned_prior or weighting == "static" else None
         if weighting == "static":
             if offsets or local:
                 raise ValueError('weighting="static" follows no image: set offsets=False, local=0')
-            self.residual = nn.Parameter(torch.zeros(count))
             return
         activate = ACTIVATIONS[activation]
 
@@ -138,7 +142,7 @@ class ResamplerNet(nn.Module):
         check_hr(hr, self.scale)
         h, w = (n // self.scale for n in hr.shape[-2:])
         if self.weighting == "static":
-            kernel = (self.prior + self.residual - self.residual.mean()).view(1, -1, 1, 1).expand(len(hr), -1, h, w)
+            kernel = self._resting.view(1, -1, 1, 1).expand(len(hr), -1, h, w)
             return kernel, torch.zeros_like(kernel), torch.zeros_like(kernel)
         image = self.sub_mean(_to_multiple_of_8(hr))
         features = self.ds_4(self.ds_2(self.ds_1(image)))
@@ -164,7 +168,7 @@ class ResamplerNet(nn.Module):
         if self.weighting == "clamp":
             positive = raw.clamp(1e-6, 1)
             return positive / positive.sum(1, keepdim=True).clamp_min(1e-6)
-        prior = self.prior.view(1, -1, 1, 1)
+        prior = self._resting.view(1, -1, 1, 1)
         if self.weighting == "softmax":
             return (raw + prior.log()).softmax(1)
         bounded = self.bound * torch.tanh(raw / self.bound)
@@ -172,6 +176,11 @@ class ResamplerNet(nn.Module):
             return prior + bounded - bounded.mean(1, keepdim=True)
         hr, options = at_least_float32(hr), {"scale": self.scale, "centre": self._centre, "eps": self.guided_eps}
         return prior + guided_residual(bounded, hr, self.window, **options)
+
+    @property
+    def _resting(self):
+        """(K*K,) the kernel where nothing follows the image; it sums to 1."""
+        return self.prior if self.residual is None else self.prior + self.residual - self.residual.mean()
 
     @property
     def _centre(self):

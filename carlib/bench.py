@@ -73,6 +73,7 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
 
     if out is not None:
         results.check_writable(out)
+        results.check_writable(Path(out).with_suffix(".png"))
         _earlier(out)
     names = _CASES if case == "all" else [case]
     options = {

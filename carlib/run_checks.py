@@ -8,7 +8,7 @@ _ABOVE_0 = (
     "batch", "validate_every", "scale", "lr", "adam_eps", "bound", "guided_eps", "plateau_patience", "accumulate",
 )  # fmt: skip
 _AT_LEAST_0 = ("steps", "lambda_offset", "gamma_tv", "guidance", "distribution", "alpha", "clip", "seed")
-_SHARES = {"grey": "patches", "recolour": "patches", "penalties_after": "steps"}
+_SHARES = {"grey": "patches", "recolour": "patches", "penalties_after": "steps", "resampler_after": "steps"}
 _NAMES = {
     "loss": ("l1", "l2", "charbonnier"),
     "guidance_loss": ("l1", "l2"),
@@ -21,6 +21,14 @@ _NAMES = {
     "schedule": ("constant", "one-cycle", "plateau"),
     "precision": ("auto", "32-true", "bf16-mixed"),
 }
+
+# Parameters that only some runs have a use for.
+_OF_CAR = (
+    "lambda_offset", "offset_reading", "gamma_tv", "tv_reading", "penalties_after", "weighting", "taps", "border",
+    "kernel_size", "offsets", "bound", "local", "guided_eps", "activation", "prior_sigma", "head_scale",
+    "learned_prior", "resampler_width", "resampler_blocks", "resampler_lr", "resampler_after",
+)  # fmt: skip
+_OF_OTHERS = ("guidance", "guidance_loss", "distribution")  # learned downscalers that are held to bicubic's LR
 
 
 def check(run):
@@ -48,6 +56,19 @@ def check(run):
         patch = run.patch.get(run.scale)
         if isinstance(patch, bool) or not isinstance(patch, int) or patch <= 0 or patch % run.scale:
             raise ValueError(f"patch={run.patch!r} holds no multiple of scale={run.scale} under the key {run.scale}")
+
+
+def check_overrides(run, overrides):
+    """Refuse numbers given for a single training that it has no use for: they would be ignored.
+
+    Raises:
+        ValueError: so, in one line.
+    """
+    for name in overrides:
+        if name in _OF_CAR and run.downscaler != "car":
+            raise ValueError(f"{name}={overrides[name]!r} is for CAR, and {run.name} has none: leave it out")
+        if name in _OF_OTHERS and not (run.learns_downscaling and run.downscaler != "car"):
+            raise ValueError(f"{name}={overrides[name]!r} is for CNN-CR, TAD and IRN, not for {run.name}: leave it out")
 
 
 def _check_numbers(run):

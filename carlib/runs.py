@@ -52,6 +52,7 @@ class Run:
     resampler_blocks: int | None = None  # None: the size's
     seed: int = 0
     warm_start: str | None = None
+    resampler_after: float = 0.0  # share of the steps during which the resampler stays as it began
     resampler_start: str | None = None  # a run whose resampler's weights to begin with, and to train on
     resampler_from: str | None = None  # a run whose resampler is taken and frozen; the upscaler alone is trained
     steps: int = 0
@@ -231,7 +232,9 @@ def get(name: str, profile_name: str | None = None, overrides: dict | None = Non
         **nothing,
         **overrides,
     }
-    return make(name=name, profile=chosen["name"], **copy.deepcopy(merged))
+    made = make(name=name, profile=chosen["name"], **copy.deepcopy(merged))
+    run_checks.check_overrides(made, overrides)
+    return made
 
 
 def split_seed(name: str, declared) -> tuple[str, int | None]:

@@ -1,4 +1,4 @@
-"""What changes from step to step of a training: the learning rate, and whether offsets are penalised."""
+"""What changes from step to step of a training: the learning rate, what is trained, whether offsets are penalised."""
 
 import math
 
@@ -26,6 +26,14 @@ def learning_rate(run: runs.Run, step: int, psnrs) -> float:
         if waited == run.plateau_patience:
             halvings, waited = halvings + 1, 0
     return run.lr * 0.5**halvings
+
+
+def trains_resampler(run: runs.Run, step: int) -> bool:
+    """Whether the resampler moves at a step: not in the first `resampler_after` of them.
+
+    An upscaler that has not learned to read a trained resampler's images pushes it back to where it began.
+    """
+    return step >= round(run.resampler_after * run.steps)
 
 
 def penalises(run: runs.Run, step: int) -> bool:

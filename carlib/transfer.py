@@ -73,47 +73,51 @@ def table(rows, absent, profile, networks=None):
 
 
 def claims(rows, networks=None):
-    """Whether joint > frozen > bicubic, for each network and set: PSNR differences, and a verdict on PSNR and SSIM.
+    """Whether joint > frozen > bicubic, step by step, for each network and set.
 
     Args:
         rows: as `table`.
     Returns:
-        DataFrame: network, set ("all printed": the mean of the sets that were both measured and printed), n, then for
-        both steps the mean difference in dB, its 95 % interval over images and the printed difference, and the verdict:
-        that of both steps, see `tables.summed_up`, or "not tested" if one could not be.
+        DataFrame: network, step ("joint - frozen" or "frozen - bicubic"), set ("all printed": the mean of the sets that
+        were both measured and printed), n, ours (mean PSNR difference in dB), 95 % (its interval over images), paper
+        (the printed difference), verdict (of PSNR and SSIM, see `tables.of_all`; "all printed": `tables.summed_up` of
+        the sets).
     """
     import pandas as pd
 
     (values, paper), lines = _compared(rows), []
     for network in _shown(networks):
         bicubic, joint, frozen = (_label(network, lr) for lr in LR.values())
-        steps = {
-            "joint - frozen": contrasts.compare(values, paper, joint, frozen),
-            "frozen - bicubic": contrasts.compare(values, paper, frozen, bicubic),
-        }
-        counts = contrasts.of(values, frozen).notna().any(axis=1).groupby(contrasts.KEYS).sum()
-        found = []
-        for scale, name in paper.index.droplevel("metric").unique():
-            at = {step: compared.loc[(scale, name)] for step, compared in steps.items()}
-            line = {"network": network, "set": name, "n": int(counts.get((scale, name, "psnr"), 0))}
-            for step, compared in at.items():
-                psnr = compared.loc["psnr"]
-                interval = "" if psnr.low != psnr.low else f"[{psnr.low:+.2f}, {psnr.high:+.2f}]"
-                shown = {step: psnr.difference, f"{step}, 95 %": interval, f"{step}, paper": psnr.printed_difference}
-                line |= {key: value if isinstance(value, str) else round(value, 2) for key, value in shown.items()}
-            found.append(line | {"verdict": tables.of_all(pd.concat(list(at.values())).verdict)})
-        found = tables.in_order(pd.DataFrame(found), ["set"])
-        lines += [found, pd.DataFrame([_summed_up(network, found, steps)])]
-    return pd.concat(lines, ignore_index=True)
+        for step, above, below in (("joint - frozen", joint, frozen), ("frozen - bicubic", frozen, bicubic)):
+            named = {"network": network, "step": step}
+            found = _sets(contrasts.compare(values, paper, above, below), contrasts.of(values, below), paper)
+            lines += [found.assign(**named), pd.DataFrame([_summed_up(found)]).assign(**named)]
+    return pd.concat(lines, ignore_index=True)[["network", "step", "set", "n", "ours", "95 %", "paper", "verdict"]]
 
 
-def _summed_up(network, found, steps) -> dict:
-    printed, means = found[[f"{step}, paper" for step in steps]].notna().any(axis=1), {}  # the demo set is not
-    for step in steps:
-        ours, paper = found[[step, f"{step}, paper"]].dropna().mean().round(2)
-        means |= {step: ours, f"{step}, 95 %": "", f"{step}, paper": paper}
-    named = {"network": network, "set": "all printed", "n": found.n[printed].sum()}
-    return {**named, **means, "verdict": tables.summed_up(found.verdict)}
+def _sets(compared, below, paper):
+    """One step of one network: a line per printed set, and per measured one."""
+    import pandas as pd
+
+    counts, lines = below.notna().any(axis=1).groupby(contrasts.KEYS).sum(), []
+    for scale, name in paper.index.droplevel("metric").unique():
+        psnr = compared.loc[scale, name, "psnr"]
+        lines.append({
+            "set": name,
+            "n": int(counts.get((scale, name, "psnr"), 0)),
+            "ours": round(psnr.difference, 2),
+            "95 %": "" if psnr.low != psnr.low else f"[{psnr.low:+.2f}, {psnr.high:+.2f}]",
+            "paper": round(psnr.printed_difference, 2),
+            "verdict": tables.of_all(compared.loc[scale, name].verdict),
+        })  # fmt: skip
+    return tables.in_order(pd.DataFrame(lines), ["set"])
+
+
+def _summed_up(found) -> dict:
+    ours, paper = found[["ours", "paper"]].dropna().mean().round(2)
+    count = found.n[found.paper.notna()].sum()  # the demo set is not printed
+    line = {"set": "all printed", "n": count, "ours": ours, "95 %": "", "paper": paper}
+    return line | {"verdict": tables.summed_up(found.verdict)}
 
 
 def _shown(networks):
@@ -178,8 +182,8 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         title=f"Table 2: CAR trained jointly > CAR trained with EDSR and frozen > bicubic? Profile {profile}",
         caption="PSNR differences (dB) between networks of one kind, image by image, their 95 % intervals over images, "
         "and the printed differences; all printed: their means over the sets that were both measured and printed. "
-        "verdict: whether both steps have the printed sign, for PSNR and SSIM; more than printed where both are "
-        "many times what was printed (params.yaml, gain_more); else reproduced, or partly.",
+        "verdict: whether the step has the printed sign, for PSNR and SSIM; more than printed where it is many times "
+        "what was printed (params.yaml, gain_more); else reproduced, or partly.",
         command=command,
     )
     return made, told

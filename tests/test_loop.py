@@ -1,4 +1,4 @@
-"""The training loop: the average of the weights, and penalties that begin later."""
+"""The training loop: the average of the weights, penalties and resamplers that begin later."""
 
 import math
 import os
@@ -105,3 +105,22 @@ def test_penalties_that_never_count_train_what_none_do(home, tmp_path):
     never, none = (checkpoint.read(tmp_path / name)["networks"] for name in logs)
     assert all(torch.equal(value, none[key]) for key, value in never.items())
     assert logs["never"][-1][-1]["offset"] > 0 and math.isnan(logs["none"][-1][-1]["offset"])
+
+
+@pytest.mark.parametrize(("share", "moves"), [(0.0, [True] * 4), (0.5, [False, False, True, True]), (1.0, [False] * 4)])
+def test_a_resampler_rests_for_its_share_of_the_steps_while_the_upscaler_learns(home, share, moves):
+    torch.manual_seed(0)
+    loop = begun(short("car-edsr-x2", steps=4, lr=0.01, schedule="constant", resampler_after=share))
+    for step, expected in enumerate(moves):
+        before = copied(loop.networks)
+        loop._update(step, [])
+        after = copied(loop.networks)
+        changed = {key.split(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
+        assert changed == ({"resampler", "upscaler"} if expected else {"upscaler"})
+
+
+def test_a_checkpoint_of_before_groups_had_roles_goes_on(home):
+    loop = begun(short("car-edsr-x2", resampler_after=0.5))
+    for group in loop.optimizer.param_groups:
+        del group["role"]
+    loop._update(0, [])

@@ -97,7 +97,7 @@ def test_a_trained_run_of_another_width_is_built_again_from_its_file(home, tmp_p
 
 NEW = (
     "ema", "penalties_after", "prior_sigma", "head_scale", "learned_prior", "resampler_width", "resampler_blocks",
-    "resampler_start",
+    "resampler_start", "resampler_after",
 )  # fmt: skip
 
 

@@ -147,6 +147,7 @@ def test_wrong_types_are_refused(home, name, value, told):
     ("ema", 1, "ema=1.0 is no decay of an average: give 0"),
     ("ema", -0.1, "ema=-0.1 is no decay"),
     ("ema", float("nan"), "ema=nan is no decay"),
+    ("resampler_after", -0.1, "resampler_after=-0.1 is no share of the steps: give 0 to 1"),
     ("penalties_after", 1.5, "penalties_after=1.5 is no share of the steps: give 0 to 1"),
     ("recolour", -1, "recolour=-1.0 is no share of the patches"),
     ("prior_sigma", 0, "prior_sigma=0 must be above 0, or empty"),

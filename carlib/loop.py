@@ -110,10 +110,8 @@ class Loop:
         run, parts = self.run, self.run.accumulate
         if self.fabric.world_size > 1:  # a checkpoint keeps the generator of the first only
             torch.manual_seed(seed_of(run, step, self.fabric.global_rank))
-        rate, resting = schedule.learning_rate(run, step, psnrs), not schedule.trains_resampler(run, step)
         for group in self.optimizer.param_groups:
-            rests = resting and group.get("role") == "resampler"  # groups of an older checkpoint have no role
-            group["lr"] = 0.0 if rests else rate * group["share"]
+            group["lr"] = (rate := schedule.learning_rate(run, step, psnrs)) * group["share"]
         hr, lr = (None if t is None else self.fabric.to_device(t) for t in next(self.batches))
         self.optimizer.zero_grad(set_to_none=True)
         found = []
@@ -121,6 +119,8 @@ class Loop:
             chosen = slice(part * len(hr) // parts, (part + 1) * len(hr) // parts)
             with self.fabric.no_backward_sync(self.rescaler, enabled=part < parts - 1):
                 found.append(self._gradients(step, hr[chosen], None if lr is None else lr[chosen]))
+        if not schedule.trains_resampler(run, step):
+            self.networks["resampler"].zero_grad(set_to_none=True)  # Adam leaves alone what has no gradient
         if run.clip:
             self.fabric.clip_gradients(self.rescaler, self.optimizer, max_norm=run.clip)
         self.optimizer.step()
@@ -155,11 +155,11 @@ def seed_of(run: runs.Run, step: int, rank: int) -> int:
 
 
 def _groups(run, networks):
-    """Adam's parameter groups: each the "role" of a network, with the "share" of the learning rate that it gets."""
+    """Adam's parameter groups, each with the "share" of the learning rate that it gets."""
     groups = []
     for role, network in networks.items():
         share = run.resampler_lr / run.lr if role == "resampler" and run.resampler_lr is not None else 1.0
         trainable = [p for p in network.parameters() if p.requires_grad]
         if trainable:
-            groups.append({"params": trainable, "lr": run.lr * share, "share": share, "role": role})
+            groups.append({"params": trainable, "lr": run.lr * share, "share": share})
     return groups

@@ -111,16 +111,11 @@ def test_penalties_that_never_count_train_what_none_do(home, tmp_path):
 def test_a_resampler_rests_for_its_share_of_the_steps_while_the_upscaler_learns(home, share, moves):
     torch.manual_seed(0)
     loop = begun(short("car-edsr-x2", steps=4, lr=0.01, schedule="constant", resampler_after=share))
+    resampler = list(loop.networks["resampler"].parameters())
     for step, expected in enumerate(moves):
         before = copied(loop.networks)
+        assert any(moves[:step]) == any(parameter in loop.optimizer.state for parameter in resampler)  # no moments yet
         loop._update(step, [])
         after = copied(loop.networks)
         changed = {key.split(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
         assert changed == ({"resampler", "upscaler"} if expected else {"upscaler"})
-
-
-def test_a_checkpoint_of_before_groups_had_roles_goes_on(home):
-    loop = begun(short("car-edsr-x2", resampler_after=0.5))
-    for group in loop.optimizer.param_groups:
-        del group["role"]
-    loop._update(0, [])

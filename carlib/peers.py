@@ -1,6 +1,7 @@
 """Table 4: CAR among other methods. Networks on bicubic LR, networks behind learned downscalers, and what came later.
 
-Of the networks on bicubic LR, ZSSR trains on each image and has no run; public checkpoints of all can be measured too.
+Of the networks on bicubic LR, ZSSR trains on each image and has no run; public checkpoints of the others can be
+measured beside ours.
 """
 
 from carlib import cells, contrasts, experiments, public_weights, results, runs, tables
@@ -138,7 +139,8 @@ def table(rows, absent, profile, scale=None, checkpoints=None):
     doubts = _published(known).set_index([*contrasts.KEYS, "label"])[["flag", "note"]]
     doubts = frame[[*contrasts.KEYS, "label"]].join(doubts, on=[*contrasts.KEYS, "label"]).fillna("")
     why = [
-        note if note != whose else "" for note, whose in zip(contrasts.notes(frame, absent), frame.weights, strict=True)
+        note if run and note != whose else ""  # weights say it
+        for note, run, whose in zip(contrasts.notes(frame, absent), frame.run, frame.weights, strict=True)
     ]
     frame["note"] = ["; ".join(filter(None, both)) for both in zip(why, doubts.note, strict=True)]
     frame["off"] = (frame.ours - frame.printed).where(frame.public | (profile == "paper"))

@@ -22,13 +22,30 @@ _NAMES = {
     "precision": ("auto", "32-true", "bf16-mixed"),
 }
 
-# Parameters that only some runs have a use for.
-_OF_CAR = (
-    "lambda_offset", "offset_reading", "gamma_tv", "tv_reading", "penalties_after", "weighting", "taps", "border",
-    "kernel_size", "offsets", "bound", "local", "guided_eps", "activation", "prior_sigma", "head_scale",
-    "learned_prior", "resampler_width", "resampler_blocks", "resampler_lr", "resampler_after",
-)  # fmt: skip
-_OF_OTHERS = ("guidance", "guidance_loss", "distribution")  # learned downscalers that are held to bicubic's LR
+_SIGNED = ("signed", "guided")  # weightings that add a residual to a kernel
+
+# Parameter -> whose it is, and whether a run is of these. Every run has a use for the others.
+_USERS = {
+    **dict.fromkeys(
+        ("weighting", "taps", "border", "kernel_size", "offsets", "local", "prior_sigma"),
+        ("CAR", lambda run: run.downscaler == "car"),
+    ),
+    **dict.fromkeys(
+        ("bound", "guided_eps", "activation", "head_scale", "learned_prior", "resampler_width", "resampler_blocks"),
+        ("a CAR whose kernels follow the image", lambda run: run.downscaler == "car" and run.weighting != "static"),
+    ),
+    **dict.fromkeys(
+        ("lambda_offset", "offset_reading", "gamma_tv", "tv_reading", "penalties_after")
+        + ("resampler_lr", "resampler_after"),
+        ("a CAR that is trained", lambda run: run.downscaler == "car" and not run.resampler_from),
+    ),
+    "alpha": ("a learned downscaler", lambda run: run.learns_downscaling),
+    **dict.fromkeys(
+        ("guidance", "guidance_loss"),
+        ("CNN-CR, TAD and IRN", lambda run: run.learns_downscaling and run.downscaler != "car"),
+    ),
+    "distribution": ("IRN", lambda run: run.downscaler == "irn"),
+}
 
 
 def check(run):
@@ -64,11 +81,10 @@ def check_overrides(run, overrides):
     Raises:
         ValueError: so, in one line.
     """
-    for name in overrides:
-        if name in _OF_CAR and run.downscaler != "car":
-            raise ValueError(f"{name}={overrides[name]!r} is for CAR, and {run.name} has none: leave it out")
-        if name in _OF_OTHERS and not (run.learns_downscaling and run.downscaler != "car"):
-            raise ValueError(f"{name}={overrides[name]!r} is for CNN-CR, TAD and IRN, not for {run.name}: leave it out")
+    for name, value in overrides.items():
+        whose, uses = _USERS.get(name, ("", None))
+        if value is not None and uses is not None and not uses(run):
+            raise ValueError(f"{name}={value!r} is for {whose}, not for {run.name}: leave it out")
 
 
 def _check_numbers(run):
@@ -96,6 +112,14 @@ def _check_resampler(run):
         raise ValueError(f"resampler_width={run.resampler_width!r} is not a positive multiple of 4, nor empty")
     if run.resampler_blocks is not None and run.resampler_blocks < 0:
         raise ValueError(f"resampler_blocks={run.resampler_blocks!r} must be a whole number >= 0, or empty")
+    if run.learned_prior and run.weighting not in _SIGNED:
+        raise ValueError(f"learned_prior=True is for weighting={' or '.join(_SIGNED)}, not {run.weighting!r}")
+    if run.downscaler == "car" and run.weighting == "static" and (run.offsets or run.local):
+        raise ValueError("weighting='static' follows no image: set offsets=false, local=0")
+    if run.resampler_after and (run.downscaler != "car" or run.upscaler == "bicubic" or run.resampler_from):
+        raise ValueError(
+            f"resampler_after={run.resampler_after!r} is for a CAR that is trained with an upscaler, not for {run.name}"
+        )
 
 
 def _check_starts(run):

@@ -90,31 +90,33 @@ def claims(rows, networks=None):
         bicubic, joint, frozen = (_label(network, lr) for lr in LR.values())
         for step, above, below in (("joint - frozen", joint, frozen), ("frozen - bicubic", frozen, bicubic)):
             named = {"network": network, "step": step}
-            found = _sets(contrasts.compare(values, paper, above, below), contrasts.of(values, below), paper)
+            both = contrasts.of(values, above) - contrasts.of(values, below)
+            found = _sets(contrasts.compare(values, paper, above, below), both, paper)
             lines += [found.assign(**named), pd.DataFrame([_summed_up(found)]).assign(**named)]
-    return pd.concat(lines, ignore_index=True)[["network", "step", "set", "n", "ours", "95 %", "paper", "verdict"]]
+    columns = ["network", "step", "set", "n", "ours", "95 %", "paper", "verdict"]
+    return pd.concat(lines, ignore_index=True)[columns].round({"ours": 2, "paper": 2})
 
 
-def _sets(compared, below, paper):
-    """One step of one network: a line per printed set, and per measured one."""
+def _sets(compared, both, paper):
+    """One step of one network: a line per printed set, and per measured one. both: differences, image by image."""
     import pandas as pd
 
-    counts, lines = below.notna().any(axis=1).groupby(contrasts.KEYS).sum(), []
+    counts, lines = both.notna().any(axis=1).groupby(contrasts.KEYS).sum(), []
     for scale, name in paper.index.droplevel("metric").unique():
         psnr = compared.loc[scale, name, "psnr"]
         lines.append({
             "set": name,
             "n": int(counts.get((scale, name, "psnr"), 0)),
-            "ours": round(psnr.difference, 2),
+            "ours": psnr.difference,
             "95 %": "" if psnr.low != psnr.low else f"[{psnr.low:+.2f}, {psnr.high:+.2f}]",
-            "paper": round(psnr.printed_difference, 2),
+            "paper": psnr.printed_difference,
             "verdict": tables.of_all(compared.loc[scale, name].verdict),
         })  # fmt: skip
     return tables.in_order(pd.DataFrame(lines), ["set"])
 
 
 def _summed_up(found) -> dict:
-    ours, paper = found[["ours", "paper"]].dropna().mean().round(2)
+    ours, paper = found[["ours", "paper"]].dropna().mean()
     count = found.n[found.paper.notna()].sum()  # the demo set is not printed
     line = {"set": "all printed", "n": count, "ours": ours, "95 %": "", "paper": paper}
     return line | {"verdict": tables.summed_up(found.verdict)}
@@ -181,9 +183,11 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         folder / f"{name}_claims",
         title=f"Table 2: CAR trained jointly > CAR trained with EDSR and frozen > bicubic? Profile {profile}",
         caption="PSNR differences (dB) between networks of one kind, image by image, their 95 % intervals over images, "
-        "and the printed differences; all printed: their means over the sets that were both measured and printed. "
-        "verdict: whether the step has the printed sign, for PSNR and SSIM; more than printed where it is many times "
-        "what was printed (params.yaml, gain_more); else reproduced, or partly.",
+        "and the printed differences. step: joint - frozen is what joint training gains over EDSR's resampler left as it "
+        "is, frozen - bicubic what that one gains over bicubic LR; n: images that both were measured on; all printed: "
+        "means over the sets that were both measured and printed. verdict: whether the step has the printed sign, for "
+        "PSNR and SSIM; more than printed where it is many times what was printed (params.yaml, gain_more); else "
+        "reproduced, or partly.",
         command=command,
     )
     return made, told

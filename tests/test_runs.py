@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from carlib import models, runs
+from carlib import models, run_checks, runs
 
 
 @pytest.fixture
@@ -164,6 +164,40 @@ def test_wrong_types_are_refused(home, name, value, told):
 ])  # fmt: skip
 def test_numbers_out_of_range_are_refused(home, name, value, told):
     assert_refused(told, "car-edsr-x2", "smoke", {name: value})
+
+
+@pytest.mark.parametrize(("name", "overrides", "told"), [
+    ("bicubic-edsr-x2", {"weighting": "signed"}, "weighting='signed' is for CAR, not for bicubic-edsr-x2: leave"),
+    ("bicubic-edsr-x2", {"alpha": 0.5}, "alpha=0.5 is for a learned downscaler, not for bicubic-edsr-x2"),
+    ("cnn-cr-cnn-sr-x2", {"gamma_tv": 0.0}, "gamma_tv=0.0 is for a CAR that is trained, not for cnn-cr-cnn-sr-x2"),
+    ("cnn-cr-cnn-sr-x2", {"distribution": 2.0}, "distribution=2.0 is for IRN, not"),
+    ("car-edsr-x2", {"guidance": 2.0}, "guidance=2.0 is for CNN-CR, TAD and IRN, not for car-edsr-x2"),
+    ("car-rdn-x4-frozen", {"resampler_lr": 1e-3}, "resampler_lr=0.001 is for a CAR that is trained, not for"),
+    ("car-edsr-x2-static", {"resampler_width": 16}, "resampler_width=16 is for a CAR whose kernels follow the image"),
+])  # fmt: skip
+def test_a_number_that_the_run_has_no_use_for_is_refused(home, name, overrides, told):
+    assert_refused(told, name, "smoke", overrides)
+
+
+def test_what_every_run_has_a_use_for_is_not(home):
+    for_all = {
+        "name", "profile", "downscaler", "upscaler", "scale", "size", "loss", "seed", "warm_start", "resampler_start",
+        "resampler_from", "steps", "batch", "grey", "recolour", "patch", "lr", "schedule", "plateau_patience",
+        "adam_eps", "clip", "ema", "precision", "accumulate", "compile", "deterministic", "train_sets",
+        "validation_set", "validation_images", "validation_crop", "validate_every",
+    }  # fmt: skip
+    assert for_all | run_checks._USERS.keys() == {field.name for field in dataclasses.fields(runs.Run)}
+    assert not for_all & run_checks._USERS.keys()
+    assert runs.get("bicubic-edsr-x2", "smoke", {"clip": 1.0, "resampler_lr": None}).clip == 1.0
+
+
+@pytest.mark.parametrize(("name", "overrides", "told"), [
+    ("car-edsr-x2", {"weighting": "clamp", "learned_prior": True}, "learned_prior=True is for weighting=signed or "),
+    ("car-edsr-x2", {"weighting": "static"}, "weighting='static' follows no image: set offsets=false, local=0"),
+    ("car-bicubic-x2", {"resampler_after": 0.5}, "resampler_after=0.5 is for a CAR that is trained with an upscaler"),
+])  # fmt: skip
+def test_options_that_do_not_go_together_are_refused_before_anything_is_trained(home, name, overrides, told):
+    assert_refused(told, name, "mini", overrides)
 
 
 @pytest.mark.parametrize(("name", "told"), [

@@ -76,8 +76,8 @@ def test_the_mean_is_of_sets_that_were_measured_and_printed(home):
 def test_a_step_without_one_of_its_runs_is_not_tested(home):
     part = rows()[lambda frame: frame.run != "car-rcan-x4"]
     joint, frozen = transfer.claims(part, ["rcan"]).query("set == 'set5'").to_dict("records")
-    assert (frozen["ours"], frozen["95 %"], frozen["verdict"]) == (0.7, "[+0.70, +0.70]", "reproduced")
-    assert (joint["95 %"], joint["verdict"]) == ("", "not tested") and np.isnan(joint["ours"])
+    assert (frozen["ours"], frozen["95 %"], frozen["verdict"], frozen["n"]) == (0.7, "[+0.70, +0.70]", "reproduced", 5)
+    assert (joint["95 %"], joint["verdict"], joint["n"]) == ("", "not tested", 0) and np.isnan(joint["ours"])
 
 
 def test_what_is_written_is_what_the_stage_declares_and_named_by_a_choice(home):

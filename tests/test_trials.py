@@ -144,8 +144,8 @@ def test_the_figure_shows_single_changes_and_says_beside_what(home, tmp_path):
 
 
 def test_every_option_of_the_search_is_a_change_by_its_name(home, tmp_path):
-    changes = ["ema=0.995", "head_scale=0.1", "penalties_after=0.3", "prior_sigma=0.5", "resampler_blocks=4"]
-    changes += ["resampler_start=car-bicubic-x2", "resampler_width=48"]
+    changes = ["ema=0.995", "head_scale=0.1", "learned_prior=true", "penalties_after=0.3", "prior_sigma=0.5"]
+    changes += ["resampler_after=0.5", "resampler_blocks=4", "resampler_start=car-bicubic-x2", "resampler_width=48"]
     table = sensitivity(tmp_path, lines(**{"ema=0.0 steps=500": 30.0} | {f"{one} steps=500": 31.0 for one in changes}))
     assert table.index.tolist() == [RECIPE, *changes] and (table.beside[changes] == RECIPE).all()
     (axes,) = trials.draw(table.reset_index(), "mini").axes

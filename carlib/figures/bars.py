@@ -39,6 +39,7 @@ def bench(rows, ours="carlib"):
         axes = part.subplots(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
         for rest in axes[len(heights) :]:
             rest.set_axis_off()
+        axes[len(heights) - 1].set_xlabel(f"time, shorter is better;  ×: time over that of {ours}", fontsize=CAPTION)
         grid += list(axes[: len(heights)])
     for axes, case, group in zip(grid, cases, groups, strict=True):
         slowest = max(row["seconds"] for row in group) or 1.0
@@ -66,13 +67,12 @@ def bench(rows, ours="carlib"):
         axes.tick_params(labelsize=LABEL, length=0)
         axes.set_xticks([])  # every bar carries its number
         axes.spines["bottom"].set_visible(False)
-    grid[-1].set_xlabel(f"time, shorter is better;  ×: time over that of {ours}", fontsize=CAPTION)
     return figure
 
 
 def _columns(heights):
     """The heights in one column, or in two of much the same length where one would be too long to look at."""
-    if sum(heights) <= _LONGEST:
+    if sum(heights) <= _LONGEST or len(heights) < 2:
         return [heights]
     first = min(range(1, len(heights)), key=lambda cut: max(sum(heights[:cut]), sum(heights[cut:])))
     return [heights[:first], heights[first:]]

@@ -24,6 +24,8 @@ _NAMES = {
 
 _SIGNED = ("signed", "guided")  # weightings that add a residual to a kernel
 
+_PACE = ("resampler_lr", "resampler_after")
+
 # Parameter -> whose it is, and whether a run is of these. Every run has a use for the others.
 _USERS = {
     **dict.fromkeys(
@@ -35,8 +37,7 @@ _USERS = {
         ("a CAR whose kernels follow the image", lambda run: run.downscaler == "car" and run.weighting != "static"),
     ),
     **dict.fromkeys(
-        ("lambda_offset", "offset_reading", "gamma_tv", "tv_reading", "penalties_after")
-        + ("resampler_lr", "resampler_after"),
+        ("lambda_offset", "offset_reading", "gamma_tv", "tv_reading", "penalties_after", *_PACE),
         ("a CAR that is trained", lambda run: run.downscaler == "car" and not run.resampler_from),
     ),
     "alpha": ("a learned downscaler", lambda run: run.learns_downscaling),

@@ -243,19 +243,16 @@ def test_bench_sorts_each_case_and_starts_bars_at_zero():
     assert [text.get_text() for text in alone.texts] == ["2 s"]
 
 
-def test_many_cases_of_a_bench_stand_in_two_columns_in_their_order():
-    def titles(count, bars=2):
-        bar = {"seconds": 1, "ratio": 1}
-        rows = [{"name": f"{b}", "case": f"{c}", **bar} for c in range(count) for b in range(bars)]
-        figure = drawn(figures.bench(rows))
-        shown = [axes for axes in figure.axes if axes.get_title(loc="left")]
-        assert [axes.get_title(loc="left") for axes in shown] == [f"{c}" for c in range(count)]
-        return [round(axes.get_position().x0, 1) for axes in shown], figure.get_size_inches()
-
-    for count, bars in ((3, 2), (1, 60)):
-        assert len(set(titles(count, bars)[0])) == 1
-    lefts, (width, height) = titles(20)
-    assert lefts == sorted(lefts) and len(set(lefts)) == 2 and width == 14 and height < 20 * 1.3 * 0.6
+@pytest.mark.parametrize(("count", "bars", "columns"), [(3, 2, [3]), (1, 60, [1]), (20, 2, [10, 10]), (9, 9, [4, 5])])
+def test_many_cases_of_a_bench_stand_in_two_columns_in_their_order(count, bars, columns):
+    rows = [{"name": f"{b}", "case": f"{c}", "seconds": 1, "ratio": 1} for c in range(count) for b in range(bars)]
+    figure = drawn(figures.bench(rows))
+    shown = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    assert [axes.get_title(loc="left") for axes in shown] == [f"{c}" for c in range(count)]
+    parts = [axes.figure for axes in shown]
+    assert [parts.count(part) for part in dict.fromkeys(parts)] == columns
+    assert [bool(axes.get_xlabel()) for axes in shown].count(True) == len(columns)
+    assert figure.get_size_inches()[0] == 7 * len(columns)
 
 
 @pytest.mark.parametrize(

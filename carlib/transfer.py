@@ -185,9 +185,9 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         caption="PSNR differences (dB) between networks of one kind, image by image, their 95 % intervals over images, "
         "and the printed differences. step: joint - frozen is what joint training gains over EDSR's resampler left as "
         "it is, frozen - bicubic what that one gains over bicubic LR; n: images that both were measured on; all "
-        "printed: means over the sets that were both measured and printed. verdict: whether the step has the printed sign, for "
-        "PSNR and SSIM; more than printed where it is many times what was printed (params.yaml, gain_more); else "
-        "reproduced, or partly.",
+        "printed: means over the sets that were both measured and printed. verdict: whether the step has the printed "
+        "sign, for PSNR and SSIM; more than printed where it is many times what was printed (params.yaml, gain_more); "
+        "else reproduced, or partly.",
         command=command,
     )
     return made, told

@@ -47,6 +47,24 @@ def test_thirty_steps_of_smoke_reduce_the_loss(home, tmp_path, monkeypatch, name
         assert math.isfinite(seen[-1][-1][column]) == (column != "distribution" or run.downscaler == "irn")
 
 
+ON_BICUBIC = ("srcnn", "vdsr", "drrn", "memnet", "dncnn", "lapsrn", "carn", "srram")
+OF_TABLES_2_AND_4 = (
+    *(f"bicubic-{network}-x{scale}" for network in ("edsr", *ON_BICUBIC) for scale in (2, 4)),
+    *(f"bicubic-{network}-x4" for network in ("srresnet", "rrdb", "srdensenet", "ddbpn", "rdn", "rcan")),
+    *(f"car-{upscaler}-x{scale}" for upscaler in ("edsr", "cnn-sr", "tau") for scale in (2, 4)),
+    *(f"car-{network}-x4" for network in ("srdensenet", "ddbpn", "rdn", "rcan")),
+)
+
+
+@pytest.mark.parametrize("name", OF_TABLES_2_AND_4)
+def test_thirty_steps_of_smoke_reduce_the_loss_of_every_network(home, tmp_path, monkeypatch, name):
+    batch, seen = Patches.batch, []
+    monkeypatch.setattr(Patches, "batch", lambda patches, step: batch(patches, 0))
+    go(smoke(name, steps=30, validate_every=10), tmp_path / "run", on_validation=seen.append)
+    first, *_, last = (row["restoration"] for row in seen[-1])
+    assert last < 0.97 * first and np.isfinite([row["psnr"] for row in seen[-1]]).all()
+
+
 @pytest.mark.parametrize("name", ["irn-irn-x2", "cnn-cr-cnn-sr-x2"])
 def test_a_stopped_run_continues_to_the_same_bits(home, tmp_path, name, small_irn):
     """IRN draws its z from PyTorch's generator, whose state the checkpoint keeps."""

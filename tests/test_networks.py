@@ -41,6 +41,7 @@ VARIANTS = [
     ("srdensenet", 4, {"bottleneck": 128}, 5_452_449),  # wxywhu's second version
     ("srcnn", 2, {"sizes": (9, 1, 5)}, 8_129),
     ("srresnet", 4, {"norm": "instance"}, 1_546_752),  # twtygqyy's port
+    ("drrn", 2, {"units": 9}, 297_216),  # recursive: as many as of 25
     ("lapsrn", 2, {"up_kernel": 4}, 436_113),
     ("lapsrn", 4, {"up_kernel": 4}, 871_586),
     ("srram", 2, {"blocks": 16}, 1_389_379),

@@ -22,10 +22,12 @@ class Cell:
     run: str
 
 
-# Loss -> printed name -> network, of those that Table 4 shows on bicubic LR beside EDSR.
+# Printed name -> network, where they differ. What is printed is ESRGAN's generator trained for PSNR.
+NETWORKS = {"d-dbpn": "ddbpn", "esrgan": "rrdb"}
+# Loss -> the networks (as printed) that Table 4 shows on bicubic LR beside EDSR.
 _ON_BICUBIC = {
-    "l2": {name: name for name in ("srcnn", "vdsr", "drrn", "memnet", "dncnn", "srresnet")},
-    "l1": {"lapsrn": "lapsrn", "carn": "carn", "srram": "srram", "esrgan": "rrdb"},
+    "l2": ("srcnn", "vdsr", "drrn", "memnet", "dncnn", "srresnet"),
+    "l1": ("lapsrn", "zssr", "carn", "srram", "esrgan"),
 }
 # Table -> (upscaler, downscaler, variant, loss) -> run, its scale left open.
 _RUNS = {
@@ -39,8 +41,8 @@ _RUNS = {
         ("edsr", "car", "joint", ""): "car-edsr-x{}",
     },
     2: {
-        (printed, downscaler, variant, ""): f"{downscaler}-{name}-x{{}}{suffix}"
-        for printed, name in (("srdensenet", "srdensenet"), ("d-dbpn", "ddbpn"), ("rdn", "rdn"), ("rcan", "rcan"))
+        (printed, downscaler, variant, ""): f"{downscaler}-{NETWORKS.get(printed, printed)}-x{{}}{suffix}"
+        for printed in ("srdensenet", "d-dbpn", "rdn", "rcan")
         for downscaler, variant, suffix in (
             ("bicubic", "", ""),
             ("car", "joint", ""),
@@ -56,9 +58,9 @@ _RUNS = {
     4: {
         ("edsr", "bicubic", "", ""): "bicubic-edsr-x{}",  # printed in Table 1
         **{
-            (printed, "bicubic", "", loss): f"bicubic-{name}-x{{}}"
+            (printed, "bicubic", "", loss): f"bicubic-{NETWORKS.get(printed, printed)}-x{{}}"
             for loss, networks in _ON_BICUBIC.items()
-            for printed, name in networks.items()
+            for printed in networks
         },
         ("cnn-sr", "cnn-cr", "joint", "l2"): "cnn-cr-cnn-sr-x{}",
         ("cnn-sr", "car", "joint", "l2"): "car-cnn-sr-x{}",

@@ -31,7 +31,8 @@ def make_ready(names, profile, *, train=True, executor="", device="auto", progre
         _train_jobs(names, profile, executor, options)
     else:
         for name in names:
-            experiments.prepare(name, profile, **options)
+            if runs.get(name, profile).trains:
+                experiments.prepare(name, profile, **options)
     return names, {}
 
 
@@ -127,14 +128,15 @@ def compare(values, paper, label, base):
     Args:
         values: see `by_label`.  paper: see `printed`.  base: a label; `label` itself or None is compared with nothing.
     Returns:
-        DataFrame: difference, low and high (its 95 % interval over images), printed_difference, verdict.
+        DataFrame: difference, low and high (its 95 % interval over images), printed_difference, verdict, n (images that
+        both were measured on).
     """
     import pandas as pd
 
     frame = pd.DataFrame(index=paper.index)
     if base in (None, label):
         return frame.assign(**dict.fromkeys(["difference", "low", "high", "printed_difference"], float("nan")),
-                            verdict="not tested")  # fmt: skip
+                            verdict="not tested", n=0)  # fmt: skip
     differences = (of(values, label) - of(values, base)).mean(axis=1).dropna()  # over the seeds that both have
     bounds = {key: intervals.paired(group) for key, group in differences.groupby(KEYS)}
     frame["difference"] = differences.groupby(KEYS).mean()
@@ -143,7 +145,13 @@ def compare(values, paper, label, base):
     frame["printed_difference"] = paper[label] - paper[base]
     most = runs.read_params()["tolerance"]["gain_more"]
     frame["verdict"] = [verdict(*line, most) for line in frame.to_numpy()]
+    frame["n"] = _images(differences, frame.index)
     return frame
+
+
+def _images(values, index):
+    """How many images there are to each line."""
+    return values.groupby(KEYS).size().reindex(index, fill_value=0)
 
 
 def verdict(difference, low, high, printed, most) -> str:
@@ -167,7 +175,7 @@ def table(values, paper, base_of):
         values: see `by_label`.  paper: see `printed`.  base_of: label -> the label that it is compared with, or None.
     Returns:
         DataFrame: KEYS, label, ours (mean over images and seeds), seeds (how many), seed_interval (half of the 95 %
-        interval of the mean over seeds), what `compare` gives, printed, n (images).
+        interval of the mean over seeds), what `compare` gives, printed, n (images of this label, compared or not).
     """
     import pandas as pd
 
@@ -178,7 +186,7 @@ def table(values, paper, base_of):
         part["ours"], part["seeds"] = means.mean(axis=1), means.count(axis=1)
         part["seed_interval"] = [intervals.half_width(line[line == line]) for line in means.to_numpy()]
         part["printed"] = paper[label]
-        part["n"] = own.notna().any(axis=1).groupby(KEYS).sum().reindex(paper.index, fill_value=0).astype(int)
+        part["n"] = _images(own.dropna(how="all"), paper.index)
         parts.append(part.assign(label=label).reset_index())
     return tables.in_order(pd.concat(parts, ignore_index=True), ["scale", "set"]).reset_index(drop=True)
 

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from carlib import data, kept, metrics, provenance, rescale, results, runs, sources, weights
+from carlib import data, kept, metrics, provenance, rescale, results, runs, sources, weights, zssr
 from carlib.ops.imresize import imresize
 
 _MEASURING = ("evaluate.py", "metrics.py", "rescale.py", "weights.py", "data/images.py", "models/__init__.py")
@@ -44,7 +44,13 @@ class Chain:
             lr = rescale.classical(self.run.downscaler)(hr, self.run.scale)
         if self.run.upscaler == "bicubic":
             return lr, imresize(lr, self.run.scale)
+        if self.run.image_steps:
+            return lr, zssr.restore(lr, self.run.scale, device=self.device, **_of_zssr(self.run))
         return lr, rescale.restore(self.networks["upscaler"], lr)
+
+
+def _of_zssr(run) -> dict:
+    return {"steps": run.image_steps, "size": run.size_of("zssr"), "seed": run.seed}
 
 
 def _device(name):
@@ -96,11 +102,12 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
 
 def _made_by(chain) -> dict:
     """What decides a run's rows on one machine, beside the image and how it is measured."""
+    run, on_each = chain.run, bool(chain.run.image_steps)
     return {
-        "run": [chain.run.downscaler, chain.run.upscaler, chain.run.scale],
-        "weights": chain.digest,
+        "run": [run.downscaler, run.upscaler, run.scale],
+        "weights": _of_zssr(run) if on_each else chain.digest,
         "device": str(chain.device).split(":")[0],
-        "code": sources.digest_of_run(_MEASURING, chain.run),
+        "code": sources.digest_of_run((*_MEASURING, "zssr.py") if on_each else _MEASURING, run),
     }
 
 

@@ -95,7 +95,7 @@ def shipped(run) -> Path:
         ValueError: there are none.
     """
     if not run.trains:
-        raise ValueError(f"run {run.name} has no weights: bicubic down and up learns nothing")
+        raise ValueError(f"run {run.name} has no weights: nothing of it is trained beforehand")
     path = overview.shipped_path(run)
     if not path.is_file():
         raise ValueError(f"no weights are shipped for {run.name}: train it with --profile mini or paper")
@@ -103,7 +103,9 @@ def shipped(run) -> Path:
 
 
 def ready(name, profile) -> Path | None:
-    """A run's weights: what training made or, where there is nothing, the shipped ones of its recipe; None for bicubic.
+    """A run's weights: what training made or, where there is nothing, the shipped ones of its recipe.
+
+    None for bicubic, and for ZSSR that trains on each image.
 
     Where the profile trains nothing, the shipped ones of any recipe.
 
@@ -137,14 +139,16 @@ def measure(
 
 
 def measure_chain(made, sets=None, *, protocols=("standard",), keep=False, progress=True) -> list[dict]:
-    """Rows (results.ROW_COLUMNS) of an `evaluate.Chain`; sets: default those of its profile that are present.
+    """Rows (results.ROW_COLUMNS) of an `evaluate.Chain`.
 
+    sets: default those of its profile that are present; of a run that trains on each image, its `image_sets`.
     keep: as `evaluate.evaluate`.
     """
     from carlib import evaluate
 
     chosen = runs.profile(made.run.profile)["evaluate"]
-    sets = some_sets(chosen["sets"]) if sets is None else sets
+    if sets is None:
+        sets = some_sets(chosen["image_sets" if made.run.image_steps else "sets"])
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
     options = {"protocols": protocols, "keep": keep, "progress": progress}
     return [row for set_name in sets for row in evaluate.evaluate(made, set_name, **part, **options)]

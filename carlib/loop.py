@@ -120,7 +120,8 @@ class Loop:
             with self.fabric.no_backward_sync(self.rescaler, enabled=part < parts - 1):
                 found.append(self._gradients(step, hr[chosen], None if lr is None else lr[chosen]))
         if not schedule.trains_resampler(run, step):
-            self.networks["resampler"].zero_grad(set_to_none=True)  # Adam leaves alone what has no gradient
+            # Computed all the same: DDP waits for the gradient of every parameter. Adam leaves alone what has none.
+            self.networks["resampler"].zero_grad(set_to_none=True)
         if run.clip:
             self.fabric.clip_gradients(self.rescaler, self.optimizer, max_norm=run.clip)
         self.optimizer.step()

@@ -92,7 +92,9 @@ def line(name: str, profile: str | None = None, tables=()) -> dict:
 
 
 def why_absent(name, profile) -> str:
-    """Why a run cannot stand beside others: it has no weights, or those of another recipe; "" if it can."""
+    """Why a run cannot stand beside others: it lacks its weights, or has those of another recipe; "" if it can."""
+    if not runs.get(name, profile).trains:
+        return ""
     found, chosen = line(name, profile), runs.profile(profile)
     if found["state"] in ("shipped", "trained"):
         return f"missing: {found['note']}" if found["note"] else ""

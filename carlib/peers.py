@@ -1,6 +1,6 @@
 """Table 4: CAR among other methods. Networks on bicubic LR, networks behind learned downscalers, and what came later.
 
-Of the networks on bicubic LR, ZSSR trains on each image and has no run; public checkpoints of the others can be
+Of the networks on bicubic LR, ZSSR trains on each image that is measured; public checkpoints of the others can be
 measured beside ours.
 """
 
@@ -129,14 +129,15 @@ def table(rows, absent, profile, scale=None, checkpoints=None):
         they are, or why there are none), note (that the set was not measured; what is wrong with the printed value).
     """
     known = methods(profile, checkpoints)
-    values, paper = _compared(rows, known)
+    told = _published(known)
+    values, paper = _compared(rows, known, told)
     car = _car(known, profile)
     frame = contrasts.table(values, paper, {label: None if known.public[label] else car for label in known.index})
     frame = frame[(frame.ours.notna() | frame.printed.notna()) & frame.scale.isin([scale] if scale else [2, 4])]
     frame = frame.join(known, on="label").assign(profile=profile).reset_index(drop=True)
     frame["run"] = [named.get(one, "") for named, one in zip(frame.runs, frame.scale, strict=True)]
     frame["weights"] = [_weights(line, absent) for line in frame.itertuples()]
-    doubts = _published(known).set_index([*contrasts.KEYS, "label"])[["flag", "note"]]
+    doubts = told.set_index([*contrasts.KEYS, "label"])[["flag", "note"]]
     doubts = frame[[*contrasts.KEYS, "label"]].join(doubts, on=[*contrasts.KEYS, "label"]).fillna("")
     why = [
         note if run and note != whose else ""  # weights say it
@@ -154,8 +155,12 @@ def table(rows, absent, profile, scale=None, checkpoints=None):
 
 def _weights(line, absent):
     if not line.run:
-        return "trains on each image: see carlib upscale" if line.upscaler == "zssr" else "not trained here"
-    return absent.get(line.run) or ("public weights" if line.public else f"of profile {line.profile}")
+        return "not trained here"
+    if line.public:
+        return absent.get(line.run, "public weights")
+    if steps := runs.get(line.run, line.profile).image_steps:
+        return f"of each image, {steps} steps"
+    return absent.get(line.run, f"of profile {line.profile}")
 
 
 def _as_printed(line):
@@ -171,10 +176,10 @@ def _car(known, profile):
     return found.index[found.loss.ne(own).argmin()]
 
 
-def _compared(rows, known):
-    """What was measured (see contrasts.by_label) and published (contrasts.printed)."""
+def _compared(rows, known, told):
+    """What was measured (see contrasts.by_label) and published (contrasts.printed); told: see _published."""
     label_of = {run: label for label, named in known.runs.items() for run in named.values()}
-    return contrasts.by_label(rows, label_of), contrasts.printed(_published(known), rows, known.index, unmeasured=True)
+    return contrasts.by_label(rows, label_of), contrasts.printed(told, rows, known.index, unmeasured=True)
 
 
 def claims(rows, profile, scale=None, checkpoints=None):
@@ -185,7 +190,7 @@ def claims(rows, profile, scale=None, checkpoints=None):
     import pandas as pd
 
     known, lines = methods(profile, checkpoints), []
-    values, paper = _compared(rows, known)
+    values, paper = _compared(rows, known, _published(known))
     car = _car(known, profile)
     for one in [scale] if scale else [2, 4]:
         there = [line for line in known.itertuples() if one in line.runs and not line.public]

@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
-from carlib import experiments, models, provenance, runs
+from carlib import cells, experiments, models, provenance, runs
 
 _KEY = re.compile(r"(?P<network>[\w-]+)-x(?P<scale>[24])")
-_NAMES = {"esrgan": "rrdb"}  # as printed -> of carlib.models; what is printed is ESRGAN's generator trained for PSNR
 
 
 def networks() -> list[str]:
@@ -16,7 +15,7 @@ def networks() -> list[str]:
 
 def printed_name(network) -> str:
     """What Table 4 calls a network of carlib.models."""
-    return next((printed for printed, name in _NAMES.items() if name == network), network)
+    return next((printed for printed, name in cells.NETWORKS.items() if name == network), network)
 
 
 def check(checkpoints):
@@ -35,7 +34,7 @@ def check(checkpoints):
     found = {}
     for key, wanted in checkpoints.items():
         named = _KEY.fullmatch(str(key))
-        name = named and _NAMES.get(named["network"], named["network"])
+        name = named and cells.NETWORKS.get(named["network"], named["network"])
         if not named or name not in networks():
             known = ", ".join(networks())
             raise ParameterError(f"checkpoints has {key!r}: name network and scale, as vdsr-x4; known are {known}")

@@ -7,7 +7,7 @@ from carlib import models, rescale
 _ABOVE_0 = (
     "batch", "validate_every", "scale", "lr", "adam_eps", "bound", "guided_eps", "plateau_patience", "accumulate",
 )  # fmt: skip
-_AT_LEAST_0 = ("steps", "lambda_offset", "gamma_tv", "guidance", "distribution", "alpha", "clip", "seed")
+_AT_LEAST_0 = ("steps", "image_steps", "lambda_offset", "gamma_tv", "guidance", "distribution", "alpha", "clip", "seed")
 _SHARES = {"grey": "patches", "recolour": "patches", "penalties_after": "steps", "resampler_after": "steps"}
 _NAMES = {
     "loss": ("l1", "l2", "charbonnier"),
@@ -62,6 +62,10 @@ def check(run):
     if (run.downscaler == "irn") != (run.upscaler == "irn"):
         raise ValueError(
             f"downscaler={run.downscaler!r}, upscaler={run.upscaler!r}: IRN is one network, name it as both or neither"
+        )
+    if run.image_steps and (run.upscaler != "zssr" or run.learns_downscaling):
+        raise ValueError(
+            f"image_steps={run.image_steps!r} is for ZSSR after a classical downscaler, not for {run.name}"
         )
     _check_starts(run)
     for name, allowed in _NAMES.items():

@@ -56,6 +56,7 @@ class Run:
     resampler_start: str | None = None  # a run whose resampler's weights to begin with, and to train on
     resampler_from: str | None = None  # a run whose resampler is taken and frozen; the upscaler alone is trained
     steps: int = 0
+    image_steps: int = 0  # of ZSSR: training steps on each image that is measured, and none beforehand
     batch: int = 16
     grey: float = 0.0  # share of the patches that is shown without colours
     recolour: float = 0.0  # share of the others whose channels change places and whose saturation changes
@@ -127,8 +128,8 @@ class Run:
 
     @property
     def trains(self) -> bool:
-        """Whether anything is learned (a classical downscaler with bicubic upscaling is not)."""
-        return self.learns_downscaling or self.upscaler != "bicubic"
+        """Whether there are weights to train (a classical downscaler's with bicubic upscaling or ZSSR has none)."""
+        return self.learns_downscaling or (self.upscaler != "bicubic" and not self.image_steps)
 
     @property
     def learns_downscaling(self) -> bool:
@@ -199,6 +200,8 @@ def names() -> list[str]:
 def get(name: str, profile_name: str | None = None, overrides: dict | None = None) -> Run:
     """The run `name` under a profile: defaults < the profile's training numbers < the run's own < overrides.
 
+    Under profile demo these are mini's, which the shipped weights were trained with, and what a run names for demo.
+
     RUN-seed2 is the declared RUN under seed 2, with folder, weights and rows of its own; what it starts from is RUN's.
 
     Raises:
@@ -216,9 +219,8 @@ def get(name: str, profile_name: str | None = None, overrides: dict | None = Non
     if not isinstance(params["runs"][declared_name], dict):
         raise ValueError(f"run {declared_name!r} has nothing under it: see runs in params.yaml")
     declared = dict(params["runs"][declared_name])
-    for other in PROFILES:  # numbers a run wants under one profile only
-        own = declared.pop(other, {})
-        declared.update(own if other == trained["name"] else {})
+    own = {other: declared.pop(other, {}) for other in PROFILES}  # numbers a run wants under one profile only
+    declared |= own[trained["name"]] | own[chosen["name"]]
     if fixed := {"name", "profile", "size"} & overrides.keys():
         raise ValueError(
             f"parameter {min(fixed)!r} cannot be overridden: declare another run or profile in params.yaml"

@@ -90,23 +90,22 @@ def claims(rows, networks=None):
         bicubic, joint, frozen = (_label(network, lr) for lr in LR.values())
         for step, above, below in (("joint - frozen", joint, frozen), ("frozen - bicubic", frozen, bicubic)):
             named = {"network": network, "step": step}
-            both = contrasts.of(values, above) - contrasts.of(values, below)
-            found = _sets(contrasts.compare(values, paper, above, below), both, paper)
+            found = _sets(contrasts.compare(values, paper, above, below))
             lines += [found.assign(**named), pd.DataFrame([_summed_up(found)]).assign(**named)]
     columns = ["network", "step", "set", "n", "ours", "95 %", "paper", "verdict"]
     return pd.concat(lines, ignore_index=True)[columns].round({"ours": 2, "paper": 2})
 
 
-def _sets(compared, both, paper):
-    """One step of one network: a line per printed set, and per measured one. both: differences, image by image."""
+def _sets(compared):
+    """One step of one network: a line per printed set, and per measured one."""
     import pandas as pd
 
-    counts, lines = both.notna().any(axis=1).groupby(contrasts.KEYS).sum(), []
-    for scale, name in paper.index.droplevel("metric").unique():
+    lines = []
+    for scale, name in compared.index.droplevel("metric").unique():
         psnr = compared.loc[scale, name, "psnr"]
         lines.append({
             "set": name,
-            "n": int(counts.get((scale, name, "psnr"), 0)),
+            "n": int(psnr.n),
             "ours": psnr.difference,
             "95 %": "" if psnr.low != psnr.low else f"[{psnr.low:+.2f}, {psnr.high:+.2f}]",
             "paper": psnr.printed_difference,

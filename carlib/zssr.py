@@ -25,16 +25,17 @@ _LOWEST_RATE = 9e-6
 _BACK_PROJECTIONS = 10
 
 
-def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", progress=False):
+def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", device="cpu", progress=False):
     """Enlarge one image by training on it; minutes at size "paper" on a CPU.
 
     Args:
-        lr:       uint8 (h, w) or (h, w, 3) RGB, made by bicubic downscaling; sides of 8*scale pixels at least.
+        lr:       uint8 (h, w) or (h, w, 3) RGB, made by bicubic downscaling; sides of 4*scale pixels at least.
         scale:    whole number >= 2.
         steps:    at most so many; fewer when the rate has fallen below 9e-6.
         seconds:  stop training after these; the result then depends on the machine.
         seed:     of the network and the crops. On a CPU the same seed and steps give the same image.
         size:     of the network, see `carlib.models.SIZES`.
+        device:   of the network: "cpu", "cuda", ...
         progress: show a bar.
     Returns:
         uint8 (h*scale, w*scale[, 3]).
@@ -49,16 +50,16 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", pr
             raise ValueError(f"{name}={value!r} is not a whole number >= {least}")
     if not isinstance(seconds, Real) or not seconds >= 0:
         raise ValueError(f"seconds={seconds!r} is not a number >= 0")
-    if min(lr.shape[:2]) < 8 * scale:
-        raise ValueError(f"lr is {lr.shape[1]}x{lr.shape[0]}: ZSSR at scale {scale} needs sides of {8 * scale} pixels")
+    if min(lr.shape[:2]) < 4 * scale:
+        raise ValueError(f"lr is {lr.shape[1]}x{lr.shape[0]}: ZSSR at scale {scale} needs sides of {4 * scale} pixels")
     image = to_tensor(lr)[0].permute(1, 2, 0).double().numpy()
     budget = {"steps": int(steps), "seconds": seconds, "seed": int(seed)}
-    network = train(image, int(scale), **budget, size=size, progress=progress)
+    network = train(image, int(scale), **budget, size=size, device=device, progress=progress)
     sr = to_8_bits(apply(network, image, int(scale)))
     return sr if lr.ndim == 3 else to_grey(sr)
 
 
-def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", progress=False):
+def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", device="cpu", progress=False):
     """A ZSSR network trained on `image`, float (h, w, 3) in [0, 1]; the other arguments as in `restore`."""
     import torch
     from tqdm import tqdm
@@ -68,20 +69,20 @@ def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", progre
     draw, began = np.random.default_rng(seed), time.perf_counter()
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay where they are
         torch.manual_seed(seed)
-        network = models.create("zssr", scale, size)
+        network = models.create("zssr", scale, size).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     fathers = _fathers(image, scale)
     whole, errors = _to_multiple(image, scale), []
-    son_of_whole = _tensor(imresize(whole, 1 / scale))
+    son_of_whole, whole = (_tensor(part, device) for part in (imresize(whole, 1 / scale), whole))
     for step in tqdm(range(steps), desc="ZSSR", unit="step", disable=not progress):
         father = _crop(fathers[draw.integers(len(fathers))], scale, draw)
-        loss = (network(_tensor(imresize(father, 1 / scale))) - _tensor(father)).abs().mean()
+        loss = (network(_tensor(imresize(father, 1 / scale), device)) - _tensor(father, device)).abs().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         if step % _EVERY == _EVERY - 1:
             with torch.inference_mode():
-                errors.append(float((network(son_of_whole) - _tensor(whole)).square().mean()))
+                errors.append(float((network(son_of_whole) - whole).square().mean()))
             if _stalls(errors):
                 optimizer.param_groups[0]["lr"] /= 10
                 errors = []
@@ -94,12 +95,12 @@ def apply(network, image, scale):
     """float (h, w, 3) in [0, 1] -> (h*scale, w*scale, 3): the median over eight orientations, back-projected."""
     import torch
 
-    variants = []
+    variants, device = [], next(network.parameters()).device
     for turns in range(4):
         for flip in (False, True):
             turned = np.rot90(image, turns)[:, :: -1 if flip else 1]
             with torch.inference_mode():
-                sr = network(_tensor(turned))[0].permute(1, 2, 0).double().numpy()
+                sr = network(_tensor(turned, device))[0].permute(1, 2, 0).double().cpu().numpy()
             variants.append(np.rot90(back_project(sr, turned, scale)[:, :: -1 if flip else 1], -turns))
     return back_project(np.median(variants, 0), image, scale).clip(0, 1)
 
@@ -138,7 +139,7 @@ def _stalls(errors):
     return -1.5 * slope < math.sqrt(covariance[0, 0])
 
 
-def _tensor(image):
+def _tensor(image, device):
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float().to(device)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from carlib import data, evaluate, experiments, imresize, metrics, models, rescale, results, runs, weights
+from carlib import data, evaluate, experiments, imresize, metrics, models, rescale, results, runs, weights, zssr
 from carlib.evaluate import Chain
 
 
@@ -89,6 +89,25 @@ def test_a_trained_chain_gives_8_bit_lr_and_sr_of_the_size(sets, tmp_path, name)
             np.testing.assert_array_equal(lr, imresize(hr, 1 / run.scale))
     rows = evaluate.evaluate(chain, "set5", protocols=["standard", "car-release"])
     assert len(rows) == 8 and all(np.isfinite(row["value"]) for row in rows)
+
+
+def test_a_run_of_zssr_trains_on_each_image_as_many_steps_as_it_says(sets):
+    hr = data.crop_to_multiple(data.read_image(sets / "a.png"), 2)
+    for steps in (1, 3):
+        run = runs.get("bicubic-zssr-x2", "smoke", {"image_steps": steps})
+        lr, sr = Chain(run)(hr)
+        np.testing.assert_array_equal(lr, imresize(hr, 0.5))
+        np.testing.assert_array_equal(sr, zssr.restore(lr, 2, steps=steps, size="mini"))
+
+
+def test_what_zssr_gave_is_kept_for_its_steps_only(sets):
+    def kept(steps):
+        chain = Chain(runs.get("bicubic-zssr-x2", "smoke", {"image_steps": steps}))
+        evaluate.evaluate(chain, "set5", keep=True)
+        return sorted(path.read_text() for path in results.folder("smoke").rglob("bicubic-zssr-x2-set5*"))
+
+    first = kept(1)
+    assert first and kept(1) == first and kept(2) != first
 
 
 @pytest.mark.parametrize("name", rescale.CLASSICAL)

@@ -57,7 +57,8 @@ def test_the_defaults_of_a_run_are_those_of_the_file(home):
 def test_a_profile_that_trains_nothing_shows_how_the_shipped_weights_were_trained(home):
     for name in runs.names():
         shown, made = runs.get(name, "demo"), runs.get(name, "mini")
-        assert runs.as_dict(shown) == runs.as_dict(made) | {"profile": "demo", "steps": 0}
+        own = {"image_steps": 50} if made.upscaler == "zssr" else {}  # trained on each image, not shipped
+        assert runs.as_dict(shown) == runs.as_dict(made) | {"profile": "demo", "steps": 0} | own
 
 
 def declared():
@@ -71,7 +72,7 @@ def test_every_declared_run_can_be_built_under_every_profile(home, name, profile
     with torch.device("meta" if profile == "paper" else "cpu"):
         networks = {role: models.create(**options) for role, options in run.networks().items() if role != "upscaler"}
         upscaler = models.create(**run.networks()["upscaler"]) if run.upscaler != "bicubic" else None
-    assert run.trains == (upscaler is not None or networks != {})
+    assert run.trains == (not run.image_steps and (upscaler is not None or networks != {}))
     assert ("resampler" in networks) == (run.downscaler == "car")
     assert ("downscaler" in networks) == (run.downscaler in ("cnn-cr", "tad"))
     assert name.startswith(f"{run.downscaler}-{run.upscaler}-x{run.scale}")
@@ -186,7 +187,8 @@ def test_what_every_run_has_a_use_for_is_not(home):
         "adam_eps", "clip", "ema", "precision", "accumulate", "compile", "deterministic", "train_sets",
         "validation_set", "validation_images", "validation_crop", "validate_every",
     }  # fmt: skip
-    assert for_all | run_checks._USERS.keys() == {field.name for field in dataclasses.fields(runs.Run)}
+    checked = {"image_steps"}  # however a run comes by it
+    assert for_all | checked | run_checks._USERS.keys() == {field.name for field in dataclasses.fields(runs.Run)}
     assert not for_all & run_checks._USERS.keys()
     assert runs.get("bicubic-edsr-x2", "smoke", {"clip": 1.0, "resampler_lr": None}).clip == 1.0
 
@@ -194,6 +196,8 @@ def test_what_every_run_has_a_use_for_is_not(home):
 @pytest.mark.parametrize(("name", "overrides", "told"), [
     ("car-edsr-x2", {"weighting": "clamp", "learned_prior": True}, "learned_prior=True is for weighting=signed or "),
     ("car-edsr-x2", {"weighting": "static"}, "weighting='static' follows no image: set offsets=false, local=0"),
+    ("bicubic-edsr-x2", {"image_steps": 9}, "image_steps=9 is for ZSSR after a classical downscaler, not for bicubic"),
+    ("car-edsr-x2", {"upscaler": "zssr", "image_steps": 9}, "image_steps=9 is for ZSSR after a classical downscaler"),
     ("car-bicubic-x2", {"resampler_after": 0.5}, "resampler_after=0.5 is for a CAR that is trained with an upscaler"),
 ])  # fmt: skip
 def test_options_that_do_not_go_together_are_refused_before_anything_is_trained(home, name, overrides, told):

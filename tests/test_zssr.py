@@ -47,6 +47,12 @@ def test_grey_stays_grey_and_sides_need_not_be_multiples():
     assert zssr.restore(grey, 3, steps=2, size="mini").shape == (87, 75)
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_smallest_image_has_a_son(scale):
+    lr = stripes(4 * scale, 4 * scale)
+    assert zssr.restore(lr, scale, steps=2, size="mini").shape == (4 * scale**2, 4 * scale**2, 3)
+
+
 def test_back_projection_makes_the_lr_image_come_back():
     rng = np.random.default_rng(0)
     lr, sr = rng.random((8, 9, 3)), rng.random((16, 18, 3))
@@ -63,12 +69,12 @@ def test_an_error_that_no_longer_falls_stalls():
 
 @pytest.mark.parametrize(("lr", "options", "told"), [
     (np.zeros((16, 16, 3)), {}, "lr is no uint8 image"),
-    (np.zeros((15, 30, 3), np.uint8), {}, "lr is 30x15: ZSSR at scale 2 needs sides of 16 pixels"),
+    (np.zeros((7, 30, 3), np.uint8), {}, "lr is 30x7: ZSSR at scale 2 needs sides of 8 pixels"),
     (np.zeros((16, 16, 3), np.uint8), {"scale": 1.5}, "scale=1.5 is not a whole number >= 2"),
     (np.zeros((16, 16, 4), np.uint8), {}, "lr is no uint8 image"),
     (np.zeros((16, 16, 1), np.uint8), {}, "lr is no uint8 image"),
     (np.zeros(16, np.uint8), {}, "lr is no uint8 image"),
-    (np.zeros((5, 7), np.uint8), {}, "lr is 7x5: ZSSR at scale 2 needs sides of 16 pixels"),
+    (np.zeros((5, 7), np.uint8), {}, "lr is 7x5: ZSSR at scale 2 needs sides of 8 pixels"),
     (np.zeros((16, 16, 3), np.uint8), {"scale": "2"}, "scale='2' is not a whole number >= 2"),
     (np.zeros((16, 16, 3), np.uint8), {"steps": -1}, "steps=-1 is not a whole number >= 0"),
     (np.zeros((16, 16, 3), np.uint8), {"steps": math.inf}, "steps=inf is not a whole number >= 0"),

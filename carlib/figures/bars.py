@@ -3,6 +3,7 @@
 from math import isnan
 
 from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 
 from carlib.figures.style import BLUE, CAPTION, LABEL, TITLE, styled
 
@@ -29,45 +30,65 @@ def bench(rows, ours="carlib"):
         raise ValueError("bench: no rows to draw")
     cases = list(dict.fromkeys(row["case"] for row in rows))
     groups = [sorted((r for r in rows if r["case"] == case), key=lambda r: r["seconds"]) for case in cases]
-    columns = _columns([_BAR * len(group) + _SPACE + _TITLE for group in groups])
-    longest = max(sum(heights) for heights in columns)
-    figure, grid = Figure(figsize=(_WIDTH * len(columns), longest), layout="constrained"), []
-    for part, heights in zip(figure.subfigures(1, len(columns), squeeze=False)[0], columns, strict=True):
-        ratios = [height - _TITLE for height in heights]
-        if sum(heights) < longest:
-            ratios.append(longest - sum(heights))  # of axes that stay empty
-        axes = part.subplots(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
-        for rest in axes[len(heights) :]:
-            rest.set_axis_off()
-        axes[len(heights) - 1].set_xlabel(f"time, shorter is better;  ×: time over that of {ours}", fontsize=CAPTION)
-        grid += list(axes[: len(heights)])
+    figure, grid = _grid([_BAR * len(group) + _SPACE + _TITLE for group in groups], ours)
     for axes, case, group in zip(grid, cases, groups, strict=True):
-        slowest = max(row["seconds"] for row in group) or 1.0
-        unit, factor = next(((u, f) for u, f in (("s", 1), ("ms", 1e3)) if slowest * f >= 1), ("µs", 1e6))
-        for place, row in enumerate(group):
-            mine = row["name"].startswith(ours)
-            value = row["seconds"] * factor
-            axes.barh(place, value, height=0.72, color=BLUE if mine else "#B8B8B8")
-            ratio = "" if row["ratio"] == 1 or isnan(row["ratio"]) else f"   {_number(row['ratio'])}×"
-            axes.annotate(
-                f"{_number(value)} {unit}{ratio}",
-                (value, place),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=CAPTION,
-                fontweight="bold" if mine else "normal",
-            )
-        axes.set_yticks(range(len(group)), [row["name"] for row in group])
-        for label, row in zip(axes.get_yticklabels(), group, strict=True):
-            label.set_fontweight("bold" if row["name"].startswith(ours) else "normal")
-        axes.invert_yaxis()
-        axes.set_xlim(0, slowest * factor * 1.45)  # room for the numbers
-        axes.set_title(case, loc="left", x=-0.55, fontsize=TITLE, fontweight="bold")  # as wide as the names, too
-        axes.tick_params(labelsize=LABEL, length=0)
-        axes.set_xticks([])  # every bar carries its number
-        axes.spines["bottom"].set_visible(False)
+        _bars(axes, group, ours)
+        _title(axes, case)
     return figure
+
+
+def _grid(heights, ours):
+    """A figure, and its axes with these heights in inches, in one column or two."""
+    columns = _columns(heights)
+    longest = max(sum(column) for column in columns)
+    figure, grid = Figure(figsize=(_WIDTH * len(columns), longest), layout="constrained"), []
+    for part, column in zip(figure.subfigures(1, len(columns), squeeze=False)[0], columns, strict=True):
+        ratios = [height - _TITLE for height in column]
+        if sum(column) < longest:
+            ratios.append(longest - sum(column))  # of axes that stay empty
+        axes = part.subplots(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
+        for rest in axes[len(column) :]:
+            rest.set_axis_off()
+        axes[len(column) - 1].set_xlabel(f"time, shorter is better;  ×: time over that of {ours}", fontsize=CAPTION)
+        grid += list(axes[: len(column)])
+    return figure, grid
+
+
+def _bars(axes, group, ours):
+    slowest = max(row["seconds"] for row in group) or 1.0
+    unit, factor = next(((u, f) for u, f in (("s", 1), ("ms", 1e3)) if slowest * f >= 1), ("µs", 1e6))
+    for place, row in enumerate(group):
+        mine = row["name"].startswith(ours)
+        value = row["seconds"] * factor
+        axes.barh(place, value, height=0.72, color=BLUE if mine else "#B8B8B8")
+        ratio = "" if row["ratio"] == 1 or isnan(row["ratio"]) else f"   {_number(row['ratio'])}×"
+        axes.annotate(
+            f"{_number(value)} {unit}{ratio}",
+            (value, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=CAPTION,
+            fontweight="bold" if mine else "normal",
+        )
+    axes.set_yticks(range(len(group)), [row["name"] for row in group])
+    for label, row in zip(axes.get_yticklabels(), group, strict=True):
+        label.set_fontweight("bold" if row["name"].startswith(ours) else "normal")
+    axes.invert_yaxis()
+    axes.set_xlim(0, slowest * factor * 1.45)  # room for the numbers
+    axes.tick_params(labelsize=LABEL, length=0)
+    axes.set_xticks([])  # every bar carries its number
+    axes.spines["bottom"].set_visible(False)
+
+
+def _title(axes, case):
+    """Above the bars' names, from the left edge of the column."""
+    place = blended_transform_factory(axes.figure.transSubfigure, axes.transAxes)
+    text = axes.annotate(
+        case, (0.01, 1), xycoords=place, xytext=(0, 4), textcoords="offset points", fontsize=TITLE, fontweight="bold"
+    )
+    text.set_in_layout(False)  # it would move the axes to the right
+    axes.set_title(" ", fontsize=TITLE)  # keeps its line free
 
 
 def _columns(heights):

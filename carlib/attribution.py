@@ -17,13 +17,14 @@ _COLOUR_ONLY, _LUMA_ONLY = "CAR's colour only", "CAR's luma only"
 # every pixel; CAR's Cb and Cr with bicubic's luma; CAR's luma with bicubic's Cb and Cr; bicubic's.
 PARTS = ("CAR", "CAR, offsets 0", "CAR, one kernel", _COLOUR_ONLY, _LUMA_ONLY, "bicubic LR")
 GREY, GREY_BASE = "CAR, grey image", "bicubic, grey image"
-# Systems that were trained as they are: one kernel with an EDSR of its own, and, for bicubic upscaling, which cannot
-# read colour, CAR and one kernel.
-STATIC = "one kernel, trained"
+# Systems that were trained as they are: CAR without offsets and one kernel, each with an EDSR of its own, and, for
+# bicubic upscaling, which cannot read colour, CAR and one kernel.
+NO_OFFSETS, STATIC = "no offsets, trained", "one kernel, trained"
 UPSCALED_BASE = "bicubic both ways"
 UPSCALED, UPSCALED_STATIC = "CAR, bicubic upscaling", "one kernel, bicubic upscaling"
 SYSTEMS = {
     BASE: "bicubic-edsr-x{}",
+    NO_OFFSETS: "car-edsr-x{}-no-offset",
     STATIC: "car-edsr-x{}-static",
     UPSCALED_BASE: "bicubic-bicubic-x{}",
     UPSCALED: "car-bicubic-x{}",
@@ -56,8 +57,9 @@ def study(profile, *, progress=True):
         caption=f"psnr: mean over the n images (at most {_MOST} of a set), dB, luma, standard protocol; gain: over "
         f'bicubic LR images restored by the EDSR that was trained on them ("{BASE}"), grey images over the same on '
         'grey images. "CAR" with a part replaced, and "bicubic LR", have the upscaler trained with CAR restore them: a '
-        f'part that is missing costs also what the upscaler expected of it. "{STATIC}": one kernel for all pixels of '
-        'all images, trained jointly with its own EDSR as CAR was. With "bicubic upscaling" nothing learned restores; '
+        f'part that is missing costs also what the upscaler expected of it. "{NO_OFFSETS}": CAR whose offsets were 0 '
+        f'from the start, trained with its own EDSR as CAR was; "{STATIC}": so was one kernel for all pixels of all '
+        'images. With "bicubic upscaling" nothing learned restores; '
         f'gains there are over "{UPSCALED_BASE}". low, high: the gain\'s 95 % interval over images (10,000 paired '
         "resamples).",
         command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
@@ -166,17 +168,19 @@ def draw(profile, table):
     """
     from carlib import figures
 
-    shown = [label for label in (*PARTS, GREY, STATIC, UPSCALED, UPSCALED_STATIC) if label != "bicubic LR"]
+    shown = [label for label in (*PARTS, GREY, NO_OFFSETS, STATIC, UPSCALED, UPSCALED_STATIC) if label != "bicubic LR"]
     figure = figures.gains(table[table.variant.isin(shown)], shown, over="bicubic LR")
     results.save_figure(
         figure,
         results.folder(profile, "figures", "attribution"),
         title=f"Where CAR's gain comes from, profile {profile}",
-        alt="PSNR gain over bicubic downscaling for each image set: CAR whole, with parts switched off, and one kernel",
+        alt="PSNR gain over bicubic downscaling for each image set: CAR whole, with parts switched off, trained without "
+        "offsets, and one kernel",
         caption="Gain over bicubic LR images and the EDSR trained on them, dB of luma, mean over a set. The rows below "
         "the first replace a part of CAR's LR image before CAR's upscaler restores it; then both systems on images "
-        "whose colour was taken away before downscaling; last, what was trained by itself: one kernel for all pixels "
-        "with an EDSR, and CAR and one kernel under bicubic upscaling, over bicubic both ways.",
+        "whose colour was taken away before downscaling; last, what was trained by itself: CAR without offsets and one "
+        "kernel for all pixels, each with an EDSR, and CAR and one kernel under bicubic upscaling, over bicubic both "
+        "ways.",
         command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
     )
     return figure
@@ -193,6 +197,7 @@ def findings(table) -> list[str]:
             "with bicubic's luma": _COLOUR_ONLY,
             "with bicubic's colour": _LUMA_ONLY,
             "on grey images": GREY,
+            "without offsets, trained with its own upscaler": NO_OFFSETS,
             "one kernel, trained with its own upscaler": STATIC,
         }
         told = ", ".join(f"{words} {mean[label]:+.2f}" for words, label in parts.items() if label in mean)

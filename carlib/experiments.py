@@ -141,14 +141,14 @@ def measure(
 def measure_chain(made, sets=None, *, protocols=("standard",), keep=False, progress=True) -> list[dict]:
     """Rows (results.ROW_COLUMNS) of an `evaluate.Chain`.
 
-    sets: default those of its profile that are present; of a run that trains on each image, its `image_sets`.
+    sets: default those of its profile that are present; of a run that trains on each image, of its `image_sets`.
     keep: as `evaluate.evaluate`.
     """
     from carlib import evaluate
 
     chosen = runs.profile(made.run.profile)["evaluate"]
     if sets is None:
-        sets = some_sets(chosen["image_sets" if made.run.image_steps else "sets"])
+        sets = some_sets((made.run.image_steps and chosen.get("image_sets")) or chosen["sets"])
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
     options = {"protocols": protocols, "keep": keep, "progress": progress}
     return [row for set_name in sets for row in evaluate.evaluate(made, set_name, **part, **options)]

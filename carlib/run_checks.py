@@ -26,6 +26,11 @@ _SIGNED = ("signed", "guided")  # weightings that add a residual to a kernel
 
 _PACE = ("resampler_lr", "resampler_after")
 
+
+def _trains_car(run):
+    return run.downscaler == "car" and not run.resampler_from
+
+
 # Parameter -> whose it is, and whether a run is of these. Every run has a use for the others.
 _USERS = {
     **dict.fromkeys(
@@ -33,14 +38,32 @@ _USERS = {
         ("CAR", lambda run: run.downscaler == "car"),
     ),
     **dict.fromkeys(
-        ("bound", "guided_eps", "activation", "head_scale", "learned_prior", "resampler_width", "resampler_blocks"),
+        ("activation", "learned_prior", "resampler_width", "resampler_blocks"),
         ("a CAR whose kernels follow the image", lambda run: run.downscaler == "car" and run.weighting != "static"),
     ),
-    **dict.fromkeys(
-        ("lambda_offset", "offset_reading", "gamma_tv", "tv_reading", "penalties_after", *_PACE),
-        ("a CAR that is trained", lambda run: run.downscaler == "car" and not run.resampler_from),
+    "head_scale": (
+        "a CAR whose kernels follow the image and that begins anew",
+        lambda run: run.downscaler == "car" and run.weighting != "static" and not run.resampler_start,
     ),
-    "alpha": ("a learned downscaler", lambda run: run.learns_downscaling),
+    "bound": (
+        f"a CAR with weighting={' or '.join(_SIGNED)}",
+        lambda run: run.downscaler == "car" and run.weighting in _SIGNED,
+    ),
+    "guided_eps": ("a CAR with weighting=guided", lambda run: run.downscaler == "car" and run.weighting == "guided"),
+    **dict.fromkeys(_PACE, ("a CAR that is trained", _trains_car)),
+    **dict.fromkeys(
+        ("lambda_offset", "offset_reading", "gamma_tv", "tv_reading", "penalties_after"),
+        ("a CAR that is trained with offsets", lambda run: _trains_car(run) and run.offsets),
+    ),
+    "alpha": (
+        "a learned downscaler that is trained",
+        lambda run: run.learns_downscaling and not run.resampler_from,
+    ),
+    "lr": (
+        "an upscaler, or a resampler without resampler_lr",
+        lambda run: run.upscaler != "bicubic" or run.resampler_lr is None,
+    ),
+    "plateau_patience": ("schedule=plateau", lambda run: run.schedule == "plateau"),
     **dict.fromkeys(
         ("guidance", "guidance_loss"),
         ("CNN-CR, TAD and IRN", lambda run: run.learns_downscaling and run.downscaler != "car"),
@@ -63,10 +86,8 @@ def check(run):
         raise ValueError(
             f"downscaler={run.downscaler!r}, upscaler={run.upscaler!r}: IRN is one network, name it as both or neither"
         )
-    if run.image_steps and (run.upscaler != "zssr" or run.learns_downscaling):
-        raise ValueError(
-            f"image_steps={run.image_steps!r} is for ZSSR after a classical downscaler, not for {run.name}"
-        )
+    if run.image_steps and (run.downscaler, run.upscaler) != ("bicubic", "zssr"):  # its sons are made by bicubic
+        raise ValueError(f"image_steps={run.image_steps!r} is for ZSSR on bicubic LR images, not for {run.name}")
     _check_starts(run)
     for name, allowed in _NAMES.items():
         _among(name, getattr(run, name), allowed)

@@ -58,7 +58,8 @@ def train(
         stopping.Stopped: SIGTERM came. The checkpoint is of the step during which it came.
     """
     if not run.trains or not run.steps:
-        raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train")
+        when = ": it trains on each image when it is measured, call `carlib evaluate`" if run.image_steps else ""
+        raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train{when}")
     folder = Path(folder)
     if not restart and (log := _ended(run, folder)):
         if on_validation and not (folder / "curve.png").is_file():

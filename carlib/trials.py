@@ -7,7 +7,8 @@ from pathlib import Path
 from carlib import experiments, results, runs
 
 COLUMNS = [
-    "run", "profile", "parameters", "steps", "seconds", "precision", "commit", "validation", "set", "n", "psnr", "note",
+    "run", "profile", "parameters", "steps", "seconds", "precision", "commit", "start", "validation", "adaptivity",
+    "offset_length", "set", "n", "psnr", "note",
 ]  # fmt: skip
 SETS = ("set5", "bsd100")
 RECIPE = "recipe"  # the variant in which nothing is changed
@@ -25,8 +26,10 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
         sets: image sets to measure on; default those of SETS that are here, without one the embedded photographs.
         note: why it was tried.  out: CSV, default data/trials.csv.
     Returns:
-        the new lines (COLUMNS): parameters as given, seconds of training, validation: best PSNR in dB (RGB) on the
-        profile's validation set, psnr: mean over the n images, dB of luma; both "" of a trial that diverged.
+        the new lines (COLUMNS): parameters as given, seconds of training, start: the first digits of the SHA-256 of the
+        weights that it began with, validation: best PSNR in dB (RGB) on the profile's validation set, adaptivity and
+        offset_length: at the last validation (see `validation.behaviour`), psnr: mean over the n images, dB of luma;
+        the last four "" of a trial that diverged.
     Raises:
         ValueError: as `experiments.prepare`, or a note with a line break.
     """
@@ -63,8 +66,8 @@ def sensitivity(profile="mini", out=None):
     Returns:
         DataFrame: run, scale, steps, variant (in what it differs from the nearest, "recipe" if it changes nothing),
         beside (what the nearest itself changes, "recipe" for nothing, "" where there is none), changes (in how many
-        numbers they differ), set, n, psnr (dB, Y; NaN if it diverged), gain (over the nearest; NaN without one),
-        seconds, note.
+        numbers they differ), validation (dB, RGB), validation_gain, set, n, psnr (dB, Y), gain, seconds, note. Gains
+        are over the nearest, NaN without one; of a trial that diverged all four are NaN.
     Raises:
         ValueError: there is no trial of CAR.
     """
@@ -78,12 +81,16 @@ def sensitivity(profile="mini", out=None):
     frame = frame.assign(
         scale=[runs.get(name, profile).scale for name in frame.run],
         psnr=pd.to_numeric(frame.psnr),  # "" is NaN
+        validation=pd.to_numeric(frame.validation),
     )
     trials = [_Trial.of(line) for line in frame.itertuples()]
     frame = frame.assign(**pd.DataFrame([_beside(trial, trials) for trial in trials], index=frame.index))
     order = ["scale", "run", "steps", "changes", "beside", "variant"]
     frame = frame.sort_values(order, key=_recipe_first, kind="stable")
-    columns = ["run", "scale", "steps", "variant", "beside", "changes", "set", "n", "psnr", "gain", "seconds", "note"]
+    columns = [
+        "run", "scale", "steps", "variant", "beside", "changes", "validation", "validation_gain", "set", "n", "psnr",
+        "gain", "seconds", "note",
+    ]  # fmt: skip
     return frame[columns].reset_index(drop=True)
 
 
@@ -96,6 +103,7 @@ class _Trial:
     numbers: dict
     recipe: dict
     psnr: float
+    validation: float
 
     @classmethod
     def of(cls, line):
@@ -104,7 +112,7 @@ class _Trial:
             runs.as_dict(runs.get(line.run, line.profile, runs.parse_overrides(some))) for some in (pairs, ())
         )
         given = dict(pair.split("=", 1) for pair in pairs)
-        return cls((line.run, line.steps, line.set, line.n), given, own, recipe, line.psnr)
+        return cls((line.run, line.steps, line.set, line.n), given, own, recipe, line.psnr, line.validation)
 
     def differs(self, numbers) -> list[str]:
         """Names of the numbers in which it differs from others."""
@@ -115,7 +123,7 @@ class _Trial:
 
 
 def _beside(trial, trials) -> dict:
-    """variant, beside, changes and gain of a trial, see `sensitivity`."""
+    """variant, beside, changes and both gains of a trial, see `sensitivity`."""
     changed = trial.differs(trial.recipe)
     near = [
         (len(trial.differs(other.numbers)), place)
@@ -123,7 +131,8 @@ def _beside(trial, trials) -> dict:
         if other.alike == trial.alike and len(other.differs(other.recipe)) < len(changed) and other.psnr == other.psnr
     ]
     if not near:
-        return {"variant": trial.told(changed), "beside": "", "changes": 0, "gain": float("nan")}
+        nothing = {"gain": float("nan"), "validation_gain": float("nan")}
+        return {"variant": trial.told(changed), "beside": "", "changes": 0, **nothing}
     changes, place = min(near)
     other = trials[place]
     return {
@@ -131,6 +140,7 @@ def _beside(trial, trials) -> dict:
         "beside": other.told(other.differs(other.recipe)),
         "changes": changes,
         "gain": trial.psnr - other.psnr,
+        "validation_gain": trial.validation - other.validation,
     }
 
 
@@ -146,6 +156,8 @@ def draw(table, profile):
     Raises:
         ValueError: no trial differs from another in one number.
     """
+    import pandas as pd
+
     from carlib import figures
 
     command = experiments.papermill_command("03_ablation", profile)
@@ -155,8 +167,9 @@ def draw(table, profile):
         title="Sensitivity: short trainings of CAR with other numbers, mini size",
         caption="From data/trials.csv, a line per trial and image set. variant: in which numbers (changes: how many) a "
         "trial differs from the nearest one of as many steps; beside: what that one changes of the recipe of profile "
-        "mini; gain: over it; that of another seed says how little a gain must be to mean nothing. A trial without "
-        "psnr diverged. One training each, and not all at the same commit.",
+        "mini; gain and validation_gain: over it; those of another seed say how little a gain must be to mean nothing. "
+        "validation: on the DIV2K images that recipes are chosen by (dB, RGB). A trial without psnr diverged. One "
+        "training each, and not all at the same commit.",
         command=command,
     )
     shown = table[table.gain.notna() & (table.changes == 1)]
@@ -165,15 +178,18 @@ def draw(table, profile):
     beside = (", beside " + shown.beside).where(shown.beside != RECIPE, "")
     of_any_scale = shown.variant.str.replace(r"=(\S+)-x\d\b", r"=\1", regex=True)  # a run of each scale, in one row
     shown = shown.assign(variant=(kinds if kinds.nunique() > 1 else "") + of_any_scale + beside)
+    validated = shown.drop_duplicates(["scale", "variant"]).assign(set="validation")
+    shown = pd.concat([validated.assign(gain=validated.validation_gain), shown])
     figure = figures.gains(shown, list(dict.fromkeys(shown.variant)), over="the training without this change")
     results.save_figure(
         figure,
         results.folder(profile, "figures", "sensitivity"),
         title="Sensitivity: what one changed number does to CAR, mini size",
-        alt="Gain in dB of CAR trained with one number changed over CAR trained without this change, set by set",
-        caption="Short trainings, see the table for their steps. 0 is the recipe of profile mini or, where another is "
-        'named, the recipe with the numbers after "beside". Trials that differ from every other in two numbers '
-        "or more are in the table alone.",
+        alt="Gain in dB of CAR trained with one number changed over CAR trained without this change, on the validation "
+        "images and set by set",
+        caption="Short trainings, see the table for their steps. Recipes are chosen by the validation's gain. 0 is the "
+        'recipe of profile mini or, where another is named, the recipe with the numbers after "beside". Trials that '
+        "differ from every other in two numbers or more are in the table alone.",
         command=command,
     )
     return figure
@@ -192,6 +208,7 @@ def _trained(path, run, given) -> dict:
     _, header = weights.load_run(path)
     return {
         **_begun(run, given, path.parent),
+        **{name: _last(path.parent).get(name, "") for name in ("adaptivity", "offset_length")},
         "precision": header["parameters"]["precision"],
         "commit": header["commit"],
         "validation": header["validation"]["psnr_rgb"],
@@ -206,7 +223,7 @@ def _diverged(run, given, folder, sets, note, device) -> list[dict]:
         **_begun(run, given, folder),
         "precision": devices.precision(run, device),
         "commit": provenance.commit(),
-        "validation": "",
+        **dict.fromkeys(("validation", "adaptivity", "offset_length"), ""),
     }
     most = runs.profile(run.profile)["evaluate"]["images"]
     return [{**begun, "set": name, "n": len(data.find(name)[:most]), "psnr": "", "note": note} for name in sets]
@@ -214,10 +231,27 @@ def _diverged(run, given, folder, sets, note, device) -> list[dict]:
 
 def _begun(run, given, folder) -> dict:
     """What is known of a trial that may have diverged before its first validation: seconds are "" then."""
+    from carlib import provenance, run_networks
+
+    starts = run_networks.start_files(run).values()
+    return {
+        "run": run.name,
+        "profile": run.profile,
+        "parameters": given,
+        "steps": run.steps,
+        "seconds": round(last["seconds"]) if (last := _last(folder)) else "",
+        "start": " ".join(provenance.sha256(path)[:10] for path in starts),
+    }
+
+
+def _last(folder) -> dict:
+    """Column -> number of the last line of a training's log, {} before there is one."""
     path = folder / "log.csv"
     log = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    seconds = round(float(dict(zip(log[0].split(","), log[-1].split(","), strict=True))["seconds"])) if log[1:] else ""
-    return {"run": run.name, "profile": run.profile, "parameters": given, "steps": run.steps, "seconds": seconds}
+    if not log[1:]:
+        return {}
+    pairs = zip(log[0].split(","), map(float, log[-1].split(",")), strict=True)
+    return {column: value for column, value in pairs if value == value}
 
 
 def _means(rows) -> list[dict]:
@@ -234,5 +268,5 @@ def _append(lines, path):
     frame = pd.DataFrame(lines, columns=COLUMNS)
     if path.is_file():
         before = pd.read_csv(path, keep_default_na=False)
-        frame = pd.concat([before, frame]).drop_duplicates(key, keep="last")
+        frame = pd.concat([before, frame]).drop_duplicates(key, keep="last").fillna("")
     results.write_text(path, frame.to_csv(index=False))

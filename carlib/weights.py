@@ -8,6 +8,7 @@ Files that are no PyTorch checkpoints (.mat, .caffemodel, .h5) are not read: whe
 docstring says how its arrays become a state dict.
 """
 
+import inspect
 import json
 import math
 import re
@@ -64,8 +65,8 @@ def load(model, path, *, value_range=None):
 
     Args:
         value_range: what white was in the training of a foreign file: 1, 255, or 2 for images less the mean over 127.5
-                     (krasserm/super-resolution). None reads 1 or 255 from the file's mean shift, and takes 1 where the
-                     file has none; of BasicSR's EDSR and RCAN it takes 255.
+                     (krasserm/super-resolution). None reads 1 or 255 from the file's mean shift; where the file has
+                     none it takes the network's `public_range`, or 1; of BasicSR's EDSR and RCAN it takes 255.
     Returns:
         the file's metadata dict ({} for foreign files).
     Raises:
@@ -85,7 +86,7 @@ def load(model, path, *, value_range=None):
             raise ValueError(f"{path} holds no {role}: it was trained for something else")
     state = model.from_public(state) if hasattr(model, "from_public") else state
     if value_range is None:
-        value_range = 255 if _at_range_255(state) else 1
+        value_range = 255 if _at_range_255(state) else 1 if metadata else getattr(model, "public_range", 1)
     constants = _constants(model)
     _check_constants(constants, state, value_range, path)
     if value_range != 1:
@@ -237,4 +238,10 @@ def _check_fit(model, state, constants, path):
     if broken := sorted(k for k in state if not torch.isfinite(state[k]).all()):
         problems.append(f"{len(broken)} are not finite, such as {broken[0]}")
     if problems:
-        raise ValueError(f"{path} does not fit {type(model).__name__}: {'; '.join(problems)}")
+        raise ValueError(f"{path} does not fit {type(model).__name__}: {'; '.join(problems)}{_options(model)}")
+
+
+def _options(model):
+    """What else the network can be made with: some public layouts need an option, which its docstring names."""
+    names = [name for name in inspect.signature(type(model).__init__).parameters if name not in ("self", "scale")]
+    return "" if isinstance(model, nn.ModuleDict) or not names else f" (its options: {', '.join(names)})"

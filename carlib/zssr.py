@@ -68,7 +68,7 @@ def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", device
 
     draw, began = np.random.default_rng(seed), time.perf_counter()
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay where they are
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not a GPU's
         network = models.create("zssr", scale, size).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     fathers = _fathers(image, scale)
@@ -100,7 +100,7 @@ def apply(network, image, scale):
         for flip in (False, True):
             turned = np.rot90(image, turns)[:, :: -1 if flip else 1]
             with torch.inference_mode():
-                sr = network(_tensor(turned, device))[0].permute(1, 2, 0).double().cpu().numpy()
+                sr = network(_tensor(turned, device))[0].permute(1, 2, 0).cpu().double().numpy()
             variants.append(np.rot90(back_project(sr, turned, scale)[:, :: -1 if flip else 1], -turns))
     return back_project(np.median(variants, 0), image, scale).clip(0, 1)
 

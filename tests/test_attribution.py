@@ -91,7 +91,7 @@ def rows(gain_by_variant, scale=2):
 
 
 def test_gains_are_over_the_system_that_saw_the_same_images():
-    alone = [attribution.STATIC, attribution.UPSCALED, attribution.UPSCALED_STATIC]
+    alone = [attribution.NO_OFFSETS, attribution.STATIC, attribution.UPSCALED, attribution.UPSCALED_STATIC]
     labels = [*attribution.PARTS, attribution.GREY, *alone]
     expected = {label: 0.1 * place for place, label in enumerate(labels)}
     table = attribution.gains(rows(expected))
@@ -107,8 +107,9 @@ def test_gains_are_over_the_system_that_saw_the_same_images():
     assert (car.gain, car.low, car.high) == pytest.approx((0.5, 0, 1))
     sentence, upscaled = attribution.findings(table)
     assert "x2: CAR gains +0.00 dB (mean of 1 sets)" in sentence and "on grey images +0.60" in sentence
-    assert "one kernel, trained with its own upscaler +0.70" in sentence
-    assert "x2, bicubic upscaling: over bicubic both ways CAR gains +0.80 dB, one kernel +0.90" in upscaled
+    assert "without offsets, trained with its own upscaler +0.70" in sentence
+    assert "one kernel, trained with its own upscaler +0.80" in sentence
+    assert "x2, bicubic upscaling: over bicubic both ways CAR gains +0.90 dB, one kernel +1.00" in upscaled
 
 
 def test_the_picture_has_a_panel_per_scale_and_a_dot_per_gain():

@@ -54,6 +54,17 @@ def test_the_defaults_of_a_run_are_those_of_the_file(home):
         assert fields[name].default == value and type(fields[name].default) is type(value), name
 
 
+def test_a_profile_of_ones_own_has_numbers_of_its_own_too(params):
+    def declare(content):
+        content["profiles"]["base"] = content["profiles"]["smoke"] | {"size": "base"}
+        content["runs"]["car-edsr-x2"]["base"] = {"alpha": 9.0}
+
+    params(declare)
+    run = runs.get("car-edsr-x2", "base")
+    assert (run.alpha, run.steps, run.size) == (9.0, runs.get("car-edsr-x2", "smoke").steps, "base")
+    assert runs.get("car-edsr-x2", "smoke").alpha != 9.0
+
+
 def test_a_profile_that_trains_nothing_shows_how_the_shipped_weights_were_trained(home):
     for name in runs.names():
         shown, made = runs.get(name, "demo"), runs.get(name, "mini")
@@ -169,11 +180,18 @@ def test_numbers_out_of_range_are_refused(home, name, value, told):
 
 @pytest.mark.parametrize(("name", "overrides", "told"), [
     ("bicubic-edsr-x2", {"weighting": "signed"}, "weighting='signed' is for CAR, not for bicubic-edsr-x2: leave"),
-    ("bicubic-edsr-x2", {"alpha": 0.5}, "alpha=0.5 is for a learned downscaler, not for bicubic-edsr-x2"),
-    ("cnn-cr-cnn-sr-x2", {"gamma_tv": 0.0}, "gamma_tv=0.0 is for a CAR that is trained, not for cnn-cr-cnn-sr-x2"),
+    ("bicubic-edsr-x2", {"alpha": 0.5}, "alpha=0.5 is for a learned downscaler that is trained, not for"),
+    ("cnn-cr-cnn-sr-x2", {"gamma_tv": 0.0}, "gamma_tv=0.0 is for a CAR that is trained with offsets, not for"),
     ("cnn-cr-cnn-sr-x2", {"distribution": 2.0}, "distribution=2.0 is for IRN, not"),
     ("car-edsr-x2", {"guidance": 2.0}, "guidance=2.0 is for CNN-CR, TAD and IRN, not for car-edsr-x2"),
     ("car-rdn-x4-frozen", {"resampler_lr": 1e-3}, "resampler_lr=0.001 is for a CAR that is trained, not for"),
+    ("car-edsr-x2-no-offset", {"lambda_offset": 1e-3}, "lambda_offset=0.001 is for a CAR that is trained with offsets"),
+    ("car-rdn-x4-frozen", {"alpha": 0.5}, "alpha=0.5 is for a learned downscaler that is trained, not for"),
+    ("car-edsr-x2", {"weighting": "softmax", "bound": 0.1}, "bound=0.1 is for a CAR with weighting=signed or guided"),
+    ("car-edsr-x2", {"weighting": "signed", "guided_eps": 0.1}, "guided_eps=0.1 is for a CAR with weighting=guided"),
+    ("car-rdn-x4", {"resampler_start": "car-edsr-x4", "head_scale": 1.0}, "head_scale=1.0 is for a CAR whose kernels"),
+    ("car-edsr-x2", {"plateau_patience": 3}, "plateau_patience=3 is for schedule=plateau, not for car-edsr-x2"),
+    ("car-bicubic-x2", {"lr": 0.1, "resampler_lr": 0.2}, "lr=0.1 is for an upscaler, or a resampler without"),
     ("car-edsr-x2-static", {"resampler_width": 16}, "resampler_width=16 is for a CAR whose kernels follow the image"),
 ])  # fmt: skip
 def test_a_number_that_the_run_has_no_use_for_is_refused(home, name, overrides, told):
@@ -183,9 +201,9 @@ def test_a_number_that_the_run_has_no_use_for_is_refused(home, name, overrides, 
 def test_what_every_run_has_a_use_for_is_not(home):
     for_all = {
         "name", "profile", "downscaler", "upscaler", "scale", "size", "loss", "seed", "warm_start", "resampler_start",
-        "resampler_from", "steps", "batch", "grey", "recolour", "patch", "lr", "schedule", "plateau_patience",
-        "adam_eps", "clip", "ema", "precision", "accumulate", "compile", "deterministic", "train_sets",
-        "validation_set", "validation_images", "validation_crop", "validate_every",
+        "resampler_from", "steps", "batch", "grey", "recolour", "patch", "schedule", "adam_eps", "clip", "ema",
+        "precision", "accumulate", "compile", "deterministic", "train_sets", "validation_set", "validation_images",
+        "validation_crop", "validate_every",
     }  # fmt: skip
     checked = {"image_steps"}  # however a run comes by it
     assert for_all | checked | run_checks._USERS.keys() == {field.name for field in dataclasses.fields(runs.Run)}
@@ -196,8 +214,8 @@ def test_what_every_run_has_a_use_for_is_not(home):
 @pytest.mark.parametrize(("name", "overrides", "told"), [
     ("car-edsr-x2", {"weighting": "clamp", "learned_prior": True}, "learned_prior=True is for weighting=signed or "),
     ("car-edsr-x2", {"weighting": "static"}, "weighting='static' follows no image: set offsets=false, local=0"),
-    ("bicubic-edsr-x2", {"image_steps": 9}, "image_steps=9 is for ZSSR after a classical downscaler, not for bicubic"),
-    ("car-edsr-x2", {"upscaler": "zssr", "image_steps": 9}, "image_steps=9 is for ZSSR after a classical downscaler"),
+    ("bicubic-edsr-x2", {"image_steps": 9}, "image_steps=9 is for ZSSR on bicubic LR images, not for bicubic-edsr"),
+    ("car-edsr-x2", {"upscaler": "zssr", "image_steps": 9}, "image_steps=9 is for ZSSR on bicubic LR images, not"),
     ("car-bicubic-x2", {"resampler_after": 0.5}, "resampler_after=0.5 is for a CAR that is trained with an upscaler"),
 ])  # fmt: skip
 def test_options_that_do_not_go_together_are_refused_before_anything_is_trained(home, name, overrides, told):

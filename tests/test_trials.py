@@ -21,6 +21,9 @@ def test_a_trial_leaves_a_line_with_what_was_trained_and_measured(home, tmp_path
     _, header = weights.load_run(folder / "weights.safetensors")
     assert header["parameters"]["weighting"] == "softmax"
     assert line["validation"] == header["validation"]["psnr_rgb"] and line["commit"] == header["commit"]
+    log = pd.read_csv(folder / "log.csv").iloc[-1]
+    assert [line["adaptivity"], line["offset_length"]] == log[["adaptivity", "offset_length"]].tolist()
+    assert line["start"] == ""
     made = {"weights": folder / "weights.safetensors", "device": "cpu", "progress": False}
     rows = experiments.measure("car-bicubic-x2", "smoke", ["demo"], **made)
     values = [row["value"] for row in rows if row["metric"] == "psnr"]

@@ -6,7 +6,7 @@ from carlib.figures.style import BLUE, CAPTION, GREY, LABEL, RED, TITLE, styled
 
 # Told apart without colour too.
 _SETS = {"set5": ("Set5", BLUE, "o"), "set14": ("Set14", RED, "s"), "bsd100": ("B100", "#009E73", "^")}
-_NAMES = {"demo": "embedded photographs", "urban100": "Urban100", "div2k": "DIV2K"}
+_NAMES = {"demo": "embedded photographs", "urban100": "Urban100", "div2k": "DIV2K", "validation": "validation (RGB)"}
 _OTHERS = (("#E69F00", "D"), ("#CC79A7", "v"), ("#56B4E9", "P"), (GREY, "X"))
 
 

@@ -12,7 +12,7 @@ class RDN(nn.Module):
 
     The state dict has the keys of EDSR-PyTorch's port (SFENet1, SFENet2, RDBs.i.convs.j.conv.0, RDBs.i.LFF, GFF.{0,1},
     UPNet.{0,2[,4]}). Like the port, the network shifts no mean: the Torch7 release does so where it reads images.
-    Checkpoints of the port are at range 255, which nothing in them tells: load them with value_range=255.
+    Checkpoints of the port are at range 255, which nothing in them tells: `carlib.weights.load` takes them for such.
 
     Args:
         scale:    1, 3 or a power of 2.
@@ -21,6 +21,8 @@ class RDN(nn.Module):
         growth:   features that each adds; G = 64.
         channels: features between blocks; G0 = 64.
     """
+
+    public_range = 255
 
     def __init__(self, scale, blocks=16, layers=8, growth=64, channels=64):
         super().__init__()

@@ -174,8 +174,8 @@ def draw(profile, table):
         figure,
         results.folder(profile, "figures", "attribution"),
         title=f"Where CAR's gain comes from, profile {profile}",
-        alt="PSNR gain over bicubic downscaling for each image set: CAR whole, with parts switched off, trained without "
-        "offsets, and one kernel",
+        alt="PSNR gain over bicubic downscaling for each image set: CAR whole, with parts switched off, trained "
+        "without offsets, and one kernel",
         caption="Gain over bicubic LR images and the EDSR trained on them, dB of luma, mean over a set. The rows below "
         "the first replace a part of CAR's LR image before CAR's upscaler restores it; then both systems on images "
         "whose colour was taken away before downscaling; last, what was trained by itself: CAR without offsets and one "

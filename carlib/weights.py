@@ -238,7 +238,8 @@ def _check_fit(model, state, constants, path):
     if broken := sorted(k for k in state if not torch.isfinite(state[k]).all()):
         problems.append(f"{len(broken)} are not finite, such as {broken[0]}")
     if problems:
-        raise ValueError(f"{path} does not fit {type(model).__name__}: {'; '.join(problems)}{_options(model)}")
+        options = _options(model) if missing or surplus or shapes else ""
+        raise ValueError(f"{path} does not fit {type(model).__name__}: {'; '.join(problems)}{options}")
 
 
 def _options(model):

@@ -121,6 +121,9 @@ def test_lapsrn_of_twtygqyy(tmp_path):
     network = models.create("lapsrn", 4, depth=2, channels=4, up_kernel=4)
     state = zero_biases(numbered(network))
     checkpoint = {"conv_input.weight": state["first.weight"]}
+    torch.save(checkpoint, tmp_path / "b.pth")
+    with pytest.raises(ValueError, match=r"are missing.*its options: depth, channels, up_kernel, colours\)"):
+        weights.load(network, tmp_path / "b.pth")
     for level in (0, 1):
         own, its = f"levels.{level}", level + 1
         checkpoint[f"convt_I{its}.weight"] = state[f"{own}.image.weight"]

@@ -290,7 +290,7 @@ def test_the_checkpoint_of_another_network_is_refused_by_what_does_not_fit(tmp_p
             r".*2 weights are missing|does not fit EDSR: 2 weights are missing, such as body\.1\.bias; ")  # fmt: skip
     assert_refused(edsr(), tmp_path / "a.pth", told)
     torch.save(EDSR(2, blocks=1, channels=4).state_dict(), tmp_path / "b.pth")
-    assert_refused(edsr(), tmp_path / "b.pth", r"have another shape, such as .* \(4,\) instead of \(8,\)")
+    assert_refused(edsr(), tmp_path / "b.pth", r"another shape, such as .* \(4,\) instead of \(8,\) \(its options: ")
     assert_refused(ResamplerNet(2, width=8), tmp_path / "b.pth", "does not fit ResamplerNet: .* weights are missing")
 
 

@@ -89,8 +89,9 @@ def commit() -> str:
     name = git("describe", "--always", "--exclude=*")
     if not name:
         return "unknown"
-    # Results are committed too, and the pipeline has just written some.
-    changed = git("status", "--porcelain", "--", "carlib", "notebooks", "data", "params.yaml", "dvc.yaml")
+    # Results are committed too, and the pipeline has just written some; so has each trial in its list of them.
+    decisive = ("carlib", "notebooks", "data", "params.yaml", "dvc.yaml", ":!data/trials.csv")
+    changed = git("status", "--porcelain", "--", *decisive)
     return f"{name}-dirty" if changed else name
 
 

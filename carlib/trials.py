@@ -267,6 +267,6 @@ def _append(lines, path):
     key = ["run", "profile", "parameters", "set"]
     frame = pd.DataFrame(lines, columns=COLUMNS)
     if path.is_file():
-        before = pd.read_csv(path, keep_default_na=False)
-        frame = pd.concat([before, frame]).drop_duplicates(key, keep="last").fillna("")
+        before = pd.read_csv(path, keep_default_na=False).reindex(columns=COLUMNS, fill_value="")
+        frame = pd.concat([before, frame]).drop_duplicates(key, keep="last")
     results.write_text(path, frame.to_csv(index=False))

@@ -98,6 +98,7 @@ def test_the_commit_changes_the_record_and_not_the_result(home):
     save()
     before, first = files(), record(home)
     assert first["commit"] not in ("unknown", "") and not first["commit"].endswith("-dirty")  # results/ is not code
+    results.write_text(home / "data" / "trials.csv", "of a trial")
     save()
     assert record(home) == first
     (home / "carlib" / "a.py").write_text("2")

@@ -36,6 +36,10 @@ def test_a_trial_leaves_a_line_with_what_was_trained_and_measured(home, tmp_path
     table = pd.read_csv(out, keep_default_na=False)
     assert list(table.columns) == trials.COLUMNS
     assert table.note.tolist() == ["again", ""]  # a line a trial
+    table.drop(columns=["start", "adaptivity"]).to_csv(out, index=False)  # as it was before these were told
+    trials.trial("car-bicubic-x2", "smoke", SHORT, **options)
+    older, newer = pd.read_csv(out, keep_default_na=False).itertuples()
+    assert older._fields[1:] == tuple(trials.COLUMNS) and older.adaptivity == "" != newer.adaptivity
 
 
 def test_a_trial_that_cannot_be_leaves_no_line(home, tmp_path):

@@ -115,11 +115,11 @@ def write(rows, absent, profile, scale=None, seeds=None, *, train=True):
         results.folder(profile, "tables", name),
         title=f"Table 3: CAR without a part of it, profile {profile}",
         caption="ours: mean over the n images of the set and over the seeds, standard protocol (PSNR in dB, Y); "
-        "seed_interval: half of the 95 % interval of the mean over seeds, whose upscalers have one start. difference: "
+        "seed_interval: half of the 95 % interval of the mean over seeds. difference: "
         "to CAR, image by image; low, high: its 95 % interval over images (10,000 paired resamples). printed: the "
         "paper's value, made with its full-size networks; left out where a set is not whole or its images are "
-        "cropped. verdict: reproduced where the difference has the printed sign and its interval leaves 0 out, partly "
-        "where it holds 0, more than printed where it is that many times the printed one (params.yaml, gain_more). "
+        "cropped. "
+        f"{contrasts.VERDICT}. "
         "A run without weights of this recipe has no numbers, and its note says so.",
         command=command,
     )

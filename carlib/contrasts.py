@@ -10,6 +10,12 @@ COLUMNS = [
     "ours", "seeds", "seed_interval", "difference", "low", "high", "printed", "printed_difference", "verdict", "n",
 ]  # fmt: skip
 
+VERDICT = (  # what `verdict` says, for captions
+    "verdict: reproduced where the difference has the printed sign and its interval leaves 0 out, partly where it "
+    "holds 0 or the difference is a small share of the printed one, more than printed where it is many times that one "
+    "(params.yaml, gain_share and gain_more)"
+)
+
 
 def make_ready(names, profile, *, train=True, executor="", device="auto", progress=True):
     """Train runs that are missing, continuing what was begun, or take what is there.
@@ -143,8 +149,8 @@ def compare(values, paper, label, base):
     nothing = float("nan"), float("nan")
     frame["low"], frame["high"] = ([bounds.get(key, nothing)[end] for key in frame.index] for end in (0, 1))
     frame["printed_difference"] = paper[label] - paper[base]
-    most = runs.read_params()["tolerance"]["gain_more"]
-    frame["verdict"] = [verdict(*line, most) for line in frame.to_numpy()]
+    least, most = (runs.read_params()["tolerance"][name] for name in ("gain_share", "gain_more"))
+    frame["verdict"] = [verdict(*line, least, most) for line in frame.to_numpy()]
     frame["n"] = _images(differences, frame.index)
     return frame
 
@@ -154,16 +160,18 @@ def _images(values, index):
     return values.groupby(KEYS).size().reindex(index, fill_value=0)
 
 
-def verdict(difference, low, high, printed, most) -> str:
-    """Whether a difference has the sign that was printed: "reproduced", "partly" (its interval holds 0), or "not".
+def verdict(difference, low, high, printed, least, most) -> str:
+    """Whether a difference was reproduced, which has a printed value beside it.
 
-    tables.MORE where it would be reproduced, but is above `most` times what was printed.
+    Returns:
+        "not" of the other sign, "partly" where its interval holds 0 or it is below `least` times the printed one,
+        tables.MORE above `most` times it, else "reproduced"; "not tested" without one of the two.
     """
     if difference != difference or printed != printed or printed == 0:
         return "not tested"
     if difference * printed <= 0:
         return "not"
-    if not low * high > 0:
+    if not low * high > 0 or abs(difference) < least * abs(printed):
         return "partly"
     return tables.MORE if abs(difference) > most * abs(printed) else "reproduced"
 

@@ -210,7 +210,11 @@ def claims(rows, profile, scale=None, checkpoints=None):
 
 
 def _of_lead(verdicts, ours, theirs):
-    """That over all others, from those over each: more than printed only if the lead over the next is."""
+    """That over all others, from those over each: not where one is before it, more than printed only if that over the
+    next is.
+    """
+    if "not" in set(verdicts):
+        return "not"
     verdict = tables.of_all(verdicts)
     most = runs.read_params()["tolerance"]["gain_more"]
     return "reproduced" if verdict == tables.MORE and not (ours.abs() > most * theirs.abs()).any() else verdict
@@ -239,9 +243,8 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, tra
         "over the n images of the set, standard protocol (PSNR in dB, Y). difference: to CAR with EDSR, image by "
         "image; low, high: its 95 % interval over images (10,000 paired resamples). printed: of networks of the "
         "published size; left out where a measured set is not whole or its images are cropped. off: ours less printed, "
-        "for networks of that size. verdict: reproduced where the difference has the printed sign and its interval "
-        "leaves 0 out, partly where it holds 0, more than printed where it is that many times the printed one "
-        "(params.yaml, gain_more); of public weights: whether off is within the tolerance of params.yaml.",
+        "for networks of that size. "
+        f"{contrasts.VERDICT}; of public weights: whether off is within the tolerance.",
         command=command,
     )
     results.save_table(

@@ -219,7 +219,7 @@ def get(name: str, profile_name: str | None = None, overrides: dict | None = Non
     if not isinstance(params["runs"][declared_name], dict):
         raise ValueError(f"run {declared_name!r} has nothing under it: see runs in params.yaml")
     declared = dict(params["runs"][declared_name])
-    own = {other: declared.pop(other, {}) for other in params["profiles"]}  # numbers a run wants under one only
+    own = {other: declared.pop(other, None) or {} for other in params["profiles"]}  # numbers a run wants under one only
     declared |= own[trained["name"]] | own[chosen["name"]]
     if fixed := {"name", "profile", "size"} & overrides.keys():
         raise ValueError(

@@ -165,9 +165,8 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         caption="ours: mean over the n images of the set, standard protocol (PSNR in dB, Y); difference: to the same "
         "network trained on bicubic LR, image by image; low, high: its 95 % interval over images (10,000 paired "
         "resamples). printed: the paper's value, made with its full-size networks; left out where a measured set is "
-        "not whole or its images are cropped. verdict: reproduced where the difference has the printed sign and its "
-        "interval leaves 0 out, partly where it holds 0, more than printed where it is that many times the printed one "
-        "(params.yaml, gain_more). A line without numbers of ours says why in its note.",
+        "not whole or its images are cropped. "
+        f"{contrasts.VERDICT}. A line without numbers of ours says why in its note.",
         command=command,
     )
     results.save_table(

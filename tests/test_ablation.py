@@ -76,15 +76,16 @@ def test_a_run_without_weights_is_a_row_that_says_so(home):
     ((0.2, -0.1, 0.3, 0.05), "partly"),
     ((-0.2, -0.3, 0.1, 0.05), "not"),
     ((0.0, -0.1, 0.1, 0.05), "not"),
-    ((-0.2, -0.3, -0.1, -0.5), "reproduced"),
+    ((-0.2, -0.3, -0.1, -0.4), "reproduced"),
+    ((-0.2, -0.3, -0.1, -0.41), "partly"),
     ((-0.2, math.nan, math.nan, -0.5), "partly"),  # one image has no interval
     ((0.2, 0.1, 0.3, 0.0), "not tested"),
     ((0.2, 0.1, 0.3, math.nan), "not tested"),
     ((math.nan, math.nan, math.nan, 0.05), "not tested"),
 ])  # fmt: skip
 def test_a_verdict_is_of_the_sign_and_whether_the_interval_holds_zero(numbers, told):
-    """And of whether the difference is above so many times the printed one, here 1.5."""
-    assert contrasts.verdict(*numbers, 1.5) == told
+    """And of whether the difference is below or above so many times the printed one, here 0.5 and 1.5."""
+    assert contrasts.verdict(*numbers, 0.5, 1.5) == told
 
 
 def test_a_set_that_is_not_whole_has_nothing_printed(home):

@@ -43,7 +43,7 @@ def gains(table, variants, over="bicubic + EDSR"):
         axes.grid(True, axis="both")
         axes.tick_params(labelsize=LABEL, length=0)
         axes.set_title(f"×{scale}", loc="left", fontsize=TITLE, fontweight="bold")
-        axes.set_xlabel(f"gain over {over} (dB, Y)", fontsize=LABEL)
+        axes.set_xlabel(f"gain over {over} (dB{', Y' if 'validation' not in looks else ''})", fontsize=LABEL)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=CAPTION)
     return figure

@@ -43,13 +43,20 @@ def _splat(builder, scalar, lanes):
     return _shuffle(builder, vector, vector, [0] * lanes)
 
 
-def _sum_of_halves(builder, one, other):
-    """[one0 + one1, one2 + one3, other0 + other1, other2 + other3], the same again for each further four."""
-    lanes = one.type.count
-    fours = [range(at, at + LANES, 2) for at in range(0, lanes, LANES)]
-    even = [lane + vector * lanes for four in fours for vector in (0, 1) for lane in four]
-    odd = [lane + 1 for lane in even]
-    return builder.fadd(_shuffle(builder, one, other, even), _shuffle(builder, one, other, odd), flags=_FLAGS)
+def _sums(builder, four):
+    """Of four vectors of two pixels: the sums of their first pixels, then those of their second.
+
+    Without a horizontal addition, which a processor splits into many: interleaved, two additions sum four pixels.
+    """
+
+    def added(one, other, low, high):
+        return builder.fadd(_shuffle(builder, one, other, low), _shuffle(builder, one, other, high), flags=_FLAGS)
+
+    halves = [
+        added(one, other, [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15])
+        for one, other in (four[:2], four[2:])
+    ]
+    return added(*halves, [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15])
 
 
 @intrinsic
@@ -73,26 +80,46 @@ def _add_blend(typing, total, j, image, at, below, upper, lower, fraction):
     return types.void(total, types.int64, image, types.int64, types.int64, *[image.dtype] * 3), codegen
 
 
-@intrinsic
-def _add_projection(typing, corners, j, upstream, image, at, below):
-    """corners[j] += the products of upstream[j] with the pixels image[at], [at + below], [at + 1], [at + below + 1]."""
+def _projection(added):
+    """An intrinsic that sets, or adds to, four columns of (4, plane) `corners`, from column j on.
 
-    def codegen(context, builder, signature, args):
-        corners, pointer, align = _load(context, builder, signature.args[0], *args[:2])
-        upstream = _load(context, builder, signature.args[2], args[2], args[1])[0]
-        upstream = _shuffle(builder, upstream, upstream, [*range(LANES)] * 2)
-        image, at, below = args[3:]
-        products = [
-            builder.fmul(_load(context, builder, signature.args[3], image, index, 2 * LANES)[0], upstream, flags=_FLAGS)
-            for index in (at, builder.add(at, below))
-        ]
-        pairs = _sum_of_halves(builder, *products)
-        left, right = (_shuffle(builder, pairs, pairs, list(range(i, i + LANES))) for i in (0, LANES))
-        corners = builder.fadd(corners, _sum_of_halves(builder, left, right), flags=_FLAGS)
-        builder.store(corners, pointer, align=align)
-        return context.get_dummy_value()
+    Row by row: the products of upstream[j] with the pixels image[at], [at + below], [at + 1] and [at + below + 1], of
+    upstream[j + 1] with those at the second `at`, and so on.
+    """
 
-    return types.void(corners, types.int64, upstream, image, types.int64, types.int64), codegen
+    @intrinsic
+    def project(typing, corners, plane, j, upstream, image, at, second, third, fourth, below):
+        def codegen(context, builder, signature, args):
+            corners, plane, j, upstream, image, *starts, below = args
+            data = context.make_array(signature.args[0])(context, builder, corners).data
+            align = signature.args[0].dtype.bitwidth // 8
+            grads = []
+            for number in range(len(starts)):
+                at = builder.add(j, ir.Constant(j.type, number))
+                grad = _load(context, builder, signature.args[3], upstream, at)[0]
+                grads.append(_shuffle(builder, grad, grad, [*range(LANES)] * 2))
+            for row in (0, 1):
+                products = []
+                for start, grad in zip(starts, grads, strict=True):
+                    at = builder.add(start, below) if row else start
+                    pair = _load(context, builder, signature.args[4], image, at, 2 * LANES)[0]
+                    products.append(builder.fmul(pair, grad, flags=_FLAGS))
+                sums = _sums(builder, products)
+                for side in (0, 1):
+                    four = _shuffle(builder, sums, sums, list(range(side * 4, side * 4 + 4)))
+                    place = builder.add(builder.mul(plane, ir.Constant(plane.type, row + 2 * side)), j)
+                    pointer = builder.bitcast(builder.gep(data, [place]), four.type.as_pointer())
+                    if added:
+                        four = builder.fadd(builder.load(pointer, align=align), four, flags=_FLAGS)
+                    builder.store(four, pointer, align=align)
+            return context.get_dummy_value()
+
+        return types.void(corners, *[types.int64] * 2, upstream, image, *[types.int64] * 5), codegen
+
+    return project
+
+
+_project, _add_projection = _projection(added=False), _projection(added=True)
 
 
 @intrinsic
@@ -157,9 +184,18 @@ def _block(job, blocks, area):
     return n, block * area // blocks, (block + 1) * area // blocks
 
 
+# The rule of the border is a constant where each loop is compiled: asked at every tap it costs a third of the time.
 @compiled(inline="always", fastmath=_FAST)
 def _weigh(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, weight):
     """One tap of a block: `start`, the pixel above and left of it; `weight`, of its upper and lower row, and across."""
+    if release_border:
+        _weigh_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, True, start, weight)
+    else:
+        _weigh_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, False, start, weight)
+
+
+@compiled(inline="always", fastmath=_FAST)
+def _weigh_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, weight):
     upper, lower, across = weight[0], weight[1], weight[2]
     zero = taps.dtype.type(0)
     for j in range(taps.shape[0]):
@@ -169,6 +205,27 @@ def _weigh(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, widt
         lower[j] = taps[j] * fraction_v
         upper[j] = taps[j] - taps[j] * fraction_v
         across[j] = fraction_h
+
+
+@compiled(inline="always", fastmath=_FAST)
+def _place(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, place):
+    """One tap of a block: `start` as in `_weigh`; `place`: how far below and right of it, and the tap if it moves."""
+    if release_border:
+        _place_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, True, start, place)
+    else:
+        _place_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, False, start, place)
+
+
+@compiled(inline="always", fastmath=_FAST)
+def _place_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, place):
+    below, across, moves_v, moves_h = place[0], place[1], place[2], place[3]
+    zero = taps.dtype.type(0)
+    for j in range(taps.shape[0]):
+        y, below[j], moves = _locate(at_v[j], row, shift_v[j], zero, last_v, release_border)
+        moves_v[j] = taps[j] if moves else zero
+        x, across[j], moves = _locate(at_h[j], column, shift_h[j], zero, last_h, release_border)
+        moves_h[j] = taps[j] if moves else zero
+        start[j] = y * np.int32(width) + x
 
 
 @compiled(inline="always")
@@ -221,43 +278,46 @@ def backward_taps(
     area = grad_lr.shape[2]
     groups, height, width = padded.shape[1:4]
     real = padded.dtype.type
-    zero, last_v, last_h = real(0), real(height - 2), real(width - 2)
+    last_v, last_h = real(height - 2), real(width - 2)
     pixels = padded.reshape((-1, LANES))
     blocks = -(-area // BLOCK)
     for job in prange(grad_lr.shape[0] * blocks):
         n, first, end = _block(job, blocks, area)
         at_v, at_h = rest_v[first:end], rest_h[first:end]
         count = end - first
-        upstream = np.zeros((groups, count, LANES), padded.dtype)
+        plane = -(-count // 4) * 4  # four LR pixels at a time; those beyond the last are projected and left
+        upstream = np.zeros((groups, plane, LANES), padded.dtype)
         _gather(grad_lr[n, :, first:end], upstream)
-        start = np.empty(count, np.int32)
-        corners = np.empty((count, LANES), padded.dtype)
+        start = np.zeros(plane, np.int32)
+        place = np.empty((4, count), padded.dtype)
+        below, across, moves_v, moves_h = place[0], place[1], place[2], place[3]
+        corners = np.empty((4, plane), padded.dtype)
         for tap in range(size * size):
             row, column = real(tap // size), real(tap % size)
             taps, shift_v, shift_h = (
                 kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
             )  # fmt: skip
-            for j in range(count):
-                y, _, _ = _locate(at_v[j], row, shift_v[j], zero, last_v, release_border)
-                x, _, _ = _locate(at_h[j], column, shift_h[j], zero, last_h, release_border)
-                start[j] = y * np.int32(width) + x
-            corners[:] = 0
+            _place(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, place)
             for group in range(groups):
                 origin = (n * groups + group) * height * width
-                for j in range(count):
-                    _add_projection(corners, j, upstream[group], pixels, origin + start[j], width)
+                for j in range(0, plane, 4):
+                    at, second, third, fourth = (
+                        origin + start[j], origin + start[j + 1], origin + start[j + 2], origin + start[j + 3]
+                    )  # fmt: skip
+                    if group == 0:
+                        _project(corners, plane, j, upstream[group], pixels, at, second, third, fourth, width)
+                    else:
+                        _add_projection(corners, plane, j, upstream[group], pixels, at, second, third, fourth, width)
             to_kernel, to_v, to_h = (
                 grad_kernel[n, tap, first:end], grad_v[n, tap, first:end], grad_h[n, tap, first:end]
             )  # fmt: skip
             for j in range(count):
-                _, fraction_v, moves_v = _locate(at_v[j], row, shift_v[j], zero, last_v, release_border)
-                _, fraction_h, moves_h = _locate(at_h[j], column, shift_h[j], zero, last_h, release_border)
-                upper, lower = corners[j, 0], corners[j, 1]
-                step_upper, step_lower = corners[j, 2] - upper, corners[j, 3] - lower
-                upper, lower = upper + fraction_h * step_upper, lower + fraction_h * step_lower
-                to_kernel[j] = upper + fraction_v * (lower - upper)
-                to_v[j] = taps[j] * (lower - upper) if moves_v else zero
-                to_h[j] = taps[j] * (step_upper + fraction_v * (step_lower - step_upper)) if moves_h else zero
+                upper, lower = corners[0, j], corners[1, j]
+                step_upper, step_lower = corners[2, j] - upper, corners[3, j] - lower
+                upper, lower = upper + across[j] * step_upper, lower + across[j] * step_lower
+                to_kernel[j] = upper + below[j] * (lower - upper)
+                to_v[j] = moves_v[j] * (lower - upper)
+                to_h[j] = moves_h[j] * (step_upper + below[j] * (step_lower - step_upper))
 
 
 @compiled(parallel=True, fastmath=_FAST)

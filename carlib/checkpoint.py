@@ -126,8 +126,8 @@ def restore(state: dict, networks, optimizer):
     random.setstate((version, tuple(torch.as_tensor(words).tolist()), gauss))
     name, keys, *rest = rng["numpy"]
     np.random.set_state((name, torch.as_tensor(keys).numpy().astype(np.uint32), *rest))
-    if "cuda" in rng and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(rng["cuda"])
+    if "cuda" in rng and torch.cuda.is_initialized():  # of the GPU that trained, whatever others there were
+        torch.cuda.set_rng_state(rng["cuda"][0])
 
 
 def _rng_state() -> dict:
@@ -139,6 +139,6 @@ def _rng_state() -> dict:
         "python": [version, torch.tensor(words), gauss],
         "numpy": [name, torch.tensor(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.cuda.is_initialized():
+        state["cuda"] = [torch.cuda.get_rng_state()]
     return state

@@ -18,6 +18,7 @@ from carlib import cluster_options, jobs, overview, queue, results, runs
 POLL = {"slurm": 10.0, "local": 0.5}  # seconds between two looks
 _MINUTES = 240  # of a job without `time`; at its end it is queued again and goes on
 _TIMEOUTS = 100  # how often that happens before a run counts as failed
+_PATIENCE = 900  # seconds of silence of Slurm, once it has answered
 _FOREVER = 60 * 24 * 365  # minutes: submitit ends a process after two by default
 
 
@@ -50,12 +51,24 @@ def train_all(
     bar = {"total": len(fleet.queue), "initial": len(fleet.queue) - len(fleet.left), "unit": "run"}
     with tqdm(**bar, desc=f"jobs ({fleet.profile})", disable=not (progress and wait)) as bar:
         try:
-            while fleet.look(bar) and wait:
+            while _looked(fleet, bar) and wait:
                 time.sleep(POLL[executor])
         except KeyboardInterrupt:
             tell("no longer waiting: what Slurm has goes on, and the same command waits for it again")
             raise
     return fleet.failed if wait else fleet.failed | fleet.held_up()
+
+
+def _looked(fleet, bar) -> bool:
+    """As `_Fleet.look`. Where Slurm has answered once and is silent now, busy as it may be, it is asked again later."""
+    try:
+        left = fleet.look(bar)
+    except jobs.NoAnswer:
+        if fleet.answered is None or time.monotonic() - fleet.answered > _PATIENCE:
+            raise
+        return True
+    fleet.answered = time.monotonic()
+    return left
 
 
 def check(executor: str):
@@ -152,6 +165,7 @@ class _Fleet:
         self.held = {}  # run -> what it begins with, where a process trains that: no job of Slurm can wait for it
         self.processes, self.gpu_of = {}, {}
         self.shown = None
+        self.answered = None  # when Slurm last answered (time.monotonic)
         done = set()
         for name in self.queue:
             if self._is_done(name, done):

@@ -114,14 +114,17 @@ def determinism(wanted: bool):
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    cudnn, filled = torch.backends.cudnn, torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled()
+    others = cudnn.benchmark, filled.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
+    cudnn.benchmark = False
+    filled.fill_uninitialized_memory = False  # the operator writes every number of its results
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        torch.use_deterministic_algorithms(before)
+        cudnn.benchmark, filled.fill_uninitialized_memory = others
 
 
 def workers(fabric) -> int:

@@ -148,20 +148,24 @@ def _squeue(names, profile) -> dict:
     return found
 
 
+class NoAnswer(ValueError):
+    """Slurm does not answer, which is no reason to take its jobs for lost."""
+
+
 def _asked(command) -> str:
     """What a command of Slurm answers.
 
     Raises:
-        ValueError: it is not here, or Slurm does not answer: no reason to take its jobs for lost.
+        NoAnswer: there is none.  ValueError: the command is not here.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except FileNotFoundError as error:
         raise ValueError(f"there is no Slurm on this machine ({command[0]} is not found)") from error
     except subprocess.TimeoutExpired as error:
-        raise ValueError(f"Slurm does not answer ({command[0]} took more than two minutes)") from error
+        raise NoAnswer(f"Slurm does not answer ({command[0]} took more than two minutes)") from error
     if done.returncode:
-        raise ValueError(f"Slurm does not answer: {' '.join(done.stderr.split())}")
+        raise NoAnswer(f"Slurm does not answer: {' '.join(done.stderr.split())}")
     return done.stdout
 
 

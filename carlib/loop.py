@@ -123,7 +123,8 @@ class Loop:
             # Computed all the same: DDP waits for the gradient of every parameter. Adam leaves alone what has none.
             self.networks["resampler"].zero_grad(set_to_none=True)
         if run.clip:
-            self.fabric.clip_gradients(self.rescaler, self.optimizer, max_norm=run.clip)
+            options = {"max_norm": run.clip, "error_if_nonfinite": False}  # `block` tells, and waits for no GPU
+            self.fabric.clip_gradients(self.rescaler, self.optimizer, **options)
         self.optimizer.step()
         if self.average:
             self.average.update_parameters(self.networks)

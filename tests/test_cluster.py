@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -258,6 +259,26 @@ def test_a_slurm_that_does_not_answer_loses_no_job(slurm, declare):
         jobs.states("a", "smoke")
     (line,) = overview.table("smoke").to_dict("records")
     assert line["state"] == "submitted" and line["note"].startswith("Slurm does not answer")
+
+
+def test_a_slurm_that_is_silent_for_a_while_ends_no_wait(monkeypatch):
+    """A busy controller leaves squeue without an answer now and then; a day's wait must outlive it."""
+    answers = iter([True, jobs.NoAnswer("busy"), False])
+
+    def look(bar):
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    fleet = SimpleNamespace(look=look, answered=None)
+    assert [cluster._looked(fleet, None) for _ in range(3)] == [True, True, False]
+    answers = iter([jobs.NoAnswer("busy")])
+    with pytest.raises(jobs.NoAnswer):  # it never answered
+        cluster._looked(SimpleNamespace(look=look, answered=None), None)
+    answers = iter([jobs.NoAnswer("busy")])
+    monkeypatch.setattr(cluster, "_PATIENCE", -1)
+    with pytest.raises(jobs.NoAnswer):
+        cluster._looked(fleet, None)
 
 
 def test_another_clone_has_other_jobs(home, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -69,13 +70,24 @@ def test_grey_and_colour_of_any_shape(three, kept):
         assert_same(decoded.mapped("three", three), three)
 
 
-def test_a_file_that_changed_renews_the_pixels_and_removes_the_old_ones(three, kept):
+@pytest.mark.parametrize(("days", "left"), [(6, 2), (8, 1)])
+def test_a_file_that_changed_renews_the_pixels_and_removes_what_nobody_used_for_a_week(three, kept, days, left):
+    """Another node of a cluster may have the old ones mapped."""
     decoded.mapped("three", three)
-    before = names(kept)
+    (before,) = names(kept)
+    os.utime(kept / before, (time.time(), time.time() - days * 86400))
     data.write_image(three[1], 255 - data.read_image(three[1]))
     os.utime(three[1], ns=(1, 1))
     assert_same(decoded.mapped("three", three), three)
-    assert len(names(kept)) == 1 and names(kept) != before
+    assert len(names(kept)) == left and (before in names(kept)) == (left == 2)
+
+
+def test_who_maps_pixels_uses_them(three, kept):
+    decoded.mapped("three", three)
+    (name,) = names(kept)
+    os.utime(kept / name, (1, 1))
+    decoded.mapped("three", three)
+    assert time.time() - (kept / name).stat().st_mtime < 60
 
 
 def test_pixels_cut_short_are_renewed(three, kept):

@@ -16,6 +16,7 @@ import math
 import mmap
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from carlib import results
 from carlib.data import images, sixteen
 
 _KEY = 16  # hexadecimal digits
+_UNUSED = 7 * 86400  # seconds after which a file that no process mapped may go
 
 
 def mapped(name: str, files: list[Path]) -> list[np.ndarray]:
@@ -45,7 +47,8 @@ def mapped(name: str, files: list[Path]) -> list[np.ndarray]:
 def kept(name: str, key: str, parts: list, make, doing: str) -> list[np.ndarray]:
     """make(part) of every part, read-only views of a file in the folder of `folder()`, written if it is missing.
 
-    One of several processes writes it, the others wait. Files of the same name with another key are removed. Where
+    One of several processes writes it, the others wait. Files of the same name with another key are then removed if
+    nobody used them for a week. Where
     nothing can be written the images are made in memory, after a line on stderr.
 
     Args:
@@ -116,15 +119,21 @@ def _map(path):
         return None
     with contextlib.suppress(AttributeError, OSError):  # read ahead: crops alone would fetch page by page
         pixels._mmap.madvise(mmap.MADV_WILLNEED)
+    with contextlib.suppress(OSError):  # of another user, perhaps
+        os.utime(path)
     pixels = np.asarray(pixels)  # of a memmap each crop would be one, which costs more than the crop
     parts = np.split(pixels, ends[:-1])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _sweep(folder, name):
-    """Remove what is stale, and what a killed process left half-written (see results.atomic); call it with the lock."""
+    """Remove what nobody used for a week, and what a killed process left half-written (see results.atomic).
+
+    Call it with the lock. What another node of a cluster has mapped must stay: there a removed file ends its process.
+    """
     key = "[0-9a-f]" * _KEY
-    for stale in [*folder.glob(f"{name}-{key}.npy"), *folder.glob(f".{name}-{key}.*.npy")]:
+    unused = [path for path in folder.glob(f"{name}-{key}.npy") if time.time() - path.stat().st_mtime > _UNUSED]
+    for stale in [*unused, *folder.glob(f".{name}-{key}.*.npy")]:
         with contextlib.suppress(OSError):  # Windows keeps what a process has mapped
             stale.unlink()
 

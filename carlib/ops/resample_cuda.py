@@ -24,7 +24,6 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from numba import config, cuda, float32, float64, int32
-from numba.core.errors import NumbaPerformanceWarning
 
 from carlib.ops.resample import reflect_indices, working_dtype
 
@@ -33,7 +32,7 @@ LANES = 4  # channels of a pixel, laid side by side
 ACROSS, PARTS = (4, 3) if SIMULATED else (32, 8)  # LR pixels and threads for each; the simulator's threads are slow
 _FINEST = 2.0**60  # units in the largest sum; what is rounded comes on top, and int64 ends at 2^63
 _NO_FRACTION = 2.0**52  # from here on numbers are whole
-warnings.filterwarnings("ignore", "Grid size", NumbaPerformanceWarning)  # a small image cannot fill a GPU
+warnings.filterwarnings("ignore", "Grid size")  # a small image cannot fill a GPU
 
 
 def why_not(tensor) -> str:

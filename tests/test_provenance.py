@@ -92,6 +92,10 @@ def test_the_commit_changes_the_record_and_not_the_result(home):
 
     (home / "carlib").mkdir()
     (home / "carlib" / "a.py").write_text("1")
+    checkout = (home / "data").resolve()
+    (home / "data").unlink()
+    (home / "data").mkdir()
+    (home / "data" / "demo").symlink_to(checkout / "demo")
     git(home, "init", "-q")
     git(home, "add", "carlib", "data", "params.yaml")
     git(home, "commit", "-qm", "first")

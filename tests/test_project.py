@@ -142,7 +142,8 @@ def test_what_a_stage_depends_on_is_made_by_a_stage_or_in_the_repository():
     for name, (_, deps, outs) in stages().items():
         assert len(outs) == len(set(outs)) and not set(outs) & set(deps)
         for dep in deps:
-            if dep.startswith(("results/", "build/")):
+            measured = dep == "results/networks.csv"  # by `carlib models --measure`, and committed
+            if dep.startswith(("results/", "build/")) and not measured:
                 assert any(Path(out).is_relative_to(dep) for out in made), f"{name}: no stage makes {dep}"
             else:
                 assert (ROOT / dep).exists(), f"{name}: there is no {dep}"

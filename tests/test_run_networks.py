@@ -1,5 +1,6 @@
 """The networks of a run: their numbers, and the resampler of another run to begin with."""
 
+import dataclasses
 import json
 
 import pytest
@@ -74,7 +75,8 @@ def test_an_option_that_a_file_does_not_name_yet_was_the_default(resampler, star
     renamed(resampler, prior_sigma=None, head_scale=None, guided_eps=None)
     assert "guided_eps" not in weights.read(resampler)[1]["networks"]["resampler"]
     build()
-    build(head_scale=2.0)  # says how training begins
+    run = short("car-edsr-x2-free", scale=2, **{start: "car-edsr-x2"})
+    run_networks.build(dataclasses.replace(run, head_scale=2.0))  # says how training begins
     with pytest.raises(ValueError, match="the resampler of car-edsr-x2, which has prior_sigma=None, not"):
         build(prior_sigma=0.5)
 

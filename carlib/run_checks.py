@@ -24,33 +24,39 @@ _NAMES = {
 
 _SIGNED = ("signed", "guided")  # weightings that add a residual to a kernel
 
-_PACE = ("resampler_lr", "resampler_after")
+
+def _is_car(run):
+    return run.downscaler == "car"
+
+
+def _follows_the_image(run):
+    return _is_car(run) and run.weighting != "static"
 
 
 def _trains_car(run):
-    return run.downscaler == "car" and not run.resampler_from
+    return _is_car(run) and not run.resampler_from
 
 
 # Parameter -> whose it is, and whether a run is of these. Every run has a use for the others.
 _USERS = {
     **dict.fromkeys(
         ("weighting", "taps", "border", "kernel_size", "offsets", "local", "prior_sigma"),
-        ("CAR", lambda run: run.downscaler == "car"),
+        ("CAR", _is_car),
     ),
     **dict.fromkeys(
         ("activation", "learned_prior", "resampler_width", "resampler_blocks"),
-        ("a CAR whose kernels follow the image", lambda run: run.downscaler == "car" and run.weighting != "static"),
+        ("a CAR whose kernels follow the image", _follows_the_image),
     ),
     "head_scale": (
         "a CAR whose kernels follow the image and that begins anew",
-        lambda run: run.downscaler == "car" and run.weighting != "static" and not run.resampler_start,
+        lambda run: _follows_the_image(run) and not run.resampler_start,
     ),
     "bound": (
         f"a CAR with weighting={' or '.join(_SIGNED)}",
-        lambda run: run.downscaler == "car" and run.weighting in _SIGNED,
+        lambda run: _is_car(run) and run.weighting in _SIGNED,
     ),
-    "guided_eps": ("a CAR with weighting=guided", lambda run: run.downscaler == "car" and run.weighting == "guided"),
-    **dict.fromkeys(_PACE, ("a CAR that is trained", _trains_car)),
+    "guided_eps": ("a CAR with weighting=guided", lambda run: _is_car(run) and run.weighting == "guided"),
+    **dict.fromkeys(("resampler_lr", "resampler_after"), ("a CAR that is trained", _trains_car)),
     **dict.fromkeys(
         ("lambda_offset", "offset_reading", "gamma_tv", "tv_reading", "penalties_after"),
         ("a CAR that is trained with offsets", lambda run: _trains_car(run) and run.offsets),

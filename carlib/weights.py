@@ -244,5 +244,7 @@ def _check_fit(model, state, constants, path):
 
 def _options(model):
     """What else the network can be made with: some public layouts need an option, which its docstring names."""
-    names = [name for name in inspect.signature(type(model).__init__).parameters if name not in ("self", "scale")]
-    return "" if isinstance(model, nn.ModuleDict) or not names else f" (its options: {', '.join(names)})"
+    if isinstance(model, nn.ModuleDict):
+        return ""
+    names = [name for name in inspect.signature(type(model)).parameters if name != "scale"]
+    return f" (its options: {', '.join(names)})" if names else ""

@@ -32,7 +32,8 @@ LANES = 4  # channels of a pixel, laid side by side
 ACROSS, PARTS = (4, 3) if SIMULATED else (32, 8)  # LR pixels and threads for each; the simulator's threads are slow
 _FINEST = 2.0**60  # units in the largest sum; what is rounded comes on top, and int64 ends at 2^63
 _NO_FRACTION = 2.0**52  # from here on numbers are whole
-warnings.filterwarnings("ignore", "Grid size")  # a small image cannot fill a GPU
+# A small image cannot fill a GPU. By its words: numba and numba-cuda have a class each for it, of one name.
+warnings.filterwarnings("ignore", r"Grid size \d+ will likely result in GPU under-utilization")
 
 
 def why_not(tensor) -> str:

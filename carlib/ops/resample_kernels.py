@@ -21,7 +21,8 @@ _FAST = {"contract", "reassoc", "nsz"}
 _FLAGS = tuple(sorted(_FAST))
 
 
-# numba has no vector type and leaves four-lane code scalar; these write the vector instructions themselves.
+# numba has no vector type and leaves four-lane code scalar; these write the vector instructions themselves. They stay
+# in the file of the loops: whether a compiled loop that was kept is stale, numba tells by that file's date alone.
 def _load(context, builder, array_type, array, index, lanes=LANES):
     """The numbers of pixel `index` in a C-contiguous (pixels, LANES) array; 2 * LANES: those of the next pixel too."""
     data = context.make_array(array_type)(context, builder, array).data
@@ -184,18 +185,23 @@ def _block(job, blocks, area):
     return n, block * area // blocks, (block + 1) * area // blocks
 
 
-# The rule of the border is a constant where each loop is compiled: asked at every tap it costs a third of the time.
+def _by_rule(loop):
+    """`loop`, one for each rule of the border: asked at every tap, the rule costs a third of the time."""
+
+    @compiled(inline="always", fastmath=_FAST)
+    def either(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, made):
+        if release_border:
+            loop(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, True, start, made)
+        else:
+            loop(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, False, start, made)
+
+    return either
+
+
+@_by_rule
 @compiled(inline="always", fastmath=_FAST)
 def _weigh(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, weight):
     """One tap of a block: `start`, the pixel above and left of it; `weight`, of its upper and lower row, and across."""
-    if release_border:
-        _weigh_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, True, start, weight)
-    else:
-        _weigh_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, False, start, weight)
-
-
-@compiled(inline="always", fastmath=_FAST)
-def _weigh_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, weight):
     upper, lower, across = weight[0], weight[1], weight[2]
     zero = taps.dtype.type(0)
     for j in range(taps.shape[0]):
@@ -207,17 +213,10 @@ def _weigh_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, w
         across[j] = fraction_h
 
 
+@_by_rule
 @compiled(inline="always", fastmath=_FAST)
 def _place(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, place):
     """One tap of a block: `start` as in `_weigh`; `place`: how far below and right of it, and the tap if it moves."""
-    if release_border:
-        _place_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, True, start, place)
-    else:
-        _place_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, False, start, place)
-
-
-@compiled(inline="always", fastmath=_FAST)
-def _place_by(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, place):
     below, across, moves_v, moves_h = place[0], place[1], place[2], place[3]
     zero = taps.dtype.type(0)
     for j in range(taps.shape[0]):

@@ -8,6 +8,7 @@ them. On a CPU, for tests, the same function races "numba" in place of "cuda" an
 
 import itertools
 import math
+import statistics
 import time
 from functools import partial
 
@@ -28,8 +29,8 @@ _PROBLEMS = [
 _TOLERANCE = {"forward": 5e-8, "backward": 5e-7}
 _COLD = 1 << 28  # bytes of kernels and offsets among which calls change: above every cache
 _COPIED = 1 << 30  # bytes whose copying measures the rate
-_COUNT = 10  # calls whose time on the device is taken together
-_ASLEEP = 1_000_000_000  # cycles, half a second: the device sleeps until all of them are launched
+_COUNT = 10  # calls whose time on the device is taken, one by one: together those of impl="torch" overflow its queue
+_ASLEEP = 100_000_000  # cycles, 50 ms: the device sleeps until all kernels of a call are launched
 
 
 def rows(repeats, device="cuda", problems=_PROBLEMS, copied=_COPIED):
@@ -146,15 +147,17 @@ def _waited(call, device):
 
 
 def _on_device(call, count) -> float:
-    """Seconds of a call by the GPU's own clock, while it has the next ones at hand."""
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda._sleep(_ASLEEP)
-    begin.record()
+    """Seconds of a call by the GPU's own clock, while it has all of the call's kernels at hand: the median."""
+    seconds = []
     for _ in range(count):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda._sleep(_ASLEEP)
+        begin.record()
         call()
-    end.record()
-    torch.cuda.synchronize()
-    return begin.elapsed_time(end) / 1e3 / count
+        end.record()
+        torch.cuda.synchronize()
+        seconds.append(begin.elapsed_time(end) / 1e3)
+    return statistics.median(seconds)
 
 
 def _copy_rate(device, size) -> float:

@@ -18,6 +18,7 @@ from carlib import cluster_options, jobs, overview, queue, results, runs
 POLL = {"slurm": 10.0, "local": 0.5}  # seconds between two looks
 _MINUTES = 240  # of a job without `time`; at its end it is queued again and goes on
 _TIMEOUTS = 100  # how often that happens before a run counts as failed
+_LAST_FILES = {"slurm": 90.0, "local": 0.5}  # seconds that what a job wrote may take to reach this machine (NFS: 60)
 _PATIENCE = 900  # seconds of silence of Slurm, once it has answered
 _FOREVER = 60 * 24 * 365  # minutes: submitit ends a process after two by default
 
@@ -161,7 +162,7 @@ class _Fleet:
         self.options = cluster_options.read(executor)
         self.failed = {}
         self.seen = set()  # runs whose job was submitted here, or was there before
-        self.gone = set()  # runs whose job was not found at the last look
+        self.gone = {}  # run -> when its job was first not found (time.monotonic)
         self.held = {}  # run -> what it begins with, where a process trains that: no job of Slurm can wait for it
         self.processes, self.gpu_of = {}, {}
         self.shown = None
@@ -222,10 +223,8 @@ class _Fleet:
         if job.state == "failed":
             return self._fail(name, job.note)
         if job.state == "gone" and not self._is_done(name, set(self.queue) - set(self.left)):
-            if name in self.gone:
-                return self._fail(name, job.note)
-            self.gone.add(name)  # its last files may take a moment to reach this machine
-            return ""
+            since = time.monotonic() - self.gone.setdefault(name, time.monotonic())
+            return self._fail(name, job.note) if since >= _LAST_FILES[self.executor] else ""
         self.left.remove(name)
         line = overview.line(name, self.profile)
         return f"trained, {line['steps']} steps, {line['seconds']:.0f} s"

@@ -1,12 +1,17 @@
 """Where a run is computed: the device, its precision, and the processes that share a batch (Lightning Fabric)."""
 
 import contextlib
+import datetime
 import inspect
 import os
 
 import torch
 
 from carlib import runs
+
+# How long processes wait for each other: while the first of them waits for one elsewhere that trains the same run, or
+# validates. One that dies is told to the others by torchrun or srun.
+_PATIENCE = datetime.timedelta(days=1)
 
 
 def processes() -> tuple[int, int]:
@@ -47,7 +52,7 @@ def fabric(run: runs.Run, device: str):
     here, nodes = processes()
     check_shares(run, here * nodes)
     if here * nodes > 1:
-        layout = {"devices": here, "num_nodes": nodes, "strategy": DDPStrategy(**_own_buffers())}
+        layout = {"devices": here, "num_nodes": nodes, "strategy": DDPStrategy(timeout=_PATIENCE, **_own_buffers())}
         if "TORCHELASTIC_RUN_ID" not in os.environ:
             layout["plugins"] = [_tasks_of_srun(here)]
     else:  # told what it is, Fabric does not take a batch script's allocation for its own processes

@@ -18,6 +18,9 @@ from carlib.run_networks import Rescaler
 from carlib.training_folder import LOG_COLUMNS
 
 
+_ASKED = 10  # steps of several processes between two questions whether one of them was told to stop: each costs a wait
+
+
 class Diverged(ValueError):
     """A training has left the numbers: `run` is its name, `told` what was no number, and when."""
 
@@ -138,9 +141,11 @@ class Loop:
         return terms | {"loss": total.detach(), "mse": (sr.detach().clamp(0, 1) - hr).square().mean()}
 
     def stops(self):
-        """Whether to stop, which all processes must do at the same step."""
+        """Whether to stop, which all processes must do at the same step: they ask each other now and then."""
         if self.fabric.world_size == 1:
             return self.told()
+        if self.step % _ASKED:
+            return False
         told = torch.tensor(float(self.told()), device=self.fabric.device)
         return bool(self.fabric.all_reduce(told, reduce_op="sum"))
 

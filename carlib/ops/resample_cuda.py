@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numba import config, cuda, float32, float64, int32
 
-from carlib.ops.resample import reflect_indices, working_dtype
+from carlib.ops.resample import working_dtype
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 LANES = 4  # channels of a pixel, laid side by side
@@ -84,15 +84,13 @@ def backward(grad_lr, hr, kernel, offset_v, offset_h, geometry, needed):
 
 
 def _backward_image(shape, taps, geometry, upstream):
-    rows, columns = _sources(shape, geometry, upstream.device)
-    numbers = _numbers(geometry, taps[0].shape[3], len(rows), len(columns))
     bound = taps[0].new_empty((shape[0], taps[0][0, 0].numel()), dtype=torch.float64)
     _launch_per_lr_pixel("bound", taps, _planes(taps[0]), _planes(upstream), bound)
     units = _FINEST / bound.sum(1).clamp_min(1e-200)
     total = torch.zeros(shape, dtype=torch.int64, device=upstream.device)
     bad = torch.zeros(shape, dtype=torch.uint8, device=upstream.device)
-    sums = units, rows, columns, total.flatten(2), bad.flatten(2)
-    _launch_per_lr_pixel("scatter", taps, *map(_planes, taps), *numbers, _planes(upstream), shape[3], *sums)
+    sums = units, geometry.pad, total, bad
+    _launch_per_lr_pixel("scatter", taps, *map(_planes, taps), *_numbers(geometry, shape), _planes(upstream), *sums)
     gradient = total.to(torch.float64).div_(units[:, None, None, None])
     return gradient.to(upstream.dtype).masked_fill_(bad.bool(), math.nan)
 
@@ -105,28 +103,25 @@ def _planes(tensor):
     return tensor.flatten(2)  # (N, channels or taps, h * w)
 
 
-def _sources(shape, geometry, device):
-    """HR row and column behind each padded row and column; the last one twice, so that a right neighbour exists."""
-    ranges = [reflect_indices(-geometry.pad, n - 1 + geometry.pad, n, device) for n in shape[-2:]]
-    return [torch.cat([r, r[-1:]]).int() for r in ranges]
-
-
-def _numbers(geometry, w, height, width):
+def _numbers(geometry, shape):
     """What kernels know of geometry: LR width, padded height and width, scale, K, `first` and the border's rule.
 
+    The padded image has its last row and column twice, so that each pixel within has neighbours below and to the right.
     first: twice the position of tap 0 of the first LR pixel, in padded pixels (Eq. 1); a whole number.
     """
+    height, width = (n + 2 * geometry.pad + 1 for n in shape[-2:])
     first = geometry.scale - 1 + round(2 * (geometry.pad - geometry.centre))
-    return w, height, width, geometry.scale, geometry.size, first, geometry.release_border
+    return shape[-1] // geometry.scale, height, width, geometry.scale, geometry.size, first, geometry.release_border
 
 
 def _lay_out(image, geometry):
     """The padded image, a pixel a row: (N * groups * height * width, LANES); and `_numbers`."""
-    rows, columns = _sources(image.shape, geometry, image.device)
+    numbers = _numbers(geometry, image.shape)
+    height, width = numbers[1:3]
     groups = math.ceil(image.shape[1] / LANES)
-    pixels = image.new_empty((image.shape[0] * groups * len(rows) * len(columns), LANES))
-    _launch("lay_out", len(pixels), image, rows, columns, groups, pixels)
-    return pixels, _numbers(geometry, image.shape[3] // geometry.scale, len(rows), len(columns))
+    pixels = image.new_empty((image.shape[0] * groups * height * width, LANES))
+    _launch("lay_out", len(pixels), image, height, width, geometry.pad, groups, pixels)
+    return pixels, numbers
 
 
 def _launch(name, count, *arguments, block=(ACROSS * PARTS,)):
@@ -230,16 +225,27 @@ def _kernels(real):
         """Position of tap 0 in padded pixels, from whole numbers of halves: float64 is slow on many GPUs."""
         return real(int32(2 * scale * index + first)) * half
 
+    @cuda.jit(device=True)
+    def source(padded, pad, length):
+        """The row (or column) of hr behind a padded one: `reflect_indices`, computed for the few beyond its rim."""
+        position = min(padded, length - 1 + 2 * pad) - pad
+        if position < 0 or position >= length:
+            period = max(2 * (length - 1), 1)
+            position %= period
+            position = min(position, period - position)
+        return position
+
     @cuda.jit
-    def lay_out(image, rows, columns, groups, pixels):
+    def lay_out(image, height, width, pad, groups, pixels):
         place = cuda.grid(1)
         if place < pixels.shape[0]:
-            row, column = place // columns.shape[0] % rows.shape[0], place % columns.shape[0]
-            image_and_group = place // (columns.shape[0] * rows.shape[0])
+            row = source(place // width % height, pad, image.shape[2])
+            column = source(place % width, pad, image.shape[3])
+            image_and_group = place // (width * height)
             n, group = image_and_group // groups, image_and_group % groups
             for lane in range(LANES):
                 c = group * LANES + lane
-                pixels[place, lane] = image[n, c, rows[row], columns[column]] if c < image.shape[1] else zero
+                pixels[place, lane] = image[n, c, row, column] if c < image.shape[1] else zero
 
     @cuda.jit
     def forward(
@@ -329,12 +335,18 @@ def _kernels(real):
     @cuda.jit
     def bound(kernel, grad_lr, bounds):
         """What one LR pixel can at most give to a channel of hr, taps and gradients that are not finite left out."""
+        shares = cuda.shared.array((PARTS, ACROSS), float64)
         there, n, at, _, _ = lr_pixel(kernel, 1)
+        weights = 0.0
+        for tap in range(cuda.threadIdx.y, kernel.shape[1] if there else 0, PARTS):
+            weight = abs(float64(kernel[n, tap, at]))
+            weights += weight if math.isfinite(weight) else 0.0
+        shares[cuda.threadIdx.y, cuda.threadIdx.x] = weights
+        cuda.syncthreads()
         if there and cuda.threadIdx.y == 0:
             weights, largest = 0.0, 0.0
-            for tap in range(kernel.shape[1]):
-                weight = abs(float64(kernel[n, tap, at]))
-                weights += weight if math.isfinite(weight) else 0.0
+            for other in range(PARTS):
+                weights += shares[other, cuda.threadIdx.x]
             for c in range(grad_lr.shape[1]):
                 gradient = abs(float64(grad_lr[n, c, at]))
                 largest = gradient if math.isfinite(gradient) and gradient > largest else largest
@@ -342,8 +354,8 @@ def _kernels(real):
 
     @cuda.jit
     def scatter(
-        kernel, offset_v, offset_h, w, height, width, scale, size, first, release_border, grad_lr, hr_width,
-        units, rows, columns, total, bad,
+        kernel, offset_v, offset_h, w, height, width, scale, size, first, release_border, grad_lr,
+        units, pad, total, bad,
     ):  # fmt: skip
         # the transpose of Eq. 2-3 with respect to hr, in units of fixed point
         there, n, at, i, j = lr_pixel(kernel, w)
@@ -352,6 +364,8 @@ def _kernels(real):
             y, beta, _, x, alpha, _ = locate_tap(
                 tap, size, base_v, base_h, offset_v, offset_h, n, at, height, width, release_border
             )
+            above, below = source(y, pad, total.shape[2]), source(y + 1, pad, total.shape[2])
+            left, right = source(x, pad, total.shape[3]), source(x + 1, pad, total.shape[3])
             for c in range(grad_lr.shape[1]):
                 whole = kernel[n, tap, at] * grad_lr[n, c, at]
                 lower = whole * beta
@@ -360,10 +374,10 @@ def _kernels(real):
                     share = upper if corner < 2 else lower
                     to_right = share * alpha
                     share = share - to_right if corner % 2 == 0 else to_right
-                    target = rows[y + corner // 2] * hr_width + columns[x + corner % 2]
+                    row, column = above if corner < 2 else below, left if corner % 2 == 0 else right
                     if math.isfinite(share):
-                        cuda.atomic.add(total, (n, c, target), np.int64(float64(share) * units[n]))
+                        cuda.atomic.add(total, (n, c, row, column), np.int64(float64(share) * units[n]))
                     else:
-                        bad[n, c, target] = 1
+                        bad[n, c, row, column] = 1
 
     return SimpleNamespace(lay_out=lay_out, forward=forward, backward_taps=backward_taps, bound=bound, scatter=scatter)

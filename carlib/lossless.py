@@ -35,9 +35,9 @@ def table5(profile, *, progress=True):
         lossless_tables.by_codec(table).round(2),
         results.folder(profile, "tables", "table5"),
         title=f"Table 5: bits per LR pixel, printed and by three lossless codecs, profile {profile}",
-        caption="Mean over the n images of the set of a file's bits over its LR pixels. printed: the paper's value; "
-        "left out where a set is not whole or its images are cropped. jpegls: CharLS, sample interleaved, its "
-        f"{codecs.SPIFF_BYTES} bytes of SPIFF header counted; "
+        caption="Mean over the n images of the set of a file's bits over its LR pixels; interval: half of that "
+        "mean's 95 % interval (Student's). printed: the paper's value; left out where a set is not whole or its images "
+        f"are cropped. jpegls: CharLS, sample interleaved, its {codecs.SPIFF_BYTES} bytes of SPIFF header counted; "
         "jpegls-hp1: the same after the HP1 colour transform; jpeg2000+40: OpenJPEG, 5/3 wavelet and RCT, and 40 bytes "
         "a file, a constant fitted to the printed bicubic values. perceptual is Algorithm 1 of Oztireli and Gross, "
         "-as-published a public script with defects; dpid has lambda 1.0 or 0.5. l0 is our reconstruction, not the "
@@ -63,8 +63,8 @@ def table5(profile, *, progress=True):
         lossless_tables.totals(table).round(3),
         results.folder(profile, "tables", "table5_totals"),
         title=f"Table 5 counted otherwise: per LR and per HR pixel, mean over images and total, profile {profile}",
-        caption="mean: over images, of bits over pixels. total: all bits of a set over all its pixels. jpeg2000 with "
-        "its 40 bytes a file.",
+        caption="mean: over images, of bits over pixels; interval: half of the 95 % interval of mean (Student's). "
+        "total: all bits of a set over all its pixels. jpeg2000 with its 40 bytes a file.",
         command=command,
     )
     return table

@@ -4,7 +4,7 @@ As everywhere, CAR networks of another size than the paper's are not compared wi
 about CAR are judged for the profile's own networks.
 """
 
-from carlib import runs, tables
+from carlib import intervals, runs, tables
 
 # What the files that Table 5 counts have more than OpenJPEG's: the one number fitted to it (bicubic, Set5 and Set14).
 _EXTRA = {"jpeg2000": 40}  # bytes
@@ -21,8 +21,9 @@ def table5(rows):
         rows: dicts of lossless.ROW_COLUMNS, a file each.
     Returns:
         DataFrame: scale, set, downscaler, codec; mean and total bits per LR pixel, hr_mean and hr_total per HR pixel
-        (jpeg2000 with 40 bytes a file more); printed (NaN where the set is not whole), difference (of mean; NaN for CAR
-        networks of another size than the paper's), verdict, n, run, profile.
+        (jpeg2000 with 40 bytes a file more); interval (half of the 95 % interval of mean, over images); printed (NaN
+        where the set is not whole), difference (of mean; NaN for CAR networks of another size than the paper's),
+        verdict, n, run, profile.
     """
     import pandas as pd
 
@@ -31,7 +32,7 @@ def table5(rows):
     frame["mean"], frame["hr_mean"] = frame.bits / frame.lr_pixels, frame.bits / frame.hr_pixels
     keys = ["scale", "set", "downscaler", "codec"]
     sums = {name: (name, "sum") for name in ("bits", "lr_pixels", "hr_pixels")}
-    means = {name: (name, "mean") for name in ("mean", "hr_mean")}
+    means = {name: (name, "mean") for name in ("mean", "hr_mean")} | {"interval": ("mean", intervals.half_width)}
     table = frame.groupby([*keys, "run", "profile"], sort=False).agg(**means, **sums, n=("bits", "size")).reset_index()
     table["total"], table["hr_total"] = table.bits / table.lr_pixels, table.bits / table.hr_pixels
     paper = tables.printed(5).astype({"value": float, "scale": int}).set_index(["scale", "set", "downscaler"])["value"]
@@ -41,7 +42,8 @@ def table5(rows):
     table["difference"] = table["mean"] - table.printed
     table.loc[(table.downscaler == "car") & (table.profile != "paper"), "difference"] = float("nan")
     table["verdict"] = _verdicts(table)
-    shown = [*keys, "mean", "total", "hr_mean", "hr_total", "printed", "difference", "verdict", "n", "run", "profile"]
+    numbers = ["mean", "interval", "total", "hr_mean", "hr_total", "printed", "difference"]
+    shown = [*keys, *numbers, "verdict", "n", "run", "profile"]
     return tables.in_order(table, ["scale", "set"])[shown].reset_index(drop=True)
 
 
@@ -59,20 +61,20 @@ def _verdicts(table):
 
 
 def by_codec(table):
-    """`table5` with columns of means, differences and verdicts per codec, a line per scale, set and downscaler."""
+    """`table5` with means, intervals, differences and verdicts of each codec beside each other."""
     keys = ["scale", "set", "downscaler"]
     wide = table.drop_duplicates(keys)[[*keys, "printed"]]
     for codec, part in table.groupby("codec", sort=False):
         name = f"{codec}+{_EXTRA[codec]}" if codec in _EXTRA else codec
-        columns = {"mean": name, "difference": f"{name}: difference", "verdict": f"{name}: verdict"}
+        columns = {"mean": name} | {column: f"{name}: {column}" for column in ("interval", "difference", "verdict")}
         wide = wide.merge(part.rename(columns=columns)[[*keys, *columns.values()]], on=keys)
     return wide.merge(table.drop_duplicates(keys)[[*keys, "n", "run", "profile"]], on=keys)
 
 
 def totals(table):
     """`table5` without the paper: mean and total bits, per LR and per HR pixel."""
-    shown = ["scale", "set", "downscaler", "codec", "mean", "total", "hr_mean", "hr_total", "n", "run", "profile"]
-    return table[shown]
+    numbers = ["mean", "interval", "total", "hr_mean", "hr_total"]
+    return table[["scale", "set", "downscaler", "codec", *numbers, "n", "run", "profile"]]
 
 
 _READINGS = {

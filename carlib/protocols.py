@@ -34,7 +34,7 @@ def study(profile, *, progress=True):
         results.folder(profile, "tables", "protocol"),
         title=f"What each choice of a protocol is worth in dB, profile {profile}",
         caption="First line: PSNR by the standard protocol (see carlib/metrics.py), mean (least, most) of the images, "
-        "dB. Every other line: the same with one choice changed, less the first. Images: "
+        "dB. Every other line: the same with one choice changed, less the first. Images (n): "
         f"{', '.join(f'{count} of {name}' for name, count in used.items() if count)}. A column is a downscaler, an "
         "upscaler and a scale; its EDSR keeps the weights that it was trained to on the standard LR images.",
         command=experiments.papermill_command("09_protocol", profile),

@@ -49,7 +49,7 @@ _USERS = {
     ),
     "head_scale": (
         "a CAR whose kernels follow the image and that begins anew",
-        lambda run: _follows_the_image(run) and not run.resampler_start,
+        lambda run: _follows_the_image(run) and not run.resampler_start and not run.resampler_from,
     ),
     "bound": (
         f"a CAR with weighting={' or '.join(_SIGNED)}",

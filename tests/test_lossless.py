@@ -35,6 +35,7 @@ def test_a_line_is_the_mean_over_images_and_the_total_over_pixels(home):
     made = rows("bicubic", [10.0, 20.0, 10.0, 10.0, 10.0], pixels=[100, 900, 100, 100, 100])
     line = only(lossless_tables.table5(made))
     assert line["mean"] == pytest.approx(12) and line["hr_mean"] == pytest.approx(3)
+    assert line["interval"] == pytest.approx(2.7764 * 2, rel=1e-4)  # Student's t of 4 degrees, standard error 2
     assert line["total"] == pytest.approx((4 * 1000 + 18000) / 1300) and line["hr_total"] == line["total"] / 4
     assert line["printed"] == 11.99 and line["difference"] == pytest.approx(0.01) and line["verdict"] == "reproduced"
     assert (line["n"], line["run"], line["profile"]) == (5, "", "demo")
@@ -109,9 +110,9 @@ def table(home):
 def test_codecs_stand_side_by_side(table):
     wide = lossless_tables.by_codec(table)
     assert list(wide.columns) == [
-        "scale", "set", "downscaler", "printed", "jpegls", "jpegls: difference", "jpegls: verdict", "jpegls-hp1",
-        "jpegls-hp1: difference", "jpegls-hp1: verdict", "jpeg2000+40", "jpeg2000+40: difference",
-        "jpeg2000+40: verdict", "n", "run", "profile",
+        "scale", "set", "downscaler", "printed", "jpegls", "jpegls: interval", "jpegls: difference", "jpegls: verdict",
+        "jpegls-hp1", "jpegls-hp1: interval", "jpegls-hp1: difference", "jpegls-hp1: verdict", "jpeg2000+40",
+        "jpeg2000+40: interval", "jpeg2000+40: difference", "jpeg2000+40: verdict", "n", "run", "profile",
     ]  # fmt: skip
     assert wide["set"].tolist() == ["set5"] * 3 + ["set14"] * 3  # the paper's order
     first = wide.iloc[0]

@@ -131,7 +131,7 @@ def test_the_figure_shows_single_changes_and_says_beside_what(home, tmp_path):
         "steps=500": 30.0,
         "grey=0.0 steps=500": 31.0,
         "grey=0.0 loss=l1 steps=500": 29.0,
-        "kernel_size=6 steps=500": 30,
+        "kernel_size=5 steps=500": 30,
     }
     given |= {"bound=1 lr=1e-3 steps=500": 27.0}
     longer = {**lines(**{"steps=900": 33.0})[0], "steps": 900}
@@ -141,7 +141,7 @@ def test_the_figure_shows_single_changes_and_says_beside_what(home, tmp_path):
     (axes,) = trials.draw(table, "mini").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "grey=0.0",
-        "kernel_size=6",
+        "kernel_size=5",
         "loss=l1, beside grey=0.0",
     ]
     assert "gain over the training without this change" in axes.get_xlabel()

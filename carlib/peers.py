@@ -10,6 +10,7 @@ PAPER = "CAR paper"  # the source of Tables 1 and 4; those of later numbers are 
 GROUPS = ("bicubic", "learned", "later")
 _METHOD = ["group", "downscaler", "upscaler", "variant", "loss", "source"]
 _SHOWN = ["group", "downscaler", "upscaler", "loss", "source"]
+_WRONG = ("erratum", "other-protocol")  # flags of printed values that nothing is compared with
 # (downscaler, upscaler) -> what CAR with EDSR is to them
 CLAIMS = {
     ("bicubic", "edsr"): "CAR with EDSR restores better than EDSR on bicubic LR",
@@ -136,7 +137,7 @@ def table(rows, absent, profile, scale=None, checkpoints=None):
     frame = frame[(frame.ours.notna() | frame.printed.notna()) & frame.scale.isin([scale] if scale else [2, 4])]
     frame = frame.join(known, on="label").assign(profile=profile).reset_index(drop=True)
     frame["run"] = [named.get(one, "") for named, one in zip(frame.runs, frame.scale, strict=True)]
-    frame["weights"] = [_weights(line, absent) for line in frame.itertuples()]
+    frame["weights"] = [_weights(line, absent, known) for line in frame.itertuples()]
     doubts = told.set_index([*contrasts.KEYS, "label"])[["flag", "note"]]
     doubts = frame[[*contrasts.KEYS, "label"]].join(doubts, on=[*contrasts.KEYS, "label"]).fillna("")
     why = [
@@ -145,7 +146,7 @@ def table(rows, absent, profile, scale=None, checkpoints=None):
     ]
     frame["note"] = ["; ".join(filter(None, both)) for both in zip(why, doubts.note, strict=True)]
     frame["off"] = (frame.ours - frame.printed).where(frame.public | (profile == "paper"))
-    wrong = doubts.flag.isin(["erratum", "other-protocol"])
+    wrong = doubts.flag.isin(_WRONG)
     frame.loc[frame.public, "verdict"] = [_as_printed(line) for line in frame[frame.public].itertuples()]
     frame.loc[wrong, ["printed_difference", "off"]] = float("nan")
     frame.loc[wrong, "verdict"] = "not tested"
@@ -153,14 +154,34 @@ def table(rows, absent, profile, scale=None, checkpoints=None):
     return frame[columns]
 
 
-def _weights(line, absent):
+def _weights(line, absent, known):
+    """Whose the weights of a line are, with the updates of its upscaler, or why there are none."""
     if not line.run:
-        return "not trained here"
+        alike = known[(known.downscaler == line.downscaler) & (known.upscaler == line.upscaler)]
+        ours = [source for source, made in zip(alike.source, alike.runs, strict=True) if line.scale in made]
+        return f"ours: see {ours[0]}" if ours else "not trained here"
     if line.public:
         return absent.get(line.run, "public weights")
     if steps := runs.get(line.run, line.profile).image_steps:
         return f"of each image, {steps} steps"
-    return absent.get(line.run, f"of profile {line.profile}")
+    return absent.get(line.run, f"of profile {line.profile}, {_updates(line.run, line.profile):,} steps")
+
+
+def _doubted(made):
+    """Whether the printed value of each line of `table` is one that nothing is compared with."""
+    keys = ["scale", "set", "metric", *_SHOWN]
+    told = published()
+    wrong = set(told.loc[told.flag.isin(_WRONG), keys].itertuples(index=False, name=None))
+    return [line in wrong for line in made[keys].itertuples(index=False, name=None)]
+
+
+def _updates(name, profile):
+    """Steps in which a run's upscaler was trained, those of what it began with counted; None begins with nothing."""
+    if name is None:
+        return 0
+    trained = profile if runs.profile(profile)["train"] is not None else "mini"  # the shipped weights
+    run = runs.get(name, trained)
+    return run.steps + _updates(run.warm_start, profile)
 
 
 def _as_printed(line):
@@ -248,11 +269,13 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, tra
         command=command,
     )
     results.save_table(
-        tables.grid(made, [*_SHOWN, "weights"]),
+        tables.grid(made, [*_SHOWN, "weights"], _doubted(made)),
         folder / f"{name}_grid",
         title=f"Table 4 on one page: PSNR (dB), ours (printed), profile {profile}",
-        caption="Means over each set, Y, standard protocol; weights: whose ours are, or why there are none. Ours are "
-        "of this profile's size and training, except those of public weights.",
+        caption="Means over each set, Y, standard protocol; weights: whose ours are, or why there are none; steps: of "
+        "training the upscaler, what it began with included. They differ, so that the order says as much of speed of "
+        "learning as of networks. Ours are of this profile's size, except those of public weights. *: a printed value that is an "
+        "erratum or was measured by another protocol, see the note of its line in the long table.",
         command=command,
     )
     results.save_table(

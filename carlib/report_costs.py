@@ -28,7 +28,9 @@ def _networks() -> dict:
         "name": "networks",
         "title": "What each network costs, by size and scale",
         "caption": "parameters: trainable. gigamacs: 1e9 multiply-adds per HR megapixel. seconds: of one forward pass "
-        "per HR megapixel, in single precision (IRN's: up; ZSSR's without its training on the image); gigabytes: by "
+        "per HR megapixel, in single precision (IRN's: up; ZSSR's without its training on the image; of CAR's "
+        "resampler the network: the operator that uses its kernels comes on top, see `carlib bench operator`); "
+        "gigabytes: by "
         "which the process then grew, likewise. "
         "machine: where both were measured. Sizes: those of params.yaml, whatever this page's profile.",
         "command": "carlib models --measure --out results/networks.csv",

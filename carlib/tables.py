@@ -107,24 +107,26 @@ def in_order(table, keys):
     )
 
 
-def grid(table, names):
+def grid(table, names, doubted=None):
     """PSNR of a long-form table on one page: a line per scale and method, a column per image set, "ours (printed)".
 
     Args:
         table: DataFrame scale, set, metric, ours, printed and `names`; the sets' order is kept.
         names: the columns that tell methods apart.
+        doubted: for each line, whether its printed value is marked by an asterisk; None: none is.
     """
-    psnr = table[table.metric == "psnr"]
-    shown = psnr.assign(cell=[_beside(line.ours, line.printed) for line in psnr.itertuples()])
+    marks = "" if doubted is None else ["*" if one else "" for one in doubted]
+    psnr = table.assign(mark=marks)[table.metric == "psnr"]
+    shown = psnr.assign(cell=[_beside(line.ours, line.printed, line.mark) for line in psnr.itertuples()])
     keys, sets = ["scale", *names], list(dict.fromkeys(psnr.set))
     order = psnr[keys].drop_duplicates()
     wide = shown.pivot(index=keys, columns="set", values="cell")[sets].fillna("-")
     return order.merge(wide.reset_index(), on=keys).sort_values("scale", kind="stable").reset_index(drop=True)
 
 
-def _beside(*values) -> str:
-    ours, theirs = ("-" if value != value else f"{value:.2f}" for value in values)
-    return "-" if ours == theirs == "-" else f"{ours} ({theirs})"
+def _beside(ours, theirs, mark="") -> str:
+    ours, theirs = ("-" if value != value else f"{value:.2f}" for value in (ours, theirs))
+    return "-" if ours == theirs == "-" else f"{ours} ({theirs}{mark})"
 
 
 def _verdicts(table):

@@ -66,7 +66,7 @@ def load(model, path, *, value_range=None):
     Args:
         value_range: what white was in the training of a foreign file: 1, 255, or 2 for images less the mean over 127.5
                      (krasserm/super-resolution). None reads 1 or 255 from the file's mean shift; where the file has
-                     none it takes the network's `public_range`, or 1; of BasicSR's EDSR and RCAN it takes 255.
+                     none it takes the network's `public_range` (2 of EDSR), or 1; of BasicSR's EDSR and RCAN 255.
     Returns:
         the file's metadata dict ({} for foreign files).
     Raises:
@@ -75,7 +75,7 @@ def load(model, path, *, value_range=None):
     """
     if value_range is not None and not (isinstance(value_range, int | float) and 0 < value_range < math.inf):
         raise ValueError(f"value_range={value_range!r} is not a number above 0, such as 1 or 255, or None")
-    state, metadata = read(path)
+    state, metadata = _read(path)
     state = basicsr.renamed(model, _strip(state), value_range)
     role = next(role for role, network in _ROLES.items() if isinstance(model, network))
     whole_run = tuple(f"{r}." for r in _ROLES)
@@ -86,7 +86,7 @@ def load(model, path, *, value_range=None):
             raise ValueError(f"{path} holds no {role}: it was trained for something else")
     state = model.from_public(state) if hasattr(model, "from_public") else state
     if value_range is None:
-        value_range = 255 if _at_range_255(state) else 1 if metadata else getattr(model, "public_range", 1)
+        value_range = _range_of(model, state, ours=metadata is not None)
     constants = _constants(model)
     _check_constants(constants, state, value_range, path)
     if value_range != 1:
@@ -94,7 +94,7 @@ def load(model, path, *, value_range=None):
     state = {k: v for k, v in state.items() if k not in constants}
     _check_fit(model, state, constants, path)
     model.load_state_dict(state, strict=False)
-    return metadata
+    return metadata or {}
 
 
 def load_run(path):
@@ -127,10 +127,16 @@ def read(path):
     Raises:
         ValueError: the file is missing, unreadable, truncated, or not a plain state dict.
     """
+    state, metadata = _read(path)
+    return state, metadata or {}
+
+
+def _read(path):
+    """`read`, but the metadata of a foreign file is None."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no weights at {path}")
-    return _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
+    return _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), None)
 
 
 def _read_safetensors(path):
@@ -138,11 +144,12 @@ def _read_safetensors(path):
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("carlib", "{}"))
+            header = (file.metadata() or {}).get("carlib")
+            metadata = None if header is None else json.loads(header)
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}): copy or download it again") from error
-    if not isinstance(metadata, dict):
+    if header is not None and not isinstance(metadata, dict):
         raise ValueError(f'{path} has no dict as "carlib" in its header, but a {type(metadata).__name__}')
     return state, metadata
 
@@ -189,9 +196,12 @@ def _strip(state):
     return {_PREFIXES.sub("", key, count=1): value for key, value in state.items()}
 
 
-def _at_range_255(state):
-    shifts = (value for key, value in state.items() if key.endswith(("sub_mean.bias", "add_mean.bias")))
-    return any(value.numel() and value.abs().max() > 2 for value in shifts)
+def _range_of(model, state, ours):
+    """What white is to a file: as its mean shifts tell; without them 1 of our own, the network's `public_range` else."""
+    shifts = [value for key, value in state.items() if key.endswith(("sub_mean.bias", "add_mean.bias"))]
+    if shifts:
+        return 255 if any(value.numel() and value.abs().max() > 2 for value in shifts) else 1
+    return 1 if ours else getattr(model, "public_range", 1)
 
 
 def _constants(model):

@@ -137,13 +137,15 @@ def test_lapsrn_of_twtygqyy(tmp_path):
         weights.load(three, tmp_path / "a.pth")
 
 
-def test_srdensenet_of_wxywhu(tmp_path):
+@pytest.mark.parametrize(("layer", "first"), [("dense{}.{}.conv", 1), ("denseblock.{}.block.{}.conv", 0)])
+def test_srdensenet_of_wxywhu(tmp_path, layer, first):
+    """Its first version, and the second, whose blocks count from 0."""
     network = models.create("srdensenet", 4, blocks=2, layers=3, growth=2, bottleneck=4)
     state = numbered(network)
     names = {"first": "conv1", "bottleneck": "Bottleneck", "up.0": "convt1", "up.1": "convt2", "last": "conv2"}
-    names |= {f"dense.{i}": f"dense{i // 3 + 1}.{i % 3}.conv" for i in range(6)}
+    names |= {f"dense.{i}": layer.format(i // 3 + first, i % 3) for i in range(6)}
     checkpoint = {f"{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in state.items()}
-    assert "dense2.0.conv.weight" in checkpoint
+    assert layer.format(1 + first, 0) + ".weight" in checkpoint
     assert_loads(network, checkpoint, state, tmp_path / "a.pth")
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from carlib import cells, data, evaluate, models, peers, public_weights, rescale, results, runs
+from carlib import cells, data, evaluate, models, peers, public_weights, rescale, results, runs, tables
 from carlib.notebook import ParameterError
 
 IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
@@ -49,6 +49,8 @@ def test_every_printed_value_is_in_the_table_once(home):
     assert (zssr.run, zssr.note) == ("bicubic-zssr-x2", "set not measured")
     later = line(table, upscaler="hcflow", scale=4, metric="psnr")
     assert (later.weights, later.run) == ("not trained here", "")
+    elsewhere = table[(table.group == "later") & (table.upscaler == "tau")]
+    assert len(elsewhere) and set(elsewhere.weights) == {"ours: see CAR paper"}
 
 
 def test_every_printed_network_on_bicubic_lr_has_a_run(home):
@@ -68,6 +70,9 @@ def test_errata_are_shown_marked_and_not_judged(home):
     assert typo.printed == 0.7592 and "repeats the x4 value" in typo.note and np.isnan(typo.printed_difference)
     other = table[(table.upscaler == "srcnn") & (table.set == "div2k")]
     assert len(other) == 4 and other.printed_difference.isna().all() and other.note.str.contains("RGB").all()
+    grid = tables.grid(table, peers._SHOWN, peers._doubted(table))
+    shown = line(grid, upscaler="srcnn", scale=2)
+    assert shown.div2k.endswith("(33.05*)") and shown.set5.endswith("(36.66)")
     disputed = line(table, upscaler="tau", downscaler="tad", scale=2, set="set5", metric="psnr", group="learned")
     assert disputed.verdict == "more than printed" and "38.46" in disputed.note
 
@@ -77,7 +82,8 @@ def test_others_are_compared_with_car_of_the_profiles_own_loss(home):
     at = {"set": "set5", "metric": "psnr"}
     bicubic = line(table, downscaler="bicubic", upscaler="edsr", **at)
     assert bicubic.difference == pytest.approx(-3) and bicubic.printed_difference == pytest.approx(38.06 - 39.01)
-    assert bicubic.verdict == "more than printed" and bicubic.n == 5 and bicubic.weights == "of profile demo"
+    assert bicubic.verdict == "more than printed" and bicubic.n == 5
+    assert bicubic.weights == "of profile demo, 5,000 steps"
     irn = line(table, upscaler="irn", source="IRN README", **at)
     assert irn.difference == pytest.approx(3) and irn.printed == 43.99 and irn.verdict == "reproduced"
     lost = line(table, downscaler="car", upscaler="edsr", loss="l1", source="CAR paper", **at)
@@ -163,7 +169,7 @@ def test_it_is_judged_by_what_is_printed_beside_our_run_of_the_network(checkpoin
     assert (found.run, found.verdict, found.printed) == ("srcnn-x2", "reproduced", 36.66)
     assert found.off == pytest.approx(-0.005) and np.isnan(found.difference)
     assert line(table, metric="ssim", **at).verdict == "not"
-    own = line(table, metric="psnr", **at | {"weights": "of profile demo"})
+    own = line(table, metric="psnr", **at | {"weights": "of profile demo, 1,500 steps"})
     assert (own.run, own.printed) == ("bicubic-srcnn-x2", 36.66) and own.difference == pytest.approx(-2)
     assert len(peers.claims(rows({**X2, "srcnn-x2": 4.055}), "demo", 2, checkpoints)) == 5
 
@@ -173,7 +179,7 @@ def test_a_network_that_was_not_printed_or_is_trained_here_gets_a_row_of_its_own
     table = peers.table(rows({**X2, "carn-m-x2": 1.0, "edsr-x2": 6.0}), {}, "demo", 2, others)
     assert line(table, upscaler="carn-m", metric="psnr").weights == "public weights"
     edsr = table[(table.downscaler == "bicubic") & (table.upscaler == "edsr") & (table.metric == "psnr")]
-    assert edsr[edsr.set == "set5"].weights.tolist() == ["of profile demo", "public weights"]
+    assert edsr[edsr.set == "set5"].weights.tolist() == ["of profile demo, 5,000 steps", "public weights"]
 
 
 @pytest.mark.parametrize(("wanted", "told"), [

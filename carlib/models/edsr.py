@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from carlib.models.blocks import check_rgb, conv, factors
+from carlib.models.blocks import check_counts, check_rgb, conv, factors
 from carlib.models.layers import MeanShift, at_least_float32
 
 
@@ -11,7 +11,8 @@ class EDSR(nn.Module):
 
     The state dict has the keys of EDSR-PyTorch (head.0, body.i.body.{0,2}, body.B, tail.0.{0[,2]}, tail.1). That code
     runs at range 255: `carlib.weights.load` divides the biases of its checkpoints by 255, which for a network of
-    convolutions and ReLU is the same function at range 1.
+    convolutions and ReLU is the same function at range 1. Files in these keys without mean shifts are of
+    krasserm/super-resolution, which shifts images and divides them by 127.5: white is 2.
 
     Args:
         scale:     1, 3 or a power of 2.
@@ -20,10 +21,13 @@ class EDSR(nn.Module):
         res_scale: factor on each residual branch; 0.1, and 1 in the baseline.
     """
 
+    public_range = 2
+
     def __init__(self, scale, blocks=32, channels=256, res_scale=0.1):
         super().__init__()
-        if blocks < 0 or channels < 1:
-            raise ValueError(f"EDSR cannot have blocks={blocks!r}, channels={channels!r}")
+        if isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < 0:
+            raise ValueError(f"EDSR cannot have blocks={blocks!r}: it is a whole number >= 0")
+        check_counts("EDSR", channels=channels)
         self.sub_mean, self.add_mean = MeanShift(-1), MeanShift(+1)
         self.head = nn.Sequential(conv(3, channels))
         self.body = nn.Sequential(

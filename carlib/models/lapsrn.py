@@ -13,7 +13,8 @@ class LapSRN(LumaNetwork):
     """Ten convolutions, a transposed one and a residual per factor 2, on the luma of the LR image.
 
     The release (MatConvNet) enlarges features by a 3x3 kernel and crops the last row and column, the paper and
-    twtygqyy's port by a 4x4 kernel: `up_kernel`. The port has no biases; its checkpoints load with biases of 0. In the
+    twtygqyy's port by a 4x4 kernel: `up_kernel`. The port has no biases; its checkpoints load with biases of 0. The
+    published loss, Charbonnier's at every level, is not that of a run here, which is of the last image alone. In the
     .mat files transposed kernels are (H, W, out, in), and the first level of x4 is named level2.
 
     Args:

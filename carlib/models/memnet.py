@@ -13,8 +13,9 @@ class MemNet(LumaNetwork):
     The paper calls a block's units recursive (677K parameters), the released prototxt shares nothing within a block;
     this is the release. Each memory's output goes through a normalisation of its own and one shared convolution to a
     prediction, and six learned scalars sum the predictions. That makes 2,911,177 parameters; the 2,914,056 that are
-    quoted count the shared convolution six times and leave the six scalars out. The .caffemodel's BatchNorm and Scale
-    pairs are one BatchNorm2d here (mean and variance divided by the stored factor).
+    quoted count the shared convolution six times and leave the six scalars out. The authors also supervise each
+    prediction by itself (recalled, not looked up); a run here is trained on their sum. The .caffemodel's BatchNorm and
+    Scale pairs are one BatchNorm2d here (mean and variance divided by the stored factor).
 
     Args:
         memories: memory blocks; 6.

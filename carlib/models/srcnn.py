@@ -21,9 +21,11 @@ class SRCNN(LumaNetwork):
 
     def __init__(self, scale, channels=(64, 32), sizes=(9, 5, 5), colours=1):
         super().__init__(scale, colours)
+        if len(channels) != 2:
+            raise ValueError(f"SRCNN cannot have channels={channels!r}: two numbers, such as 64, 32")
         first, second = channels
         check_counts("SRCNN", first=first, second=second)
-        if len(sizes) != 3 or not all(size % 2 for size in sizes):
+        if len(sizes) != 3 or not all(size > 0 and size % 2 for size in sizes):
             raise ValueError(f"SRCNN cannot have sizes={sizes!r}: three odd numbers, such as 9, 5, 5")
         widths = zip((colours, first, second), (first, second, colours), sizes, strict=True)
         self.conv1, self.conv2, self.conv3 = (conv(*numbers, padding_mode="replicate") for numbers in widths)

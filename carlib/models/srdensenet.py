@@ -14,8 +14,8 @@ class SRDenseNet(LumaNetwork):
 
     There is no official code, and the paper's figure allows two readings: a layer sees all features so far, or only
     those of its own block (about 2.1 million parameters). This is the first, as wxywhu's port builds it (7,159,969
-    parameters at x4), whose checkpoints load; those of its second version have bottleneck=128. Print knows x4 alone;
-    x2 has one transposed convolution less.
+    parameters at x4), whose checkpoints load; those of its second version, which its training builds, have
+    bottleneck=128. Print knows x4 alone; x2 has one transposed convolution less.
 
     Args:
         scale:      a power of 2.
@@ -45,13 +45,18 @@ class SRDenseNet(LumaNetwork):
         return self.last(self.up(self.bottleneck(features)))
 
     def from_public(self, state):
-        """wxywhu's conv1, dense{1..8}.{0..7}.conv, Bottleneck, convt1, convt2, conv2."""
+        """wxywhu's conv1, dense{1..8}.{0..7}.conv, Bottleneck, convt1, convt2, conv2.
+
+        In the second version the layers are denseblock.{0..7}.block.{0..7}.conv.
+        """
         names = {"conv1": "first", "conv2": "last", "Bottleneck": "bottleneck", "convt1": "up.0", "convt2": "up.1"}
 
         def renamed(key):
             layer, _, kind = key.rpartition(".")
             if found := re.fullmatch(r"dense(\d+)\.(\d+)\.conv", layer):
                 return f"dense.{(int(found[1]) - 1) * self.layers + int(found[2])}.{kind}"
+            if found := re.fullmatch(r"denseblock\.(\d+)\.block\.(\d+)\.conv", layer):
+                return f"dense.{int(found[1]) * self.layers + int(found[2])}.{kind}"
             return f"{names[layer]}.{kind}" if layer in names else key
 
         return {renamed(key): value for key, value in state.items()}

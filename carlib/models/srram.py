@@ -10,7 +10,7 @@ class SRRAM(EDSR):
     """EDSR's head and tail around modules whose attention joins channels and space.
 
     There is no official code. Third-party builds have 16 modules and attend to the second convolution's output; the
-    published parameter count (about 942K at x2, 1,090K at x4) fits 10 modules to within 3K, so 10 it is here. The
+    published parameter count (about 942K at x2, 1,090K at x4) fits 10 modules to within 4K, so 10 it is here. The
     mean shift is EDSR's.
 
     Args:

@@ -27,6 +27,23 @@ Parameters = Annotated[
 Profile = Annotated[str | None, typer.Option(help="smoke, demo, mini or paper; default: the one in params.yaml.")]
 
 
+def _say_version(wanted: bool):
+    if wanted:
+        import carlib
+
+        typer.echo(f"carlib {carlib.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version and end.", callback=_say_version, is_eager=True)
+    ] = False,
+):
+    """What stands before a command."""
+
+
 @app.command()
 def downscale(
     source: Annotated[Path, typer.Argument(help="A PNG, JPEG, TIFF, WebP or BMP image.")],
@@ -54,13 +71,14 @@ def downscale(
     """Downscale an image."""
     from carlib import data, rescale
 
+    _check_target(source, target)
     image = data.read_image(source, alpha=alpha, depth=depth)
     scale = 4 if scale is None and size is None else scale
     lr = rescale.downscale(
         image, scale, method, size=_parse_size(size), pad=pad, weights=weights, variant=variant, lambda_=lambda_,
         rounding=rounding,
     )  # fmt: skip
-    data.write_image(target, lr)
+    data.write_image(target, lr, profile=data.colour_profile(source))
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")
 
@@ -83,10 +101,11 @@ def upscale(
     """Enlarge an image, usually one that `carlib downscale` made; zssr trains a network on it, which takes minutes."""
     from carlib import data, rescale
 
+    _check_target(source, target)
     image = data.read_image(source, alpha=alpha, depth=depth)
     budget = {"steps": steps, "seconds": seconds, "progress": method == "zssr" or None}
     sr = rescale.upscale(image, scale, method, size=_parse_size(size), weights=weights, **budget)
-    data.write_image(target, sr)
+    data.write_image(target, sr, profile=data.colour_profile(source))
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")
 
 
@@ -344,6 +363,11 @@ def main():
         told = " ".join(str(error).split())
         typer.echo(f"carlib: not enough memory{f' ({told})' if told else ''}: use a smaller image or scale", err=True)
         sys.exit(2)
+
+
+def _check_target(source, target):
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ValueError(f"{target} is the source itself, which would be lost: write to another file")
 
 
 def _parse_size(text):

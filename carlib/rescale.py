@@ -289,8 +289,12 @@ def _shipped(run) -> Path:
     folder = results.root() / "data" / "weights"
     path = folder / f"{run}.safetensors"
     if not path.is_file():
-        here = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
-        raise ValueError(f"no shipped weights {run} (there are: {here}): use another scale or pass weights=")
+        networks, _, scale = run.rpartition("-x")
+        known = [n for n in range(2, 17) if (folder / f"{networks}-x{n}.safetensors").is_file()]
+        here = f"only for scale {' and '.join(map(str, known))}" if known else "for no scale"
+        raise ValueError(
+            f"no weights of {networks} are shipped for scale {scale}, {here}: give your own (--weights FILE, weights=)"
+        )
     return path
 
 

@@ -166,7 +166,7 @@ def test_car_round_trip_of_an_odd_size(carlib, pair, tmp_path):
     (["--scale", "5", "--method", "bicubic"], "the image is 24x16 (width x height), not a multiple of scale=5"),
     (["--scale", "1", "--method", "bicubic"], "scale=1 is not a whole number >= 2"),
     (["--method", "nearest"], "method 'nearest' is unknown"),
-    (["--scale", "3", "--pad"], "no shipped weights car-edsr-x3"),
+    (["--scale", "3", "--pad"], "no weights of car-edsr are shipped for scale 3"),
     (["--weights", "none.safetensors"], "no weights at none.safetensors"),
     (["--method", "bicubic", "--alpha", "blue"], "alpha='blue' is unknown"),
 ])  # fmt: skip
@@ -186,6 +186,21 @@ def test_upscale_trains_zssr_on_the_image_within_its_budget(carlib, image, tmp_p
     assert code == 0 and np.array_equal(data.read_image(sr), zssr.restore(lr, 2, steps=1))
     outcome = carlib("upscale", image, sr.with_stem("no"), "--scale", 2, "--method", "edsr", "--steps", 1)
     assert_refused(outcome, "method 'edsr' has no steps: leave steps out, or use method zssr", sr.with_stem("no"))
+
+
+def test_the_source_is_not_overwritten(carlib, image, tmp_path):
+    before, link = image.read_bytes(), tmp_path / "link.png"
+    link.symlink_to(image)
+    for command in ("downscale", "upscale"):
+        for target in (image, link):
+            code, _, told = carlib(command, image, target, "--method", "bicubic")
+            assert code == 2 and "is the source itself, which would be lost" in told
+    assert image.read_bytes() == before
+
+
+def test_the_version_is_said(carlib):
+    code, told, _ = carlib("--version")
+    assert code == 0 and re.fullmatch(r"carlib \d+\.\d+\.\d+", told.strip())
 
 
 def test_bad_files_are_refused(carlib, image, tmp_path):

@@ -11,9 +11,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
-from carlib.data import crop_to_multiple, read_image, write_image
+from carlib.data import colour_profile, crop_to_multiple, read_image, write_image
 
 
 @pytest.fixture
@@ -74,6 +74,18 @@ def test_one_pixel(tmp_path):
 def test_strided_views_are_written_as_they_look(tmp_path, rgb):
     view = rgb[::-1, ::2]
     np.testing.assert_array_equal(read_image(write_image(tmp_path / "v.png", view)), view)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_a_colour_profile_goes_along(tmp_path, rgb, suffix):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = write_image(tmp_path / f"a{suffix}", rgb, profile=profile)
+    assert colour_profile(path) == profile
+    np.testing.assert_array_equal(read_image(path), rgb)
+    assert colour_profile(write_image(tmp_path / f"b{suffix}", rgb)) is None
+    with pytest.raises(ValueError, match="BMP holds no colour profile"):
+        write_image(tmp_path / "c.bmp", rgb, profile=profile)
+    assert not (tmp_path / "c.bmp").exists()
 
 
 def test_jpeg_is_written_only_on_request(tmp_path):

@@ -185,8 +185,8 @@ def test_weights_of_another_method_are_refused(trained, home):
             ("tad", irn, "is of method irn, not tad: choose other weights, or method irn"),
             ("irn", tad, "is of method tad, not irn"),
             ("car", irn, "is of method irn, not car"),
-            ("irn", None, "no shipped weights irn-irn-x2"),
-            ("cnn-cr", None, "no shipped weights cnn-cr-cnn-sr-x2"),
+            ("irn", None, "no weights of irn-irn are shipped for scale 2"),
+            ("cnn-cr", None, "no weights of cnn-cr-cnn-sr are shipped for scale 2"),
         ):
             with pytest.raises(ValueError, match=told) as refusal:
                 call(hr, 2, method, weights=path)
@@ -213,7 +213,7 @@ def test_the_command_line_takes_trained_weights(trained, monkeypatch, tmp_path, 
     assert data.read_image(tmp_path / "sr.png").shape == (16, 24, 3)
     for options, told in (
         (["--method", "tad", "--scale", 2, "--weights", path], "is of method irn, not tad"),
-        (["--method", "irn", "--scale", 8], "no shipped weights irn-irn-x8"),
+        (["--method", "irn", "--scale", 8], "no weights of irn-irn are shipped for scale 8"),
     ):
         code, shown = carlib("downscale", tmp_path / "hr.png", tmp_path / "no.png", *options)
         assert code == 2 and shown.err.startswith("carlib: ") and shown.err.count("\n") == 1 and told in shown.err

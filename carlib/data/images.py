@@ -64,21 +64,37 @@ def read_image(path, *, alpha: str = "refuse", depth: str = "refuse", max_pixels
     return np.array(_upright(colour, orientation), order="C")  # a copy: Pillow's own buffer is read-only
 
 
-def write_image(path, image: np.ndarray, *, lossy: bool = False) -> Path:
+def colour_profile(path) -> bytes | None:
+    """The ICC profile in an image file, which says what its numbers mean; None: it has none, as most of sRGB.
+
+    Raises:
+        ValueError: no such file, or not an image.
+    """
+    path = _existing(path)
+    with _own_pixel_cap(), _readable(path), Image.open(path, formats=FORMATS) as image:
+        return image.info.get("icc_profile") or None
+
+
+def write_image(path, image: np.ndarray, *, lossy: bool = False, profile: bytes | None = None) -> Path:
     """Write an image, atomically; reading it back gives the same array.
 
     Args:
         path:  .png, .tif, .tiff, .bmp, .webp (lossless, RGB only), .ppm, .pgm (grey only) or .pnm;
                .jpg and .jpeg (quality 95, no chroma subsampling) only with `lossy=True`.
         image: uint8 (H, W) or (H, W, 3).
+        profile: ICC profile that the file is to hold; BMP, PPM and PGM cannot.
     Returns:
         `path`.
     Raises:
-        ValueError: the array is not such an image, the suffix is unknown or lossy, or the file cannot be written.
+        ValueError: the array is not such an image, the suffix is unknown, lossy or has no profiles, or the file cannot be written.
     """
     path = Path(path)
     check_image(image)
     options = _format(path, grey=image.ndim == 2, lossy=lossy)
+    if profile is not None:
+        if options["format"] in ("BMP", "PPM"):
+            raise ValueError(f"{path}: {options['format']} holds no colour profile, and the image has one; write .png")
+        options["icc_profile"] = profile
     # The encoder's own ValueErrors (an image too large for the format, say) get the same single line as the disk's.
     with results.atomic(path) as temporary:
         try:

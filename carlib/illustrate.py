@@ -130,7 +130,8 @@ def figure4(profile, image, scale, box):
     top, left, height, width = box
     hr = to_colour(check_crop(image, scale, box, figure=4))[top : top + height, left : left + width]
     maps = tap_maps(profile, image, scale, box)
-    examples = [("bicubic", bicubic_taps(scale, (height // scale, width // scale)), None, None)]
+    kernels = [kernel for kernel, *_ in maps.values()]
+    examples = [("bicubic", bicubic_taps(scale, *kernels[0].shape), None, None)]
     examples += [(title, *arrays) for title, arrays in zip(("CAR", "CAR, no offset loss"), maps.values(), strict=True)]
     figure = figures.kernels_offsets(hr, examples, scale)
     results.save_figure(
@@ -140,8 +141,9 @@ def figure4(profile, image, scale, box):
         alt="Maps of the weights and offsets of the nine central taps, for bicubic, for CAR, and for CAR trained "
         "without the offset loss",
         caption="Each map shows one tap over the LR grid. Colour of an offset: direction by hue, length by saturation, "
-        "see the wheel; its radius is in HR pixels, and what is longer is darker. Bicubic's taps are those whose 2x2 "
-        f"means come closest to MATLAB's. {_adaptivity(maps)} {_moves(maps)}",
+        "see the wheel; its radius is in HR pixels, and what is longer is darker; the number below is the mean length "
+        "of what is shown. Bicubic's taps are, of as many, those that come closest to MATLAB's. "
+        f"{_adaptivity(maps)} {_moves(maps)}",
         command=experiments.papermill_command("06_kernels_offsets", profile, image=image, scale=scale, box=box),
     )
     return figure
@@ -186,12 +188,13 @@ def over_training(profile, history, image, scale, box):
     kept = _spread(sorted((results.root() / history).glob("steps/*.safetensors")))
     if not kept:
         raise ParameterError(f"history={history!r} holds no steps/: `carlib train RUN --history` keeps them")
-    examples = [("at the start", bicubic_taps(scale, (height // scale, width // scale)), None, None)]
+    examples = []
     for path in kept:
         networks, header = weights.load_run(path)
         if "resampler" not in networks or networks["resampler"].scale != scale:
             raise ParameterError(f"history={history!r} is of {header['run']}, which is no resampler of scale={scale}")
         examples.append((f"after {header['steps']:,} steps", *_predicted(networks["resampler"], hr, scale, box)))
+    examples.insert(0, ("at the start", bicubic_taps(scale, *examples[0][1].shape), None, None))
     figure = figures.kernels_offsets(hr[top : top + height, left : left + width], examples, scale)
     results.save_figure(
         figure,
@@ -307,11 +310,13 @@ def _predicted(resampler, hr, scale, box):
     return [tensor[0, :, top : top + height, left : left + width].numpy() for tensor in predicted]
 
 
-def bicubic_taps(scale, shape):
-    """Bicubic as a constant kernel map (K*K, h, w), K = 3*scale + 1: what "signed" weighting starts from."""
+def bicubic_taps(scale, count, *shape):
+    """Bicubic as a constant kernel map (K*K, h, w) of K*K = `count` taps: what "signed" weighting starts from."""
+    import math
+
     import numpy as np
 
     from carlib.models import ResamplerNet
 
-    prior = ResamplerNet(scale, weighting="signed", width=4, blocks=0).prior.numpy()
-    return np.broadcast_to(prior[:, None, None], (len(prior), *shape))
+    prior = ResamplerNet(scale, kernel_size=math.isqrt(count), weighting="signed", width=4, blocks=0).prior.numpy()
+    return np.broadcast_to(prior[:, None, None], (count, *shape))

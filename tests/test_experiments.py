@@ -233,9 +233,9 @@ def test_the_spread_of_offsets_is_that_over_lr_pixels_and_not_over_taps():
 
 
 def test_bicubic_taps_sum_to_one_and_are_the_same_everywhere():
-    for scale in (2, 4):
-        taps = illustrate.bicubic_taps(scale, (3, 5))
-        assert taps.shape == ((3 * scale + 1) ** 2, 3, 5)
+    for scale, size in ((2, 6), (2, 7), (4, 13)):
+        taps = illustrate.bicubic_taps(scale, size**2, 3, 5)
+        assert taps.shape == (size**2, 3, 5)
         np.testing.assert_allclose(taps.sum(0), 1, atol=1e-6)
         assert (taps == taps[:, :1, :1]).all() and taps.min() < 0
 

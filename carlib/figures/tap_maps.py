@@ -82,7 +82,7 @@ def kernels_offsets(hr, examples, scale):
             title_above(axes, f"({next(letters)}) {title}: offsets", panel)
             length = float(np.hypot(offset_v, offset_h).mean())  # a panel that is all but white needs a number
             below = 2 * head + 2 * height + GAP + LINE / 2
-            note_at(figure, x + panel / 2, below, f"mean length {length:.{_digits(length)}f} HR px")
+            note_at(figure, x + panel / 2, below, f"mean {length:.{_digits(length)}f} HR px")
         elif moved:
             note = "each of the 3×3 maps is one tap, each pixel of a map one LR pixel"
             note = [part for text in ("fixed kernel: no offsets", note) for part in wrapped(text, panel, CAPTION)]

@@ -17,7 +17,6 @@ from carlib.patches import Patches, validation_images
 from carlib.run_networks import Rescaler
 from carlib.training_folder import LOG_COLUMNS
 
-
 _ASKED = 10  # steps of several processes between two questions whether one of them was told to stop: each costs a wait
 
 

@@ -54,7 +54,7 @@ def table5(profile, *, progress=True):
         caption="Bits per LR pixel, one number for each of the sets that test the reading: whole, not cropped, and not "
         "one that l0 or its surrogate was chosen by. printed, ours: of the downscaler that the reading names, or CAR's "
         "less another's, by JPEG 2000 and 40 bytes a file unless the reading names another codec. \"Designed for human "
-        "perception\" are the paper's three, here perceptual-as-published, dpid-0.5 and l0; \"similar\" is at most the "
+        'perception" are the paper\'s three, here perceptual-as-published, dpid-0.5 and l0; "similar" is at most the '
         "largest difference of CAR and bicubic that is printed. CAR is this profile's own network. verdict: that of "
         "every set if they agree, else partly; of values by the tolerance of params.yaml.",
         command=command,

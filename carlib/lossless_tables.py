@@ -89,7 +89,7 @@ _READINGS = {
     "Its L0 is as large as our linear surrogate's": ("l0-surrogate", _COUNTED),
 }
 _EASIER = (
-    'CAR\'s LR images "can be more easily compressed than that by downscaling algorithms designed for better human '
+    "CAR's LR images \"can be more easily compressed than that by downscaling algorithms designed for better human "
     'perception": bits less the fewest of those'
 )
 _SIMILAR = (

@@ -20,9 +20,7 @@ CLAIMS = {
 IRN = "IRN restores better than CAR with EDSR (its README)"
 
 
-def study(
-    profile, scale=None, sets=None, checkpoints=None, *, train=True, executor="", device="auto", progress=True
-):
+def study(profile, scale=None, sets=None, checkpoints=None, *, train=True, executor="", device="auto", progress=True):
     """Train what is missing of Table 4's runs, measure them and public checkpoints, and write what `write` says.
 
     Args:
@@ -274,8 +272,8 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, tra
         title=f"Table 4 on one page: PSNR (dB), ours (printed), profile {profile}",
         caption="Means over each set, Y, standard protocol; weights: whose ours are, or why there are none; steps: of "
         "training the upscaler, what it began with included. They differ, so that the order says as much of speed of "
-        "learning as of networks. Ours are of this profile's size, except those of public weights. *: a printed value that is an "
-        "erratum or was measured by another protocol, see the note of its line in the long table.",
+        "learning as of networks. Ours are of this profile's size, except those of public weights. *: a printed value "
+        "that is an erratum or was measured by another protocol, see the note of its line in the long table.",
         command=command,
     )
     results.save_table(

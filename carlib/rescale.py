@@ -138,9 +138,7 @@ def _fit(image, size, method, options):
     return dpid(image, size, **options)
 
 
-def upscale(
-    image, scale, method="car", size=None, *, weights=None, steps=None, seconds=None, seed=None, progress=None
-):
+def upscale(image, scale, method="car", size=None, *, weights=None, steps=None, seconds=None, seed=None, progress=None):
     """Enlarge an 8-bit image by a whole factor.
 
     Args:

@@ -197,7 +197,7 @@ def _strip(state):
 
 
 def _range_of(model, state, ours):
-    """What white is to a file: as its mean shifts tell; without them 1 of our own, the network's `public_range` else."""
+    """What white is to a file: as its mean shifts tell; without them 1 of `ours`, else the network's `public_range`."""
     shifts = [value for key, value in state.items() if key.endswith(("sub_mean.bias", "add_mean.bias"))]
     if shifts:
         return 255 if any(value.numel() and value.abs().max() > 2 for value in shifts) else 1

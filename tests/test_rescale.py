@@ -143,8 +143,9 @@ def test_shipped_weights_are_found_by_scale(home, pair):
     (home / "data" / "weights").mkdir(parents=True)
     pair(2).rename(home / "data" / "weights" / "car-edsr-x2.safetensors")
     assert upscale(downscale(picture(6, 8, 3), 2), 2).shape == (6, 8, 3)
-    assert_refused(r"no weights of car-edsr are shipped for scale 3, only for scale 2: give your own", downscale, picture(6, 9), 3)
-    assert_refused("no weights of bicubic-edsr are shipped for scale 2, for no scale", upscale, picture(6, 9), 2, "edsr")
+    told = "no weights of {} are shipped for scale {}: give your own"
+    assert_refused(told.format("car-edsr", "3, only for scale 2"), downscale, picture(6, 9), 3)
+    assert_refused(told.format("bicubic-edsr", "2, for no scale"), upscale, picture(6, 9), 2, "edsr")
 
 
 def assert_refused(told, door, *arguments, **options):

@@ -17,5 +17,6 @@ from carlib.data.sets import NAMES, available, canonical, find, inventory, load
 
 __all__ = [
     "LUMA", "NAMES", "available", "canonical", "centre_crop", "check_image", "colour_profile", "crop_to_multiple",
-    "fetch", "find", "inventory", "load", "pixel_sha256", "read_image", "to_colour", "to_grey", "unpack", "verify", "write_image",
+    "fetch", "find", "inventory", "load", "pixel_sha256", "read_image", "to_colour", "to_grey", "unpack", "verify",
+    "write_image",
 ]  # fmt: skip

@@ -86,7 +86,8 @@ def write_image(path, image: np.ndarray, *, lossy: bool = False, profile: bytes 
     Returns:
         `path`.
     Raises:
-        ValueError: the array is not such an image, the suffix is unknown, lossy or has no profiles, or the file cannot be written.
+        ValueError: the array is not such an image, the suffix is unknown, lossy or has no profiles, or the file cannot
+            be written.
     """
     path = Path(path)
     check_image(image)

@@ -248,9 +248,7 @@ def _kernels(real):
                 pixels[place, lane] = image[n, c, row, column] if c < image.shape[1] else zero
 
     @cuda.jit
-    def forward(
-        pixels, kernel, offset_v, offset_h, w, height, width, scale, size, first, release_border, lr
-    ):  # Eq. 2
+    def forward(pixels, kernel, offset_v, offset_h, w, height, width, scale, size, first, release_border, lr):  # Eq. 2
         shares = cuda.shared.array((PARTS, LANES, ACROSS), real)
         there, n, at, i, j = lr_pixel(kernel, w)
         part, beside = cuda.threadIdx.y, cuda.threadIdx.x

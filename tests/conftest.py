@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,3 +40,8 @@ def small_irn(monkeypatch):
     from carlib import models
 
     monkeypatch.setitem(models.SIZES["irn"], "mini", {"blocks": 2, "growth": 4, "clamp": 2.0, "noise": 1.0})
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)

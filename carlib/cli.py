@@ -131,6 +131,10 @@ def train(
         str, typer.Option(help="slurm or local: each run is a job, with the options of cluster.yaml. Default: here.")
     ] = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="With --executor slurm: wait for the jobs.")] = True,
+    parallel: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Train N runs at a time, each in a process. Default: the profile's, or 1."),
+    ] = None,
 ):
     """Train runs, or continue them where they were stopped. Profile demo takes the shipped weights instead.
 
@@ -141,21 +145,27 @@ def train(
 
     if all_ and (names or param or out or restart or allow_missing or history):
         raise ValueError(
-            "--all takes --profile, --only, --renew, --device and --executor; name no RUN and no other option"
+            "--all takes --profile, --only, --renew, --device, --executor and --parallel; name no RUN, no other option"
         )
     if not all_ and (not names or only):
         raise ValueError("name a RUN, or give --all (and with it perhaps --only table3)")
+    several = {"renew": renew, "device": device}
+    if parallel is not None and (param or out or restart or history or executor):
+        raise ValueError("--parallel takes RUN or --all, --only, --profile, --renew, --device and --allow-missing")
     if executor:
         if param or out or restart or allow_missing or history:
             raise ValueError("--executor takes RUN or --all, --only, --profile, --renew, --device and --no-wait")
-        raise typer.Exit(_train_jobs(names, profile, only, wait, executor=executor, renew=renew, device=device))
+        raise typer.Exit(_train_jobs(names, profile, only, wait, executor=executor, **several))
     if not wait:
         raise ValueError("--no-wait is for jobs: give --executor slurm")
+    if not (param or out or restart or history) and (count := _at_a_time(parallel, names, profile)) > 1:
+        options = {"count": count, "allow_missing": allow_missing}
+        raise typer.Exit(_train_parallel(names, profile, only, **several, **options))
     if all_:
-        raise typer.Exit(_train_all(profile, only, renew, device))
+        raise typer.Exit(_train_all(profile, only, **several))
     if out is not None and len(names) > 1:
         raise ValueError(f"--out {out} is the folder of one run, here are {len(names)}")
-    options = {"restart": restart, "renew": renew, "history": history, "device": device}
+    options = {"restart": restart, "history": history, **several}
     for name in names:
         _tell(experiments.prepare(name, profile, param or [], folder=out, allow_missing=allow_missing, **options))
 
@@ -168,11 +178,32 @@ def _tell(line):
         typer.echo(line)
 
 
-def _train_all(profile, only, renew, device) -> int:
+def _at_a_time(parallel, names, profile) -> int:
+    """How many runs to train at a time: --parallel, or where several are named (None: all) the profile's number."""
+    from carlib import devices, runs
+
+    if devices.processes() != (1, 1):
+        if parallel is not None:
+            raise ValueError("--parallel trains whole runs side by side: under torchrun or srun, leave it out")
+        return 1
+    if parallel is not None and parallel < 1:
+        raise ValueError(f"--parallel {parallel} is not a number of processes: 1 or more")
+    own = runs.profile(profile).get("parallel", 1) if names is None or len(names) > 1 else 1
+    return own if parallel is None else parallel
+
+
+def _train_parallel(names, profile, only, **options) -> int:
+    """Exit code: 1 if a run failed."""
+    from carlib import parallel, queue
+
+    return _told(parallel.train(names or queue.wanted(profile, _table_number(only)), profile, tell=_tell, **options))
+
+
+def _train_all(profile, only, **options) -> int:
     """Exit code: 1 if a run failed."""
     from carlib import queue
 
-    return _told(queue.train_all(profile, _table_number(only), renew=renew, device=device, tell=_tell))
+    return _told(queue.train_all(profile, _table_number(only), tell=_tell, **options))
 
 
 def _train_jobs(names, profile, only, wait, **options) -> int:

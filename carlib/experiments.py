@@ -1,6 +1,7 @@
 """What notebooks, pipeline stages and commands call: weights made ready, runs measured, tables and figures made."""
 
 import ast
+import json
 import shutil
 import sys
 import time
@@ -35,7 +36,8 @@ def prepare(
         allow_missing: under profile "demo" a run for which nothing is shipped is no error (what a pipeline wants).
     Returns:
         path of weights.safetensors; log.csv and, of three validations or more, curve.png lie beside it where it was
-        trained. With allow_missing, and nothing shipped: of missing.txt, which says so.
+        trained, else recipe.json (the numbers of params.yaml). With allow_missing, and nothing shipped: of missing.txt,
+        which says so.
     Raises:
         ValueError: a name or number is wrong, a set is missing, nothing is shipped for the run, or the profile trains
             nothing and is asked to.
@@ -75,17 +77,27 @@ def prepare(
 
 def _take_shipped(run, folder, allow_missing):
     try:
-        source = shipped(run)
+        source, told = shipped(run), ""
     except ValueError as error:
         if not allow_missing:
             raise
-        print(f"{error}; where a table shows it, its cells are empty", file=sys.stderr)
+        source, told = None, str(error)
+    _declare(run, folder)
+    if source is None:
+        print(f"{told}; where a table shows it, its cells are empty", file=sys.stderr)
         (folder / "weights.safetensors").unlink(missing_ok=True)
-        return results.write_text(folder / "missing.txt", f"{error}\n")
+        return results.write_text(folder / "missing.txt", f"{told}\n")
     (folder / "missing.txt").unlink(missing_ok=True)
     with results.atomic(folder / "weights.safetensors") as temporary:
         shutil.copyfile(source, temporary)
     return folder / "weights.safetensors"
+
+
+def _declare(run, folder):
+    """Write what params.yaml says of the run, for a pipeline: where that changes, shipped weights stay as they are."""
+    names = (*runs.needed(run.name, run.profile), run.name)
+    declared = {name: runs.as_dict(runs.trained(name, run.profile)) for name in names}
+    results.write_text(folder / "recipe.json", json.dumps(declared, indent=1) + "\n")
 
 
 def shipped(run) -> Path:

@@ -83,11 +83,10 @@ def sum_up(frame) -> str:
 def line(name: str, profile: str | None = None, tables=()) -> dict:
     """One line of `table`."""
     run = runs.get(name, profile)
-    trains = runs.profile(profile)["train"] is not None
-    found = _trained(run) if trains else _shipped(run)
+    found = _trained(run) if runs.profile(profile)["train"] is not None else _shipped(run)
     path = found.pop("path")
     kilobytes = round(path.stat().st_size / 1000) if path.is_file() else float("nan")
-    steps = run.steps if trains else runs.get(name, "mini").steps
+    steps = runs.trained(name, profile).steps
     return {"run": name, "tables": " ".join(map(str, tables)), "steps": steps, "kB": kilobytes, **found}
 
 
@@ -157,7 +156,7 @@ def other_recipe(path, run) -> str:
 
     from carlib import checkpoint, weights
 
-    wanted = run if runs.profile(run.profile)["train"] is not None else runs.get(run.name, "mini")
+    wanted = run if runs.profile(run.profile)["train"] is not None else runs.trained(run.name, run.profile)
     try:
         _, header = weights.read(path)
     except ValueError as error:

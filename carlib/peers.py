@@ -177,8 +177,7 @@ def _updates(name, profile):
     """Steps in which a run's upscaler was trained, those of what it began with counted; None begins with nothing."""
     if name is None:
         return 0
-    trained = profile if runs.profile(profile)["train"] is not None else "mini"  # the shipped weights
-    run = runs.get(name, trained)
+    run = runs.trained(name, profile)
     return run.steps + _updates(run.warm_start, profile)
 
 

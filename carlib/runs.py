@@ -250,6 +250,15 @@ def seeded(name: str, count: int) -> list[str]:
     return [name, *(f"{name}-seed{seed}" for seed in range(1, count))]
 
 
+def trained(name: str, profile_name: str | None = None) -> Run:
+    """A run as its weights are trained: under the profile itself or, where that trains nothing, under mini.
+
+    Raises:
+        ValueError: as `get`.
+    """
+    return get(name, "mini" if profile(profile_name)["train"] is None else profile_name)
+
+
 def needed(name: str, profile_name: str | None = None, _by=()) -> list[str]:
     """All runs that a run begins with, directly or not, each after those that it needs itself.
 

@@ -281,7 +281,7 @@ def test_a_write_that_fails_inside_leaves_the_earlier_file(tmp_path):
     (["train", "bicubic-bicubic-x2", "--profile", "demo"], "has no weights"),
     (["train"], "name a RUN, or give --all"),
     (["train", "car-edsr-x2", "--only", "table3"], "name a RUN, or give --all"),
-    (["train", "car-edsr-x2", "--all"], "--all takes --profile, --only, --renew, --device and"),
+    (["train", "car-edsr-x2", "--all"], "--all takes --profile, --only, --renew, --device, "),
     (["train", "--all", "--history", "--profile", "smoke"], "--all takes --profile, --only"),
     (["train", "--all", "--no-wait", "--profile", "smoke"], "--no-wait is for jobs: give --executor slurm"),
     (["train", "car-edsr-x2", "--executor", "slrum", "--profile", "smoke"], "executor 'slrum' is unknown: use"),
@@ -289,6 +289,8 @@ def test_a_write_that_fails_inside_leaves_the_earlier_file(tmp_path):
     (["train", "car-edsr-x2", "--executor", "local", "--profile", "demo"], "profile demo trains nothing"),
     (["train", "car-edrs-x2", "--executor", "local", "--profile", "smoke"], "run 'car-edrs-x2' is unknown"),
     (["train", "--all", "--restart", "--profile", "smoke"], "--all takes --profile, --only"),
+    (["train", "--all", "--profile", "smoke", "--parallel", "0"], "--parallel 0 is not a number of processes"),
+    (["train", "car-edsr-x2", "-p", "steps=1", "--parallel", "2"], "--parallel takes RUN or --all, --only"),
     (["train", "--all", "--profile", "demo"], "profile demo trains nothing"),
     (["train", "--all", "--profile", "smoke", "--only", "3"], "--only '3' is not the name of a table"),
     (["train", "--all", "--profile", "smoke", "--only", "table6"], "no runs are declared for table 6"),
@@ -339,10 +341,22 @@ def test_train_all_ends_with_1_and_the_failed_runs(carlib, monkeypatch):
 
     asked = []
     monkeypatch.setattr(queue, "train_all", lambda *arguments, **options: asked.append(arguments) or {"a": "why"})
-    assert carlib("train", "--all", "--profile", "smoke", "--only", "table3") == (1, "", "carlib: a: why\n")
-    assert asked == [("smoke", 3)]
+    assert carlib("train", "--all", "--profile", "paper", "--only", "table3") == (1, "", "carlib: a: why\n")
+    assert asked == [("paper", 3)]
     monkeypatch.setattr(queue, "train_all", lambda *arguments, **options: {})
-    assert carlib("train", "--all", "--profile", "smoke")[0] == 0
+    assert carlib("train", "--all", "--profile", "smoke", "--parallel", "1")[0] == 0
+
+
+def test_train_takes_several_runs_at_a_time_where_it_or_the_profile_says_so(carlib, monkeypatch):
+    from carlib import parallel, queue
+
+    asked = []
+    monkeypatch.setattr(parallel, "train", lambda names, profile, **options: asked.append((names, options)) or {})
+    assert carlib("train", "--all", "--only", "table3", "--profile", "smoke")[0] == 0
+    assert carlib("train", "car-edsr-x2", "car-edsr-x4", "--profile", "mini", "--parallel", "3", "--renew")[0] == 0
+    assert [(names, options["count"], options["renew"]) for names, options in asked] == [
+        (queue.wanted("smoke", 3), 2, False), (["car-edsr-x2", "car-edsr-x4"], 3, True),
+    ]  # fmt: skip
 
 
 def test_train_hands_runs_to_an_executor(carlib, monkeypatch):

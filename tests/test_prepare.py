@@ -1,6 +1,7 @@
 """Weights made ready: starts first, continued, renewed, shipped under profile demo, or refused in one line."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -138,7 +139,8 @@ def shipping(home):
 def test_profile_demo_takes_the_shipped_weights(shipping):
     path = prepare("car-edsr-x2", "demo")
     assert path == results.folder("demo", "runs", "car-edsr-x2", "weights.safetensors")
-    assert path.read_bytes() == shipping.read_bytes() and [entry.name for entry in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == shipping.read_bytes()
+    assert {entry.name for entry in path.parent.iterdir()} == {path.name, "recipe.json"}
     assert prepare("car-edsr-x2", "demo", renew=True) == path  # what the pipeline says
     assert experiments.ready("car-edsr-x2", "demo") == shipping
     rows = experiments.measure("car-edsr-x2", "demo", ["demo"], progress=False)
@@ -161,11 +163,25 @@ def test_a_pipeline_goes_on_without_weights_that_are_not_shipped(home, shipping,
     shipping.unlink()
     path = prepare("car-edsr-x2", "demo", allow_missing=True)
     folder = results.folder("demo", "runs", "car-edsr-x2")
-    assert list(folder.iterdir()) == [path] and "no weights are shipped for car-edsr-x2" in path.read_text()
+    assert path.name == "missing.txt" and set(folder.iterdir()) == {path, folder / "recipe.json"}
+    assert "no weights are shipped for car-edsr-x2" in path.read_text()
     assert "no weights are shipped for car-edsr-x2" in capsys.readouterr().err
     shipping.write_bytes(content)
     path = prepare("car-edsr-x2", "demo", allow_missing=True)
-    assert list(folder.iterdir()) == [path] and path.read_bytes() == content
+    assert set(folder.iterdir()) == {path, folder / "recipe.json"} and path.read_bytes() == content
+
+
+def test_the_recipe_beside_shipped_weights_has_the_numbers_of_the_run_and_of_what_it_begins_with(home, shipping):
+    recipe = prepare("car-edsr-x2", "demo").with_name("recipe.json")
+    declared = json.loads(recipe.read_text())
+    assert list(declared) == ["bicubic-edsr-x2-start", "car-edsr-x2"]
+    assert declared["car-edsr-x2"] == json.loads(json.dumps(runs.as_dict(runs.get("car-edsr-x2", "mini"))))
+    params = yaml.safe_load((home / "params.yaml").read_text())
+    params["runs"]["bicubic-edsr-x2-start"]["mini"]["steps"] = 7
+    (home / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    before = recipe.read_text()
+    prepare("car-edsr-x2", "demo")
+    assert recipe.read_text() == before.replace('"steps": 3000', '"steps": 7') != before
 
 
 def test_weights_of_another_seed_are_shipped_under_its_name(shipping):

@@ -5,6 +5,7 @@ of a pipeline stage: `dvc repro` does not look at them, and tables stay byte-ide
 commit. Git keeps those of mini and paper; every `make repro` writes those of demo anew, and git ignores them.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -106,6 +107,7 @@ def git(*arguments) -> str:
     return done.stdout.strip()
 
 
+@functools.cache
 def _version(package):
     try:
         return importlib.metadata.version(package)

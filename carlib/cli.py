@@ -71,14 +71,13 @@ def downscale(
     """Downscale an image."""
     from carlib import data, rescale
 
-    _check_target(source, target)
-    image = data.read_image(source, alpha=alpha, depth=depth)
+    image, profile = _read(source, target, alpha=alpha, depth=depth)
     scale = 4 if scale is None and size is None else scale
     lr = rescale.downscale(
         image, scale, method, size=_parse_size(size), pad=pad, weights=weights, variant=variant, lambda_=lambda_,
         rounding=rounding,
     )  # fmt: skip
-    data.write_image(target, lr, profile=data.colour_profile(source))
+    data.write_image(target, lr, profile=profile)
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")
 
@@ -101,11 +100,10 @@ def upscale(
     """Enlarge an image, usually one that `carlib downscale` made; zssr trains a network on it, which takes minutes."""
     from carlib import data, rescale
 
-    _check_target(source, target)
-    image = data.read_image(source, alpha=alpha, depth=depth)
+    image, profile = _read(source, target, alpha=alpha, depth=depth)
     budget = {"steps": steps, "seconds": seconds, "progress": method == "zssr" or None}
     sr = rescale.upscale(image, scale, method, size=_parse_size(size), weights=weights, **budget)
-    data.write_image(target, sr, profile=data.colour_profile(source))
+    data.write_image(target, sr, profile=profile)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")
 
 
@@ -396,9 +394,15 @@ def main():
         sys.exit(2)
 
 
-def _check_target(source, target):
+def _read(source, target, **options):
+    """An image and its colour profile (or None); refused at once where `target` could not take what is made of it."""
+    from carlib import data
+
     if target.exists() and source.exists() and target.samefile(source):
         raise ValueError(f"{target} is the source itself, which would be lost: write to another file")
+    image, profile = data.read_image(source, **options), data.colour_profile(source)
+    data.check_writable(target, grey=image.ndim == 2, profile=profile)
+    return image, profile
 
 
 def _parse_size(text):

@@ -188,6 +188,21 @@ def test_upscale_trains_zssr_on_the_image_within_its_budget(carlib, image, tmp_p
     assert_refused(outcome, "method 'edsr' has no steps: leave steps out, or use method zssr", sr.with_stem("no"))
 
 
+def test_a_target_that_cannot_hold_the_result_is_refused_before_the_work(carlib, image, tmp_path, monkeypatch):
+    from carlib import rescale
+
+    monkeypatch.setattr(rescale, "downscale", None)
+    monkeypatch.setattr(rescale, "upscale", None)
+    photo = data.write_image(tmp_path / "photo.png", data.read_image(image), profile=b"a profile")
+    for command in ("downscale", "upscale"):
+        for source, name, told in [
+            (image, "a.jpg", "JPEG would change the pixels"),
+            (image, "a.txt", "cannot write .txt"),
+            (photo, "a.bmp", "BMP holds no colour profile"),
+        ]:
+            assert_refused(carlib(command, source, tmp_path / name), told, tmp_path / name)
+
+
 def test_the_source_is_not_overwritten(carlib, image, tmp_path):
     before, link = image.read_bytes(), tmp_path / "link.png"
     link.symlink_to(image)

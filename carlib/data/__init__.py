@@ -5,6 +5,7 @@ from carlib.data.images import (
     LUMA,
     centre_crop,
     check_image,
+    check_writable,
     colour_profile,
     crop_to_multiple,
     read_image,
@@ -16,7 +17,7 @@ from carlib.data.manifest import pixel_sha256, verify
 from carlib.data.sets import NAMES, available, canonical, find, inventory, load
 
 __all__ = [
-    "LUMA", "NAMES", "available", "canonical", "centre_crop", "check_image", "colour_profile", "crop_to_multiple",
-    "fetch", "find", "inventory", "load", "pixel_sha256", "read_image", "to_colour", "to_grey", "unpack", "verify",
-    "write_image",
+    "LUMA", "NAMES", "available", "canonical", "centre_crop", "check_image", "check_writable", "colour_profile",
+    "crop_to_multiple", "fetch", "find", "inventory", "load", "pixel_sha256", "read_image", "to_colour", "to_grey",
+    "unpack", "verify", "write_image",
 ]  # fmt: skip

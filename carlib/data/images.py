@@ -91,11 +91,7 @@ def write_image(path, image: np.ndarray, *, lossy: bool = False, profile: bytes 
     """
     path = Path(path)
     check_image(image)
-    options = _format(path, grey=image.ndim == 2, lossy=lossy)
-    if profile is not None:
-        if options["format"] in ("BMP", "PPM"):
-            raise ValueError(f"{path}: {options['format']} holds no colour profile, and the image has one; write .png")
-        options["icc_profile"] = profile
+    options = check_writable(path, grey=image.ndim == 2, lossy=lossy, profile=profile)
     # The encoder's own ValueErrors (an image too large for the format, say) get the same single line as the disk's.
     with results.atomic(path) as temporary:
         try:
@@ -103,6 +99,21 @@ def write_image(path, image: np.ndarray, *, lossy: bool = False, profile: bytes 
         except (ValueError, SystemError, MemoryError, struct.error) as error:
             raise ValueError(f"cannot write {path} as {options['format']}: {_line(error)}") from error
     return path
+
+
+def check_writable(path, *, grey: bool, lossy: bool = False, profile: bytes | None = None) -> dict:
+    """Refuse now what `write_image` would refuse after long work; else Pillow's options for it.
+
+    Raises:
+        ValueError: the suffix is unknown, lossy, for grey images only, or its files have no colour profiles.
+    """
+    path = Path(path)
+    options = _format(path, grey=grey, lossy=lossy)
+    if profile is None:
+        return options
+    if options["format"] in ("BMP", "PPM"):
+        raise ValueError(f"{path}: {options['format']} holds no colour profile, and the image has one; write .png")
+    return options | {"icc_profile": profile}
 
 
 def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:

@@ -115,7 +115,7 @@ def train(
     ] = None,
     profile: Profile = None,
     param: Parameters = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every run that is missing, one after the other.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Every run that is missing.")] = False,
     only: Annotated[str | None, typer.Option(help="With --all: the runs of one table, such as table3.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default: results/<profile>/runs/<run>.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier checkpoint in the folder.")] = False,
@@ -131,7 +131,9 @@ def train(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="With --executor slurm: wait for the jobs.")] = True,
     parallel: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Train N runs at a time, each in a process. Default: the profile's, or 1."),
+        typer.Option(
+            metavar="N", help="N runs at a time on this processor, each in a process. Default: the profile's, or 1."
+        ),
     ] = None,
 ):
     """Train runs, or continue them where they were stopped. Profile demo takes the shipped weights instead.
@@ -140,6 +142,7 @@ def train(
     With --executor, train what is missing of the named runs, or of all, as jobs; what is queued or runs is left alone.
     """
     from carlib import experiments
+    from carlib.parallel import at_a_time
 
     if all_ and (names or param or out or restart or allow_missing or history):
         raise ValueError(
@@ -149,16 +152,16 @@ def train(
         raise ValueError("name a RUN, or give --all (and with it perhaps --only table3)")
     several = {"renew": renew, "device": device}
     if parallel is not None and (param or out or restart or history or executor):
-        raise ValueError("--parallel takes RUN or --all, --only, --profile, --renew, --device and --allow-missing")
+        raise ValueError("--parallel takes RUN or --all, --only, --profile, --renew and --device")
     if executor:
         if param or out or restart or allow_missing or history:
             raise ValueError("--executor takes RUN or --all, --only, --profile, --renew, --device and --no-wait")
         raise typer.Exit(_train_jobs(names, profile, only, wait, executor=executor, **several))
     if not wait:
         raise ValueError("--no-wait is for jobs: give --executor slurm")
-    if not (param or out or restart or history) and (count := _at_a_time(parallel, names, profile)) > 1:
-        options = {"count": count, "allow_missing": allow_missing}
-        raise typer.Exit(_train_parallel(names, profile, only, **several, **options))
+    at_once = {"several": names is None or len(names) > 1, "device": device}
+    if not (param or out or restart or history) and (count := at_a_time(parallel, profile, **at_once)) > 1:
+        raise typer.Exit(_train_parallel(names, profile, only, count=count, **several))
     if all_:
         raise typer.Exit(_train_all(profile, only, **several))
     if out is not None and len(names) > 1:
@@ -176,25 +179,13 @@ def _tell(line):
         typer.echo(line)
 
 
-def _at_a_time(parallel, names, profile) -> int:
-    """How many runs to train at a time: --parallel, or where several are named (None: all) the profile's number."""
-    from carlib import devices, runs
-
-    if devices.processes() != (1, 1):
-        if parallel is not None:
-            raise ValueError("--parallel trains whole runs side by side: under torchrun or srun, leave it out")
-        return 1
-    if parallel is not None and parallel < 1:
-        raise ValueError(f"--parallel {parallel} is not a number of processes: 1 or more")
-    own = runs.profile(profile).get("parallel", 1) if names is None or len(names) > 1 else 1
-    return own if parallel is None else parallel
-
-
 def _train_parallel(names, profile, only, **options) -> int:
     """Exit code: 1 if a run failed."""
     from carlib import parallel, queue
 
-    return _told(parallel.train(names or queue.wanted(profile, _table_number(only)), profile, tell=_tell, **options))
+    done_before = names is None
+    names = names or queue.wanted(profile, _table_number(only))
+    return _told(parallel.train(names, profile, done_before=done_before, tell=_tell, **options))
 
 
 def _train_all(profile, only, **options) -> int:

@@ -38,6 +38,11 @@ def is_first() -> bool:
     return int(os.environ["RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_PROCID"]) == 0
 
 
+def is_cpu(device: str) -> bool:
+    """Whether training on `device` ("auto", "cpu", "cuda", ...) computes on the processor."""
+    return device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
+
+
 def fabric(run: runs.Run, device: str):
     """A launched `lightning_fabric.Fabric`: with several processes they exchange gradients (DDP).
 

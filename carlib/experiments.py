@@ -96,7 +96,8 @@ def _take_shipped(run, folder, allow_missing):
 def _declare(run, folder):
     """Write what params.yaml says of the run, for a pipeline: where that changes, shipped weights stay as they are."""
     names = (*runs.needed(run.name, run.profile), run.name)
-    declared = {name: runs.as_dict(runs.trained(name, run.profile)) for name in names}
+    trained = {name: runs.as_dict(runs.trained(name, run.profile)) for name in names}
+    declared = {"shown": runs.as_dict(run), "trained": trained}
     results.write_text(folder / "recipe.json", json.dumps(declared, indent=1) + "\n")
 
 

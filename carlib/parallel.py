@@ -1,10 +1,11 @@
-"""Runs trained side by side on this machine, each in a process with its share of the cores."""
+"""Runs trained side by side on this machine's processor, each in a process with its share of the cores."""
 
 import concurrent.futures
 import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -13,34 +14,82 @@ from carlib import experiments, queue, runs, stopping
 _POLL = 0.5  # seconds between two looks whether to stop
 
 
+def at_a_time(asked, profile=None, *, several=True, device="auto") -> int:
+    """How many runs to train at a time: as many as are asked for or, of `several`, `parallel` of the profile; else one.
+
+    Raises:
+        ValueError: the number is no whole number above 0, or more than one is asked for where that cannot be: in one of
+            the processes that share a run (torchrun, srun), or on a GPU.
+    """
+    from carlib import devices
+
+    chosen = runs.profile(profile)
+    count, whose = chosen.get("parallel", 1), f"parallel of profile {chosen['name']}"
+    if asked is not None:
+        count, whose = asked, "--parallel"
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"{whose} is {count!r}, not a whole number above 0")
+    if chosen["train"] is None or count == 1 or (asked is None and not several):
+        return 1
+    told = ""
+    if devices.processes() != (1, 1):
+        told = "under torchrun or srun processes share each run"
+    elif not devices.is_cpu(device):
+        told = "runs share a processor's cores, no GPU: add --device cpu, or hand them to Slurm (--executor slurm)"
+    if told and asked is not None:
+        raise ValueError(f"--parallel {asked}: {told}")
+    return 1 if told else count
+
+
 def train(
-    names, profile=None, *, count, renew=False, allow_missing=False, device="auto", progress=True, tell=print
+    names,
+    profile=None,
+    *,
+    count,
+    renew=False,
+    done_before=False,
+    device="auto",
+    progress=True,
+    tell=print,
 ) -> dict[str, str]:
     """Make runs ready as `experiments.prepare` does, up to `count` at a time, and first what they begin with.
 
     A run that fails does not stop the others. Stopped by SIGTERM or Ctrl-C, or with this process gone, every training
-    ends with a checkpoint; the same call continues.
+    ends with a checkpoint; the same call continues. A run's bits are those of as many threads as its process has
+    (REPLICATION.md, 6). The main module of a script that calls this needs its `if __name__ == "__main__"`.
 
     Args:
-        count: processes. Each computes with as many threads as there are cores for it.
-        tell:  gets one line per run.
+        count:       processes. Of the threads that this one may use (OMP_NUM_THREADS, or a core each) each has a share.
+        done_before: leave what is trained as it is, even where only its weights are here (as `queue.train_all`).
+        tell:        gets one line per run.
     Returns:
         run -> why it failed.
     Raises:
-        ValueError: a name is unknown, count is below 1, runs need each other in a circle, or a process was killed.
+        ValueError: a name is unknown or a run has nothing to train, runs need each other in a circle, or a process was
+            killed (which ends the others, too).
         stopping.Stopped: SIGTERM came.
     """
     from tqdm import tqdm
 
-    if count < 1:
-        raise ValueError(f"parallel={count} is not a number of processes: 1 or more")
     profile = runs.profile(profile)["name"]
+    if idle := [name for name in names if not runs.get(name, profile).trains]:
+        raise ValueError(f"run {idle[0]} has no weights: nothing of it is trained beforehand")
     order, failed, ready = queue.order(names, profile), {}, 0
-    options = {"renew": renew, "allow_missing": allow_missing, "device": device, "progress": False}
-    bar = tqdm(total=len(order), desc=f"runs ({profile})", unit="run", disable=not progress)
-    with bar, stopping.on_sigterm() as told, _processes(count) as pool:
-        ended = _ended(order, profile, count, failed, lambda name: pool.submit(_prepare, name, profile, options))
-        for name, reason in ended:
+    left = [name for name in order if not (done_before and queue.is_done(name, profile, renew))]
+    for name in order:
+        if name not in left:
+            ready += 1
+            tell(f"[{ready}/{len(order)}] {name}: done before")
+    count = max(1, min(count, len(left)))
+    options = {"renew": renew, "device": device, "progress": False}
+    bar = tqdm(total=len(order), initial=ready, desc=f"runs ({profile})", unit="run", disable=not progress)
+    under_way = {}
+    with bar, stopping.on_sigterm() as told, _processes(count, under_way) as pool:
+
+        def start(name):
+            return pool.submit(_prepare, name, profile, options)
+
+        for name, reason in _ended(left, profile, count, failed, under_way, start):
             if told():
                 raise stopping.Stopped(f"stopped by SIGTERM, {ready} of {len(order)} runs are ready")
             if name:
@@ -50,9 +99,12 @@ def train(
     return failed
 
 
-def _ended(order, profile, count, failed, start):
-    """Yields (run, why it failed or "") of every run that ended, noted in `failed`, too; (None, "") when none has."""
-    waiting, under_way = list(order), {}
+def _ended(order, profile, count, failed, under_way, start):
+    """Yields (run, why it failed or "") of every run that ended, noted in `failed`, too; (None, "") when none has.
+
+    under_way: future -> run, kept here.
+    """
+    waiting = list(order)
     needs = {name: runs.needed(name, profile) for name in waiting}
     while waiting or under_way:
         for name in [name for name in waiting if not {*waiting, *under_way.values()}.intersection(needs[name])]:
@@ -65,8 +117,9 @@ def _ended(order, profile, count, failed, start):
                 under_way[start(name)] = name
         done = concurrent.futures.wait(under_way, _POLL, concurrent.futures.FIRST_COMPLETED).done
         for future in done:
+            reason = future.result()
             name = under_way.pop(future)
-            if reason := future.result():
+            if reason:
                 failed[name] = reason
             yield name, reason
         if not done:
@@ -74,26 +127,32 @@ def _ended(order, profile, count, failed, start):
 
 
 @contextlib.contextmanager
-def _processes(count):
+def _processes(count, under_way):
     """Yields a pool of processes; what leaves it early ends them first."""
-    spawn = multiprocessing.get_context("spawn")
+    spawn, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     with concurrent.futures.ProcessPoolExecutor(count, spawn, _begin, (count, os.getpid())) as pool:
         try:
             yield pool
         except BaseException as error:
             for process in multiprocessing.active_children():
-                process.terminate()
+                if process not in others:
+                    process.terminate()
+            names = ", ".join(under_way.values())
             if isinstance(error, concurrent.futures.process.BrokenProcessPool):
-                raise ValueError("a process that trains was killed: the same command continues") from error
+                why = "a process was killed or could not start (too little memory for so many at a time?)"
+                raise ValueError(f"while {names} trained {why}: the same command continues") from error
+            print(f"waiting for the checkpoints of {names}", file=sys.stderr)
             raise
 
 
 def _begin(count, parent):
     """What a process does first."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the parent ends this one by SIGTERM
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all: the parent ends this one by SIGTERM
+        signal.signal(number, signal.SIG_IGN)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for library in ("OMP", "NUMBA"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", str(max(1, cores // count)))
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        given = os.environ.get(name, "")
+        os.environ[name] = str(max(1, (int(given) if given.isdecimal() else cores) // count))
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

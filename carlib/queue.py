@@ -44,8 +44,7 @@ def order(names, profile) -> list[str]:
 
 def _train(name, profile, failed, options) -> str:
     """Make one run ready; what became of it, in words. A failure is added to `failed`."""
-    before = overview.line(name, profile)
-    if before["state"] == "trained" and not before["note"] and not options["renew"]:
+    if is_done(name, profile, options["renew"]):
         return "done before"
     if lost := [other for other in runs.needed(name, profile) if other in failed]:
         failed[name] = f"needs {lost[0]}, which failed"
@@ -61,6 +60,12 @@ def _train(name, profile, failed, options) -> str:
         return f"failed: {failed[name]}"
     after = overview.line(name, profile)
     return f"trained, {after['steps']} steps, {after['seconds']:.0f} s"
+
+
+def is_done(name, profile, renew=False) -> bool:
+    """Whether a run is trained by the recipe of params.yaml; under `renew` training looks for itself."""
+    found = overview.line(name, profile)
+    return found["state"] == "trained" and not found["note"] and not renew
 
 
 def reason(error: Exception) -> str:

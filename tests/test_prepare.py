@@ -173,7 +173,7 @@ def test_a_pipeline_goes_on_without_weights_that_are_not_shipped(home, shipping,
 
 def test_the_recipe_beside_shipped_weights_has_the_numbers_of_the_run_and_of_what_it_begins_with(home, shipping):
     recipe = prepare("car-edsr-x2", "demo").with_name("recipe.json")
-    declared = json.loads(recipe.read_text())
+    declared = json.loads(recipe.read_text())["trained"]
     assert list(declared) == ["bicubic-edsr-x2-start", "car-edsr-x2"]
     assert declared["car-edsr-x2"] == json.loads(json.dumps(runs.as_dict(runs.get("car-edsr-x2", "mini"))))
     params = yaml.safe_load((home / "params.yaml").read_text())
@@ -182,6 +182,11 @@ def test_the_recipe_beside_shipped_weights_has_the_numbers_of_the_run_and_of_wha
     before = recipe.read_text()
     prepare("car-edsr-x2", "demo")
     assert recipe.read_text() == before.replace('"steps": 3000', '"steps": 7') != before
+    params["runs"]["car-edsr-x2"]["demo"] = {"loss": "l1"}  # what is shown may be another number than was trained with
+    (home / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    prepare("car-edsr-x2", "demo")
+    found = json.loads(recipe.read_text())
+    assert found["shown"]["loss"] == "l1" and found["trained"]["car-edsr-x2"]["loss"] == "l2"
 
 
 def test_weights_of_another_seed_are_shipped_under_its_name(shipping):

@@ -432,7 +432,7 @@ def test_models_writes_what_it_measured(carlib, tmp_path, monkeypatch):
 def test_several_runs_are_made_ready_in_their_order_and_out_is_of_one(carlib, monkeypatch):
     made = []
     monkeypatch.setattr(experiments, "prepare", lambda name, *_, **__: made.append(name) or f"{name}.safetensors")
-    code, out, _ = carlib("train", "car-edsr-x4", "bicubic-edsr-x4", "--profile", "smoke")
+    code, out, _ = carlib("train", "car-edsr-x4", "bicubic-edsr-x4", "--profile", "smoke", "--parallel", "1")
     assert code in (0, None) and made == ["car-edsr-x4", "bicubic-edsr-x4"] == re.findall(r"(\S+)\.safetensors", out)
     code, _, err = carlib("train", "car-edsr-x4", "bicubic-edsr-x4", "--out", "x")
     assert code == 2 and "--out x is the folder of one run, here are 2" in err and len(made) == 2

@@ -1,6 +1,7 @@
 """Runs side by side: the order of what needs each other, the bits of one alone, failures, and SIGTERM."""
 
 import concurrent.futures
+import functools
 import os
 import shutil
 import signal
@@ -150,7 +151,9 @@ def start(*names):
     """A `carlib train` of runs, two at a time, whose first two have begun; in a process group of its own."""
     command = [sys.executable, "-m", "carlib", "train", *names, "--profile", "smoke", "--device", "cpu"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, start_new_session=True, **streams)
+    # What a shell starts in the background, these tests perhaps, ignores SIGINT, and so would all that it starts.
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=heeding, **streams)
     end = time.monotonic() + 60
     while not all((folder(name) / "last.ckpt").is_file() for name in names[:2]):
         assert process.poll() is None and time.monotonic() < end

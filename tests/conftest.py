@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 # pytest-xdist runs a process a core; their threads must not fight over them (set before torch is imported).
@@ -21,6 +22,19 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
     monkeypatch.delenv("CARLIB_DATA", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def declare(home):
+    """declare(name={...}, ...) makes these the only runs, each a bicubic-edsr-x2 with other numbers under smoke."""
+
+    def write(**own):
+        content = yaml.safe_load((home / "params.yaml").read_text())
+        base = {"downscaler": "bicubic", "upscaler": "edsr", "scale": 2}
+        content["runs"] = {name.replace("_", "-"): base | {"smoke": numbers} for name, numbers in own.items()}
+        (home / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    return write
 
 
 @pytest.fixture

@@ -296,7 +296,7 @@ def test_a_write_that_fails_inside_leaves_the_earlier_file(tmp_path):
     (["train", "bicubic-bicubic-x2", "--profile", "demo"], "has no weights"),
     (["train"], "name a RUN, or give --all"),
     (["train", "car-edsr-x2", "--only", "table3"], "name a RUN, or give --all"),
-    (["train", "car-edsr-x2", "--all"], "--all takes --profile, --only, --renew, --device, "),
+    (["train", "car-edsr-x2", "--all"], "--all takes --profile, --only, --renew, --device, --executor and"),
     (["train", "--all", "--history", "--profile", "smoke"], "--all takes --profile, --only"),
     (["train", "--all", "--no-wait", "--profile", "smoke"], "--no-wait is for jobs: give --executor slurm"),
     (["train", "car-edsr-x2", "--executor", "slrum", "--profile", "smoke"], "executor 'slrum' is unknown: use"),

@@ -15,19 +15,6 @@ import yaml
 from carlib import checkpoint, experiments, parallel, queue, results
 
 
-@pytest.fixture
-def declare(home):
-    """declare(name={...}, ...) makes these the only runs, each a bicubic-edsr-x2 with other numbers under smoke."""
-
-    def write(**own):
-        content = yaml.safe_load((home / "params.yaml").read_text())
-        base = {"downscaler": "bicubic", "upscaler": "edsr", "scale": 2}
-        content["runs"] = {name: base | {"smoke": numbers} for name, numbers in own.items()}
-        (home / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-
-    return write
-
-
 def test_a_run_begins_when_what_it_needs_has_ended(declare):
     declare(a={}, b={"warm_start": "a"}, c={"warm_start": "b"}, d={}, e={"warm_start": "d"}, f={})
     order, started, failed, told = queue.order("fedcba", "smoke"), {}, {}, []

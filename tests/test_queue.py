@@ -12,19 +12,6 @@ from carlib import cells, experiments, models, overview, queue, results, runs, w
 
 
 @pytest.fixture
-def declare(home):
-    """declare(name={...}, ...) makes these the only runs, each a bicubic-edsr-x2 with other numbers under smoke."""
-
-    def write(**own):
-        content = yaml.safe_load((home / "params.yaml").read_text())
-        base = {"downscaler": "bicubic", "upscaler": "edsr", "scale": 2}
-        content["runs"] = {name.replace("_", "-"): base | {"smoke": numbers} for name, numbers in own.items()}
-        (home / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-
-    return write
-
-
-@pytest.fixture
 def no_tables(monkeypatch):
     monkeypatch.setattr(cells, "tables_of", lambda profile: {})
 

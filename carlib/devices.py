@@ -117,6 +117,11 @@ def auto_precision(device="cpu") -> str:
     return "bf16-mixed" if native else "32-true"
 
 
+def name(device: torch.device) -> str:
+    """What a device is called, such as "NVIDIA H200"; "cpu" of any processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 @contextlib.contextmanager
 def determinism(wanted: bool):
     """Within it PyTorch refuses what does not give the same bits each time (on a CPU training uses nothing of it)."""

@@ -44,7 +44,7 @@ class Loop:
         """The networks as the run begins, and their optimizer."""
         run, fabric = self.run, self.fabric
         rescaler = Rescaler(run_networks.build(run), run.alpha).to(memory_format=torch.channels_last)
-        fused = fabric.device.type == "cuda"
+        fused = fabric.device.type in ("cpu", "cuda")
         optimizer = torch.optim.Adam(_groups(run, rescaler.networks), betas=(0.9, 0.999), eps=run.adam_eps, fused=fused)
         self.networks = rescaler.networks
         self.rescaler, self.optimizer = fabric.setup(torch.compile(rescaler) if run.compile else rescaler, optimizer)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from carlib import cells, jobs, results, runs
 
-COLUMNS = ["run", "tables", "state", "steps", "seconds", "kB", "note"]
+COLUMNS = ["run", "tables", "state", "steps", "seconds", "device", "kB", "note"]
 
 
 def declared(profile: str | None = None) -> list[str]:
@@ -25,7 +25,9 @@ def table(profile: str | None = None):
     state: "shipped" (under profile demo, or where nothing was trained and those that are shipped are of this recipe),
         "trained", "training" with the step of the last validation, or "missing"; of a run that is a job of a cluster
         "queued", "running" or "failed", with the step as well.
-    steps: of the training that is wanted. seconds: of training, measured; NaN where nothing tells. kB: of the weights.
+    steps: of the training that is wanted. seconds: of training, measured; NaN where nothing tells. device: that it was
+        measured on, as the weights tell; "" where they do not (before they did, all were trained on CPUs).
+    kB: of the weights.
     note: what else is to know, such as weights that were made by another recipe than params.yaml has now.
     """
     import pandas as pd
@@ -64,7 +66,7 @@ def as_text(frame) -> str:
     )
     for column in frame.columns.intersection(["PFLOP", "hours"]):
         shown[column] = [f"{value:.3g}" for value in frame[column]]
-    for column in ("run", "tables", "state", "note"):
+    for column in ("run", "tables", "state", "device", "note"):
         texts = [text if len(text) <= 72 else f"{text[:71]}…" for text in shown[column]]
         shown[column] = [text.ljust(max(map(len, texts))) for text in texts]
     return f"{shown.to_string(index=False, justify='left')}\n{sum_up(frame)}"
@@ -74,10 +76,19 @@ def sum_up(frame) -> str:
     """One line about all runs of the table."""
     states = frame.state.str.partition(",")[0].value_counts(sort=False)
     told = ", ".join(f"{count} {state}" for state, count in states.items())
-    hours = f"{frame.seconds.sum() / 3600:.1f} hours measured, {frame.kB.sum() / 1000:.1f} MB"
+    hours = f"{hours_by_device(frame.seconds, frame.device)} measured, {frame.kB.sum() / 1000:.1f} MB"
     if "PFLOP" in frame:
         hours += f"; all: {frame.PFLOP.sum():.3g} PFLOP, {frame.hours.sum():.3g} hours"
     return f"{len(frame)} runs: {told}; {hours}"
+
+
+def hours_by_device(seconds, device) -> str:
+    """Such as "16.9 hours, 0.2 on NVIDIA H200": of many runs; those on CPUs come first and are not named."""
+    import pandas as pd
+
+    spent = pd.Series(seconds).groupby([name if name != "cpu" else "" for name in device]).sum() / 3600
+    others = [f", {value:.1f} on {name}" for name, value in spent.items() if name and value > 0]
+    return f"{spent.get('', 0.0):.1f} hours{''.join(others)}"
 
 
 def line(name: str, profile: str | None = None, tables=()) -> dict:
@@ -87,7 +98,8 @@ def line(name: str, profile: str | None = None, tables=()) -> dict:
     path = found.pop("path")
     kilobytes = round(path.stat().st_size / 1000) if path.is_file() else float("nan")
     steps = runs.trained(name, profile).steps
-    return {"run": name, "tables": " ".join(map(str, tables)), "steps": steps, "kB": kilobytes, **found}
+    told = {"run": name, "tables": " ".join(map(str, tables)), "steps": steps, "kB": kilobytes}
+    return told | {"device": trained_on(path)} | found
 
 
 def why_absent(name, profile) -> str:
@@ -145,6 +157,16 @@ def logged(path):
     with open(path, newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
     return (int(rows[-1]["step"]), float(rows[-1].get("seconds") or "nan")) if rows else (0, float("nan"))
+
+
+def trained_on(path) -> str:
+    """The device that weights were trained on, as they tell; "" if they do not, or are not there."""
+    from carlib import weights
+
+    try:
+        return weights.read(path)[1].get("device", "")
+    except ValueError:
+        return ""
 
 
 def other_recipe(path, run) -> str:

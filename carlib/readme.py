@@ -180,9 +180,10 @@ def _costs() -> str:
         "Not trained": [name for name in weights if name not in shipped],
     }
     told = [f"- {what}: {', '.join(f'`{name}`' for name in names) or 'none'}.\n" for what, names in listed.items()]
+    hours = overview.hours_by_device(list(logged.values()), [overview.trained_on(weights[name]) for name in logged])
     return (
         f"- {len(shipped)} of the {len(weights)} runs are shipped ({size:.1f} MB). The logs beside {len(logged)} of "
-        f"them (`data/weights/RUN.csv`) add up to {sum(logged.values()) / 3600:.1f} hours.\n{''.join(told)}"
+        f"them (`data/weights/RUN.csv`) add up to {hours}.\n{''.join(told)}"
     )
 
 

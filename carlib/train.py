@@ -67,7 +67,8 @@ def train(
         return training_folder.finished(folder)
 
     fabric, commit = devices.fabric(run, device), provenance.commit()
-    header = partial(metadata, run, commit=commit, precision=devices.precision(run, device))
+    computed = {"device": devices.name(fabric.device), "precision": devices.precision(run, device)}
+    header = partial(metadata, run, commit=commit, **computed)
     with devices.determinism(run.deterministic), stopping.on_sigterm() as told:
         torch.manual_seed(run.seed)
         loop = Loop(run, fabric, told)
@@ -108,12 +109,13 @@ def train(
     return training_folder.finished(folder)
 
 
-def metadata(run: runs.Run, step: int, psnr: float, commit: str, precision: str) -> dict:
-    """What the header of a weights file says; `commit` and `precision` are those the training began with."""
+def metadata(run: runs.Run, step: int, psnr: float, commit: str, device: str, precision: str) -> dict:
+    """What the header of a weights file says; commit, device and precision are those the training began with."""
     return {
         "run": run.name,
         "profile": run.profile,
         "commit": commit,
+        "device": device,
         "data": run.train_sets,
         "steps": step,
         "seed": run.seed,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from carlib.models.blocks import check_counts, check_rgb, conv, factors
-from carlib.models.layers import MeanShift, at_least_float32
+from carlib.models.layers import MeanShift, PixelShuffle, at_least_float32
 
 
 class Cascade(nn.Module):
@@ -61,7 +61,7 @@ class CARN(Cascade):
         self.sub_mean, self.add_mean = MeanShift(-1), MeanShift(+1)
         self.entry, self.exit = conv(3, channels), conv(channels, 3)
         steps = [
-            (conv(channels, r * r * channels, groups=groups), nn.ReLU(), nn.PixelShuffle(r))
+            (conv(channels, r * r * channels, groups=groups), nn.ReLU(), PixelShuffle(r))
             for r in factors("CARN", scale)
         ]
         self.upsample = nn.Sequential(OrderedDict(up=_body(*(layer for step in steps for layer in step))))

@@ -3,7 +3,7 @@
 from torch import nn
 
 from carlib.models.blocks import check_counts, check_rgb, conv, factors
-from carlib.models.layers import MeanShift, at_least_float32
+from carlib.models.layers import MeanShift, PixelShuffle, at_least_float32
 
 
 class EDSR(nn.Module):
@@ -58,4 +58,4 @@ class ResidualBlock(nn.Module):
 def _upsampler(scale, channels):
     """Sub-pixel convolutions: one for a factor 3, one per factor 2 otherwise."""
     steps = factors("EDSR", scale)
-    return nn.Sequential(*(layer for r in steps for layer in (conv(channels, r * r * channels), nn.PixelShuffle(r))))
+    return nn.Sequential(*(layer for r in steps for layer in (conv(channels, r * r * channels), PixelShuffle(r))))

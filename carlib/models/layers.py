@@ -1,4 +1,4 @@
-"""Layers of more than one network: the frozen shift by the mean colour of DIV2K, reflection."""
+"""Layers of more than one network: the frozen shift by the mean colour of DIV2K, pixel shuffles, reflection."""
 
 import torch
 from torch import nn
@@ -23,6 +23,38 @@ class MeanShift(nn.Conv2d):
     def forward(self, x):
         # An addition, in the precision of the image: autocast would round a 1x1 convolution of it to bfloat16.
         return x + self.bias.to(x.dtype).view(1, 3, 1, 1)
+
+
+class PixelShuffle(nn.PixelShuffle):
+    """With channels last in memory on a GPU, too, where PyTorch's writes them first and convolutions turn them back."""
+
+    def forward(self, x):
+        return shuffled(x, self.upscale_factor) if _is_last_on_gpu(x) else super().forward(x)
+
+
+class PixelUnshuffle(nn.PixelUnshuffle):
+    """Likewise."""
+
+    def forward(self, x):
+        return unshuffled(x, self.downscale_factor) if _is_last_on_gpu(x) else super().forward(x)
+
+
+def _is_last_on_gpu(x) -> bool:
+    return x.device.type != "cpu" and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def shuffled(x, r):
+    """Pixel shuffle by `r` of a tensor whose channels come last in memory; those of the result do, too."""
+    n, c, h, w = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(n, h, w, c // r**2, r, r).permute(0, 1, 4, 2, 5, 3)
+    return pixels.reshape(n, h * r, w * r, c // r**2).permute(0, 3, 1, 2)
+
+
+def unshuffled(x, r):
+    """The inverse."""
+    n, c, h, w = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(n, h // r, r, w // r, r, c).permute(0, 1, 3, 5, 2, 4)
+    return pixels.reshape(n, h // r, w // r, c * r**2).permute(0, 3, 1, 2)
 
 
 class ReflectionPad(nn.ReflectionPad2d):

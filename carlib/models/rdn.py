@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from carlib.models.blocks import check_counts, check_rgb, conv, factors
-from carlib.models.layers import at_least_float32
+from carlib.models.layers import PixelShuffle, at_least_float32
 
 
 class RDN(nn.Module):
@@ -31,7 +31,7 @@ class RDN(nn.Module):
         self.SFENet2 = conv(channels, channels)
         self.RDBs = nn.ModuleList(ResidualDenseBlock(layers, growth, channels) for _ in range(blocks))
         self.GFF = nn.Sequential(conv(blocks * channels, channels, 1), conv(channels, channels))
-        up = [x for r in factors("RDN", scale) for x in (conv(channels, r * r * channels), nn.PixelShuffle(r))]
+        up = [x for r in factors("RDN", scale) for x in (conv(channels, r * r * channels), PixelShuffle(r))]
         self.UPNet = nn.Sequential(*up, conv(channels, 3))
 
     def forward(self, lr):

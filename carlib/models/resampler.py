@@ -13,7 +13,7 @@ from torch import nn
 
 from carlib.models.blocks import check_hr
 from carlib.models.guided import guided_residual
-from carlib.models.layers import MeanShift, ReflectionPad, at_least_float32
+from carlib.models.layers import MeanShift, PixelShuffle, PixelUnshuffle, ReflectionPad, at_least_float32
 from carlib.ops.imresize import contributions
 from carlib.ops.resample import reflect_indices, resample
 
@@ -256,19 +256,19 @@ def _conv3(n_in, n_out):
 
 def _halving(n_in, n_out):
     """Half the resolution: pixel unshuffle and a 1x1 convolution, no activation."""
-    return nn.Sequential(OrderedDict(downsample=nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * n_in, n_out, 1))))
+    return nn.Sequential(OrderedDict(downsample=nn.Sequential(PixelUnshuffle(2), nn.Conv2d(4 * n_in, n_out, 1))))
 
 
 def _trunk(width, enlarge, activate):
     """Three convolutions at 1/8 of the resolution, a sub-pixel enlargement to the LR grid, one more convolution."""
-    upsample = nn.Sequential(nn.Conv2d(width, width * enlarge**2, 1), nn.PixelShuffle(enlarge))
+    upsample = nn.Sequential(nn.Conv2d(width, width * enlarge**2, 1), PixelShuffle(enlarge))
     before = [layer for _ in range(3) for layer in (*_conv3(width, width), activate())]
     return nn.Sequential(*before, nn.Sequential(OrderedDict(upsample=upsample)), *_conv3(width, width), activate())
 
 
 def _local(scale, width, blocks):
     """The image at the LR grid, s*s pixels a position, and residual blocks."""
-    first = (nn.PixelUnshuffle(scale), *_conv3(3 * scale**2, width), nn.LeakyReLU(0.2))
+    first = (PixelUnshuffle(scale), *_conv3(3 * scale**2, width), nn.LeakyReLU(0.2))
     return nn.Sequential(*first, *(ResidualBlock(width) for _ in range(blocks)))
 
 

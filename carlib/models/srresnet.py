@@ -3,7 +3,7 @@
 from torch import nn
 
 from carlib.models.blocks import check_counts, check_rgb, conv, factors
-from carlib.models.layers import at_least_float32
+from carlib.models.layers import PixelShuffle, at_least_float32
 
 
 class SRResNet(nn.Module):
@@ -32,7 +32,7 @@ class SRResNet(nn.Module):
         self.conv_mid = conv(channels, channels, bias=bias)
         self.norm_mid = _NORMS[norm](channels)
         steps = factors("SRResNet", scale)
-        shuffles = [(conv(channels, r * r * channels, bias=bias), nn.PixelShuffle(r), _activation(norm)) for r in steps]
+        shuffles = [(conv(channels, r * r * channels, bias=bias), PixelShuffle(r), _activation(norm)) for r in steps]
         self.upscale = nn.Sequential(*(layer for step in shuffles for layer in step))
         self.conv_output = conv(channels, 3, 9, bias=bias)
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from carlib.models.blocks import check_counts, check_hr, conv, doublings
 from carlib.models.edsr import ResidualBlock
-from carlib.models.layers import at_least_float32
+from carlib.models.layers import PixelUnshuffle, at_least_float32
 
 
 class TAD(nn.Module):
@@ -31,7 +31,7 @@ class TAD(nn.Module):
             raise ValueError(f"TAD has no scale {scale!r}: use a power of 2 from 2 on")
         layers = [conv(3, channels // 8)]
         for n_in in [channels // 8] + [channels] * (halvings - 1):
-            layers += [conv(n_in, channels // 4), nn.PixelUnshuffle(2)]
+            layers += [conv(n_in, channels // 4), PixelUnshuffle(2)]
         self.head = nn.Sequential(*layers)
         blocks = (ResidualBlock(channels, res_scale=1.0) for _ in range(blocks))
         self.body = nn.Sequential(*blocks, conv(channels, channels))

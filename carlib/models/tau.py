@@ -4,7 +4,7 @@ from torch import nn
 
 from carlib.models.blocks import check_counts, check_rgb, conv, factors
 from carlib.models.edsr import ResidualBlock
-from carlib.models.layers import at_least_float32
+from carlib.models.layers import PixelShuffle, at_least_float32
 
 
 class TAU(nn.Module):
@@ -25,7 +25,7 @@ class TAU(nn.Module):
         self.head = conv(3, channels)
         blocks = (ResidualBlock(channels, res_scale=1.0) for _ in range(blocks))
         self.body = nn.Sequential(*blocks, conv(channels, channels))
-        steps = [(conv(channels, r * r * channels), nn.PixelShuffle(r)) for r in factors("TAU", scale)]
+        steps = [(conv(channels, r * r * channels), PixelShuffle(r)) for r in factors("TAU", scale)]
         self.tail = nn.Sequential(*(layer for step in steps for layer in step), conv(channels, 3))
 
     def forward(self, lr):

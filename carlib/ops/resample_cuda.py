@@ -1,8 +1,14 @@
 """The resampling operator as CUDA kernels, written in Python and compiled by numba: import it only where it is to run.
 
 A warp works on 32 LR pixels that lie beside each other in memory, so that kernel and offsets are read, and their
-gradients written, without gaps; the taps of a pixel are shared by 8 threads, whose sums are added in a fixed order.
-The image is first laid out as in resample_numba.py, four channels a pixel; `_pixel_reader` loads them at once.
+gradients written, without gaps; the rows of taps of a pixel are shared by up to 8 threads, whose sums are added in a
+fixed order. The image is first laid out as in resample_numba.py, four channels a pixel.
+
+Where the time goes, by the counters of an H200 (x4, 16 patches of 192 px): the first-level cache is busy for 80 % of it
+with the four pixels of 16 bytes that each tap reads, 67 cycles for the taps of 32 LR pixels, wherever they lie; 28 % of
+the memory's bandwidth is used. To give two neighbours the two columns of their taps in turns (one load of 32 bytes),
+to use fewer registers, or more or fewer threads, changed nothing; a tap ahead, and kernel and offsets past that cache,
+gained 5 % forward and a third backward.
 
 Lr and the gradients of kernel and offsets are written once, by one thread. The gradient of hr is scattered, and many
 taps meet in one pixel: it is added up by atomics, but in 64-bit fixed point, where the order of additions changes
@@ -17,19 +23,21 @@ computed in float32, or in float64 where a tensor is. float32 tensors without ga
 """
 
 import math
+import operator
+import threading
 import warnings
 from functools import cache
 from types import SimpleNamespace
 
-import numpy as np
 import torch
-from numba import config, cuda, float32, float64, int32
+from numba import config, cuda, float32, float64, int32, int64, uint8, uint32, uint64
 
 from carlib.ops.resample import working_dtype
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 LANES = 4  # channels of a pixel, laid side by side
 ACROSS, PARTS = (4, 3) if SIMULATED else (32, 8)  # LR pixels and threads for each; the simulator's threads are slow
+_LINE = 4 if SIMULATED else 256  # threads that lay out a line of the image
 _FINEST = 2.0**60  # units in the largest sum; what is rounded comes on top, and int64 ends at 2^63
 _NO_FRACTION = 2.0**52  # from here on numbers are whole
 # A small image cannot fill a GPU. By its words: numba and numba-cuda have a class each for it, of one name.
@@ -62,8 +70,7 @@ def forward(hr, kernel, offset_v, offset_h, geometry):
     work = working_dtype(hr, kernel, offset_v, offset_h)
     lr = torch.empty((*hr.shape[:2], *kernel.shape[2:]), dtype=work, device=hr.device)
     image, *taps = (_ready(t, work) for t in (hr, kernel, offset_v, offset_h))
-    pixels, numbers = _lay_out(image, geometry)
-    _launch_per_lr_pixel("forward", taps, pixels, *map(_planes, taps), *numbers, _planes(lr))
+    _PerLrPixel(taps, image.shape, geometry)("forward", _lay_out(image, geometry), lr)
     return lr.to(hr.dtype)
 
 
@@ -71,26 +78,24 @@ def backward(grad_lr, hr, kernel, offset_v, offset_h, geometry, needed):
     """Gradients of hr, kernel, offset_v and offset_h, None where not `needed`."""
     work = working_dtype(hr, kernel, offset_v, offset_h)
     upstream, image, *taps = (_ready(t, work) for t in (grad_lr, hr, kernel, offset_v, offset_h))
+    launch = _PerLrPixel(taps, image.shape, geometry)
     found = [None] * 4
     if any(needed[1:]):
         found[1:] = [torch.empty_like(t) for t in taps]
-        pixels, numbers = _lay_out(image, geometry)
-        arguments = *map(_planes, taps), *numbers, _planes(upstream)
-        _launch_per_lr_pixel("backward_taps", taps, pixels, *arguments, *map(_planes, found[1:]))
+        launch("backward_taps", _lay_out(image, geometry), upstream, *found[1:])
     if needed[0]:
-        found[0] = _backward_image(image.shape, taps, geometry, upstream)
+        found[0] = _backward_image(launch, image.shape, geometry.pad, upstream)
     inputs = (hr, kernel, offset_v, offset_h)
     return [g.to(t.dtype) if need else None for g, t, need in zip(found, inputs, needed, strict=True)]
 
 
-def _backward_image(shape, taps, geometry, upstream):
-    bound = taps[0].new_empty((shape[0], taps[0][0, 0].numel()), dtype=torch.float64)
-    _launch_per_lr_pixel("bound", taps, _planes(taps[0]), _planes(upstream), bound)
+def _backward_image(launch, shape, pad, upstream):
+    bound = upstream.new_empty((shape[0], upstream[0, 0].numel()), dtype=torch.float64)
+    launch("bound", upstream, bound)
     units = _FINEST / bound.sum(1).clamp_min(1e-200)
     total = torch.zeros(shape, dtype=torch.int64, device=upstream.device)
     bad = torch.zeros(shape, dtype=torch.uint8, device=upstream.device)
-    sums = units, geometry.pad, total, bad
-    _launch_per_lr_pixel("scatter", taps, *map(_planes, taps), *_numbers(geometry, shape), _planes(upstream), *sums)
+    launch("scatter", upstream, units, *shape[2:], pad, total, bad)
     gradient = total.to(torch.float64).div_(units[:, None, None, None])
     return gradient.to(upstream.dtype).masked_fill_(bad.bool(), math.nan)
 
@@ -99,102 +104,188 @@ def _ready(tensor, dtype):
     return tensor.detach().to(dtype).contiguous()
 
 
-def _planes(tensor):
-    return tensor.flatten(2)  # (N, channels or taps, h * w)
-
-
-def _numbers(geometry, shape):
-    """What kernels know of geometry: LR width, padded height and width, scale, K, `first` and the border's rule.
-
-    The padded image has its last row and column twice, so that each pixel within has neighbours below and to the right.
-    first: twice the position of tap 0 of the first LR pixel, in padded pixels (Eq. 1); a whole number.
-    """
-    height, width = (n + 2 * geometry.pad + 1 for n in shape[-2:])
-    first = geometry.scale - 1 + round(2 * (geometry.pad - geometry.centre))
-    return shape[-1] // geometry.scale, height, width, geometry.scale, geometry.size, first, geometry.release_border
+def _padded(length, pad):
+    """The padded image has its last row and column twice, so that each pixel within has neighbours below and right."""
+    return length + 2 * pad + 1
 
 
 def _lay_out(image, geometry):
-    """The padded image, a pixel a row: (N * groups * height * width, LANES); and `_numbers`."""
-    numbers = _numbers(geometry, image.shape)
-    height, width = numbers[1:3]
-    groups = math.ceil(image.shape[1] / LANES)
-    pixels = image.new_empty((image.shape[0] * groups * height * width, LANES))
-    _launch("lay_out", len(pixels), image, height, width, geometry.pad, groups, pixels)
-    return pixels, numbers
+    """The padded image, a pixel a row: (N * groups * height * width, LANES)."""
+    n, channels, *sides = image.shape
+    height, width = (_padded(side, geometry.pad) for side in sides)
+    lines = n * math.ceil(channels / LANES) * height
+    pixels = image.new_empty((lines * width, LANES))
+    blocks = lines * math.ceil(width / _LINE)
+    _launch("lay_out", blocks, (_LINE,), geometry, image, channels, *sides, height, width, geometry.pad, pixels)
+    return pixels
 
 
-def _launch(name, count, *arguments, block=(ACROSS * PARTS,)):
-    """Runs a kernel with at least `count` threads along the first axis, on PyTorch's current stream.
+class _PerLrPixel:
+    """Runs kernels whose blocks have ACROSS LR pixels of one image, and threads of each that share the rows of taps."""
 
-    The first argument is a tensor, which tells the device and the type of numbers.
+    def __init__(self, taps, shape, geometry):
+        n, _, height, width = taps[0].shape
+        area = height * width
+        padded = (_padded(side, geometry.pad) for side in shape[2:])
+        # twice the position of tap 0 of the first LR pixel, in padded pixels (Eq. 1); a whole number
+        first = geometry.scale - 1 + round(2 * (geometry.pad - geometry.centre))
+        self.geometry = geometry
+        self.taps_and_numbers = *taps, area, width, *padded, geometry.scale, geometry.size, first, shape[1]
+        self.blocks = n * math.ceil(area / ACROSS)
+        rows = max(2, math.ceil(geometry.size / PARTS))  # of taps, for each thread
+        self.parts = math.ceil(geometry.size / rows)
+
+    def __call__(self, name, *arguments):
+        _launch(name, self.blocks, (ACROSS, self.parts), self.geometry, *self.taps_and_numbers, *arguments)
+
+
+def _launch(name, blocks, block, geometry, *arguments):
+    """Runs a kernel on PyTorch's current stream; the first argument is a tensor, which tells device and dtype.
+
+    Kernels get tensors as addresses: to wrap each for numba takes ten times as long as to launch.
     """
     first = arguments[0]
-    kernel = getattr(_kernels(float64 if first.dtype == torch.float64 else float32), name)
-    blocks = math.ceil(count / block[0])
+    kernels = _kernels(float64 if first.dtype == torch.float64 else float32, geometry.release_border)
+    kernel = getattr(kernels, name)
     if SIMULATED:
-        kernel[blocks, block](*(a.numpy() if isinstance(a, torch.Tensor) else a for a in arguments))
+        kernel[blocks, block](*(a.view(-1).numpy() if isinstance(a, torch.Tensor) else a for a in arguments))
         return
     with torch.cuda.device(first.device):  # makes its context current, which numba then takes
         pointer = torch.cuda.current_stream().cuda_stream
         stream = cuda.external_stream(pointer) if pointer else 0
-        arrays = (cuda.as_cuda_array(a) if isinstance(a, torch.Tensor) else a for a in arguments)
-        kernel[blocks, block, stream](*arrays)
+        kernel[blocks, block, stream](*(a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments))
 
 
-def _launch_per_lr_pixel(name, taps, *arguments):
-    """Runs a kernel with PARTS threads for each LR pixel of (N, K*K, h, w) tensors."""
-    count = taps[0][:, 0].numel()
-    _launch(name, count, *arguments, block=(ACROSS, PARTS))
+def _memory(real):
+    """What kernels do with memory, which they know as an address, here that of numbers of the type `real`.
 
-
-def _pixel_reader():
-    """A function of (pixels, at) that returns the four numbers of pixels[at], for kernels.
-
-    numba loads them one by one. This is one load of a vector, marked as of memory that nobody writes to (what it makes
-    of plain loads goes through the same first-level cache, but may not be moved across a store).
+    constant(array, at): a number that nobody writes to while the kernel runs and that is needed once: it takes no place
+    in the first-level cache, which is the image's. read(array, at): any other. two_pixels(array, at): 2 * LANES numbers
+    from number at * LANES on, in loads of vectors, which numba does not make; constant, too.
+    write(array, at, value), add(array, at, value): the latter atomic. write_pixel(array, at, lanes).
+    shifted(array, count): the array from number `count` on.
     """
-    if SIMULATED:
-        return lambda pixels, at: tuple(pixels[at])
     from llvmlite import ir
     from numba.core import types
     from numba.cuda.extending import intrinsic
 
+    size, whole = real.bitwidth // 8, ir.IntType(64)
+    number = ir.FloatType() if real == float32 else ir.DoubleType()
+    vector = ir.VectorType(number, LANES)
+
+    def place(builder, kind, array, at):
+        return builder.gep(builder.inttoptr(array, kind.as_pointer(addrspace=1)), [at])
+
+    def lane(index):
+        return ir.Constant(ir.IntType(32), index)
+
     @intrinsic
-    def pixel(typing, pixels, at):
+    def constant(typing, array, at):
         def codegen(context, builder, signature, args):
-            data = context.make_array(signature.args[0])(context, builder, args[0]).data
-            first = builder.gep(data, [builder.mul(args[1], ir.Constant(args[1].type, LANES))])
-            vector = ir.VectorType(context.get_value_type(pixels.dtype), LANES)
-            loaded = builder.load(builder.bitcast(first, vector.as_pointer()), align=LANES * pixels.dtype.bitwidth // 8)
-            loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
-            lanes = [builder.extract_element(loaded, ir.Constant(ir.IntType(32), lane)) for lane in range(LANES)]
+            address = builder.ptrtoint(place(builder, number, *args), whole)
+            name, kind = ("f32", "=f,l") if real == float32 else ("f64", "=d,l")
+            load = f"ld.global.nc.L1::no_allocate.{name} $0, [$1];"
+            return builder.call(ir.InlineAsm(ir.FunctionType(number, [whole]), load, kind), [address])
+
+        return real(types.int64, types.uint64), codegen
+
+    @intrinsic
+    def read(typing, array, at):
+        def codegen(context, builder, signature, args):
+            return builder.load(place(builder, number, *args), align=size)
+
+        return real(types.int64, types.uint64), codegen
+
+    @intrinsic
+    def write(typing, array, at, value):
+        def codegen(context, builder, signature, args):
+            array, at, value = args
+            builder.store(value, place(builder, value.type, array, at), align=signature.args[2].bitwidth // 8)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.uint64, value), codegen
+
+    @intrinsic
+    def add(typing, array, at, value):
+        def codegen(context, builder, signature, args):
+            array, at, value = args
+            builder.atomic_rmw("add", place(builder, value.type, array, at), value, "monotonic")
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.uint64, types.int64), codegen
+
+    @intrinsic
+    def two_pixels(typing, array, at):
+        def codegen(context, builder, signature, args):
+            array, at = args
+            first = place(builder, vector, array, builder.sext(at, whole))
+            lanes = []
+            for address in (first, builder.gep(first, [ir.Constant(whole, 1)])):
+                loaded = builder.load(address, align=LANES * size)
+                loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
+                lanes += [builder.extract_element(loaded, lane(index)) for index in range(LANES)]
             return context.make_tuple(builder, signature.return_type, lanes)
 
-        return types.UniTuple(pixels.dtype, LANES)(pixels, types.int64), codegen
+        return types.UniTuple(real, 2 * LANES)(types.int64, types.int32), codegen
 
-    return pixel
+    @intrinsic
+    def write_pixel(typing, array, at, lanes):
+        def codegen(context, builder, signature, args):
+            array, at, lanes = args
+            together = ir.Constant(vector, ir.Undefined)
+            for index in range(LANES):
+                together = builder.insert_element(together, builder.extract_value(lanes, index), lane(index))
+            builder.store(together, place(builder, vector, array, at), align=LANES * size)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.uint64, types.UniTuple(real, LANES)), codegen
+
+    @cuda.jit(device=True)
+    def shifted(array, count):
+        return array + int64(count * size)
+
+    return constant, read, write, add, two_pixels, write_pixel, shifted
+
+
+def _simulated_memory(real):
+    """The same for the simulator, whose arrays are numpy's, flat."""
+    alone = threading.Lock()
+
+    def add(array, at, value):
+        with alone:
+            array[at] += value
+
+    def write_pixel(array, at, lanes):
+        array[at * LANES : (at + 1) * LANES] = lanes
+
+    def two_pixels(array, at):
+        return tuple(array[at * LANES : (at + 2) * LANES])
+
+    def shifted(array, count):
+        return array[count:]
+
+    return operator.getitem, operator.getitem, operator.setitem, add, two_pixels, write_pixel, shifted
 
 
 @cache
-def _kernels(real):
-    """The kernels for one type of floating point numbers, as numba names it."""
-    zero, half, far = real(0), real(0.5), real(_NO_FRACTION)
-    pixel = _pixel_reader()
+def _kernels(real, release_border):
+    """The kernels for one type of floating point numbers, as numba names it, and one rule at the border."""
+    zero, half, one, far = real(0), real(0.5), real(1), real(_NO_FRACTION)
+    memory = _simulated_memory(real) if SIMULATED else _memory(real)
+    constant, read, write, add, two_pixels, write_pixel, shifted = memory
+    constant_64 = memory[0] if SIMULATED else _memory(float64)[0]
 
     @cuda.jit(device=True)
     def clamp(position, low, high):
         """`position` within low..high; what is not a number becomes low, so that an index made of it is valid."""
-        position = position if position >= low else low
-        return position if position <= high else high
+        return min(max(low, position), high)
 
     @cuda.jit(device=True)
-    def locate(base, shift, last, release_border):
-        """Padded index before position base + shift, the fraction beyond it, and whether it moves with its offset.
+    def locate(position, last):
+        """Padded index before a position, the fraction beyond it, and whether it moves with its offset.
 
         A position outside 0..last is clamped and does not move. Under the released rule only the index is clamped.
         """
-        position = base + shift
         clamped = clamp(position, zero, last)
         index = int32(clamped)
         beyond = clamped - real(index)
@@ -204,21 +295,14 @@ def _kernels(real):
         return index, beyond + position * zero, release_border or clamped == position  # not finite: not a number
 
     @cuda.jit(device=True)
-    def locate_tap(tap, size, base_v, base_h, offset_v, offset_h, n, at, height, width, release_border):
-        """`locate` down and right for one tap of one LR pixel, whose tap 0 rests at the base."""
-        row = int32((real(tap) + half) * (real(1) / real(size)))  # tap // size, exact below 2^22, and faster
-        column = int32(tap) - row * int32(size)
-        y, beta, moves_v = locate(base_v + real(row), offset_v[n, tap, at], real(height - 2), release_border)
-        x, alpha, moves_h = locate(base_h + real(column), offset_h[n, tap, at], real(width - 2), release_border)
-        return y, beta, moves_v, x, alpha, moves_h
-
-    @cuda.jit(device=True)
-    def lr_pixel(planes, w):
+    def lr_pixel(area, w):
         """Whether this thread has a LR pixel, which image it is in, its place there, its row and its column."""
-        place = cuda.blockIdx.x * ACROSS + cuda.threadIdx.x
-        area = planes.shape[2]
-        n, at = place // area, place % area
-        return n < planes.shape[0], n, at, at // w, at % w
+        area, w = uint32(area), uint32(w)
+        blocks = uint32((area + ACROSS - 1) // ACROSS)  # of one image
+        n = uint32(uint32(cuda.blockIdx.x) // blocks)
+        at = uint32((uint32(cuda.blockIdx.x) - n * blocks) * ACROSS + uint32(cuda.threadIdx.x))
+        i = uint32(at // w)
+        return at < area, int64(n), int64(at), int32(i), int32(at - i * w)
 
     @cuda.jit(device=True)
     def at_rest(index, scale, first):
@@ -226,156 +310,211 @@ def _kernels(real):
         return real(int32(2 * scale * index + first)) * half
 
     @cuda.jit(device=True)
+    def last_before(length):
+        """The last padded index with a neighbour after it."""
+        return real(int32(length - 2))
+
+    @cuda.jit(device=True)
     def source(padded, pad, length):
         """The row (or column) of hr behind a padded one: `reflect_indices`, computed for the few beyond its rim."""
-        position = min(padded, length - 1 + 2 * pad) - pad
+        position = int32(min(padded, int32(length - 1 + 2 * pad)) - pad)
         if position < 0 or position >= length:
-            period = max(2 * (length - 1), 1)
-            position %= period
-            position = min(position, period - position)
+            period = int32(max(2 * (length - 1), 1))
+            position = int32(uint32(abs(position)) % uint32(period))  # it is even
+            position = min(position, int32(period - position))
         return position
 
     @cuda.jit
-    def lay_out(image, height, width, pad, groups, pixels):
-        place = cuda.grid(1)
-        if place < pixels.shape[0]:
-            row = source(place // width % height, pad, image.shape[2])
-            column = source(place % width, pad, image.shape[3])
-            image_and_group = place // (width * height)
-            n, group = image_and_group // groups, image_and_group % groups
-            for lane in range(LANES):
-                c = group * LANES + lane
-                pixels[place, lane] = image[n, c, row, column] if c < image.shape[1] else zero
+    def lay_out(image, channels, rows, columns, height, width, pad, pixels):
+        per_line = uint32((width + _LINE - 1) // _LINE)
+        line = uint32(uint32(cuda.blockIdx.x) // per_line)
+        x = int32((uint32(cuda.blockIdx.x) - line * per_line) * _LINE + uint32(cuda.threadIdx.x))
+        image_and_group = uint32(line // uint32(height))
+        y = int32(line - image_and_group * uint32(height))
+        if x < width:
+            groups = uint32((channels + LANES - 1) // LANES)
+            n = uint32(image_and_group // groups)
+            first = int32(image_and_group - n * groups) * LANES
+            area = uint64(rows) * uint64(columns)
+            row, column = source(y, int32(pad), int32(rows)), source(x, int32(pad), int32(columns))
+            at = (uint64(n) * uint64(channels) + uint64(first)) * area + uint64(row) * uint64(columns) + uint64(column)
+            lanes = (
+                read(image, at),
+                read(image, at + area) if first + 1 < channels else zero,
+                read(image, at + area + area) if first + 2 < channels else zero,
+                read(image, at + area + area + area) if first + 3 < channels else zero,
+            )
+            write_pixel(pixels, uint64(line) * uint64(width) + uint64(x), lanes)
 
     @cuda.jit
-    def forward(pixels, kernel, offset_v, offset_h, w, height, width, scale, size, first, release_border, lr):  # Eq. 2
+    def forward(kernel, offset_v, offset_h, area, w, height, width, scale, size, first, channels, pixels, lr):  # Eq. 2
         shares = cuda.shared.array((PARTS, LANES, ACROSS), real)
-        there, n, at, i, j = lr_pixel(kernel, w)
+        there, n, at, i, j = lr_pixel(area, w)
         part, beside = cuda.threadIdx.y, cuda.threadIdx.x
         base_v, base_h = at_rest(i, scale, first), at_rest(j, scale, first)
-        groups = (lr.shape[1] + LANES - 1) // LANES
+        last_v, last_h = last_before(height), last_before(width)
+        groups = (channels + LANES - 1) // LANES
+        step, across = uint64(area), int32(width)
         for group in range(groups):
+            image = shifted(pixels, (n * groups + group) * height * width * LANES)
             sum_0, sum_1, sum_2, sum_3 = zero, zero, zero, zero
-            origin = (n * groups + group) * height * width
-            for tap in range(part, size * size if there else 0, PARTS):
-                y, beta, _, x, alpha, _ = locate_tap(
-                    tap, size, base_v, base_h, offset_v, offset_h, n, at, height, width, release_border
-                )
-                lower = kernel[n, tap, at] * beta
-                upper = kernel[n, tap, at] - lower
-                start = origin + y * width + x
-                p_0, p_1, p_2, p_3 = pixel(pixels, start)
-                q_0, q_1, q_2, q_3 = pixel(pixels, start + 1)
-                r_0, r_1, r_2, r_3 = pixel(pixels, start + width)
-                s_0, s_1, s_2, s_3 = pixel(pixels, start + width + 1)
-                sum_0 += upper * (p_0 + alpha * (q_0 - p_0)) + lower * (r_0 + alpha * (s_0 - r_0))
-                sum_1 += upper * (p_1 + alpha * (q_1 - p_1)) + lower * (r_1 + alpha * (s_1 - r_1))
-                sum_2 += upper * (p_2 + alpha * (q_2 - p_2)) + lower * (r_2 + alpha * (s_2 - r_2))
-                sum_3 += upper * (p_3 + alpha * (q_3 - p_3)) + lower * (r_3 + alpha * (s_3 - r_3))
+            row = part if there else size
+            while row < size:  # a range with a step would divide
+                place = uint64((n * size + row) * size * area + at)
+                v, u = base_v + real(int32(row)), base_h
+                weight, down, aside = constant(kernel, place), constant(offset_v, place), constant(offset_h, place)
+                left = int32(size)
+                while left > 0:
+                    left = int32(left - 1)
+                    place += step if left > 0 else uint64(0)
+                    next_weight, next_down, next_aside = (
+                        constant(kernel, place), constant(offset_v, place), constant(offset_h, place)
+                    )  # fmt: skip
+                    y, beta, _ = locate(v + down, last_v)
+                    x, alpha, _ = locate(u + aside, last_h)
+                    start = int32(y * across + x)
+                    p_0, p_1, p_2, p_3, q_0, q_1, q_2, q_3 = two_pixels(image, start)
+                    r_0, r_1, r_2, r_3, s_0, s_1, s_2, s_3 = two_pixels(image, int32(start + across))
+                    lower = weight * beta
+                    upper = weight - lower
+                    of_q, of_s = upper * alpha, lower * alpha
+                    of_p, of_r = upper - of_q, lower - of_s
+                    sum_0 = sum_0 + of_p * p_0 + of_q * q_0 + of_r * r_0 + of_s * s_0
+                    sum_1 = sum_1 + of_p * p_1 + of_q * q_1 + of_r * r_1 + of_s * s_1
+                    sum_2 = sum_2 + of_p * p_2 + of_q * q_2 + of_r * r_2 + of_s * s_2
+                    sum_3 = sum_3 + of_p * p_3 + of_q * q_3 + of_r * r_3 + of_s * s_3
+                    u += one
+                    weight, down, aside = next_weight, next_down, next_aside
+                row += cuda.blockDim.y
             shares[part, 0, beside], shares[part, 1, beside] = sum_0, sum_1
             shares[part, 2, beside], shares[part, 3, beside] = sum_2, sum_3
             cuda.syncthreads()
-            for lane in range(part, LANES, PARTS):
-                c = group * LANES + lane
-                if there and c < lr.shape[1]:
-                    total = zero
-                    for other in range(PARTS):
-                        total += shares[other, lane, beside]
-                    lr[n, c, at] = total
+            lane = part
+            while lane < LANES and group * LANES + lane < channels:
+                total = zero
+                for other in range(cuda.blockDim.y):
+                    total += shares[other, lane, beside]
+                if there:
+                    write(lr, uint64((n * channels + group * LANES + lane) * area + at), total)
+                lane += cuda.blockDim.y
             cuda.syncthreads()
 
     @cuda.jit
     def backward_taps(
-        pixels, kernel, offset_v, offset_h, w, height, width, scale, size, first, release_border, grad_lr,
+        kernel, offset_v, offset_h, area, w, height, width, scale, size, first, channels, pixels, grad_lr,
         grad_kernel, grad_v, grad_h,
     ):  # fmt: skip
         # Eq. 4-6: each corner is projected on the upstream gradient, then they are interpolated
-        there, n, at, i, j = lr_pixel(kernel, w)
+        there, n, at, i, j = lr_pixel(area, w)
         base_v, base_h = at_rest(i, scale, first), at_rest(j, scale, first)
-        groups = (grad_lr.shape[1] + LANES - 1) // LANES
+        last_v, last_h = last_before(height), last_before(width)
+        groups = (channels + LANES - 1) // LANES
+        step, across = uint64(area), int32(width)
         for group in range(groups if there else 0):
-            origin = (n * groups + group) * height * width
-            g_0, g_1, g_2, g_3 = upstream(grad_lr, n, group, at)
-            for tap in range(cuda.threadIdx.y, size * size, PARTS):
-                y, beta, moves_v, x, alpha, moves_h = locate_tap(
-                    tap, size, base_v, base_h, offset_v, offset_h, n, at, height, width, release_border
-                )
-                start = origin + y * width + x
-                p_0, p_1, p_2, p_3 = pixel(pixels, start)
-                q_0, q_1, q_2, q_3 = pixel(pixels, start + 1)
-                r_0, r_1, r_2, r_3 = pixel(pixels, start + width)
-                s_0, s_1, s_2, s_3 = pixel(pixels, start + width + 1)
-                upper = p_0 * g_0 + p_1 * g_1 + p_2 * g_2 + p_3 * g_3
-                lower = r_0 * g_0 + r_1 * g_1 + r_2 * g_2 + r_3 * g_3
-                step_upper = q_0 * g_0 + q_1 * g_1 + q_2 * g_2 + q_3 * g_3 - upper
-                step_lower = s_0 * g_0 + s_1 * g_1 + s_2 * g_2 + s_3 * g_3 - lower
-                upper, lower = upper + alpha * step_upper, lower + alpha * step_lower
-                to_kernel = upper + beta * (lower - upper)
-                to_v = kernel[n, tap, at] * (lower - upper) if moves_v else zero
-                to_h = kernel[n, tap, at] * (step_upper + beta * (step_lower - step_upper)) if moves_h else zero
-                if group > 0:  # the same thread wrote the sum so far
-                    to_kernel += grad_kernel[n, tap, at]
-                    to_v += grad_v[n, tap, at]
-                    to_h += grad_h[n, tap, at]
-                grad_kernel[n, tap, at], grad_v[n, tap, at], grad_h[n, tap, at] = to_kernel, to_v, to_h
+            image = shifted(pixels, (n * groups + group) * height * width * LANES)
+            g_0, g_1, g_2, g_3 = upstream(grad_lr, channels, area, n, group, at)
+            row = cuda.threadIdx.y
+            while row < size:
+                place = uint64((n * size + row) * size * area + at)
+                v, u = base_v + real(int32(row)), base_h
+                weight, down, aside = constant(kernel, place), constant(offset_v, place), constant(offset_h, place)
+                left = int32(size)
+                while left > 0:
+                    left = int32(left - 1)
+                    ahead = place + (step if left > 0 else uint64(0))
+                    next_weight, next_down, next_aside = (
+                        constant(kernel, ahead), constant(offset_v, ahead), constant(offset_h, ahead)
+                    )  # fmt: skip
+                    y, beta, moves_v = locate(v + down, last_v)
+                    x, alpha, moves_h = locate(u + aside, last_h)
+                    start = int32(y * across + x)
+                    p_0, p_1, p_2, p_3, q_0, q_1, q_2, q_3 = two_pixels(image, start)
+                    r_0, r_1, r_2, r_3, s_0, s_1, s_2, s_3 = two_pixels(image, int32(start + across))
+                    upper = p_0 * g_0 + p_1 * g_1 + p_2 * g_2 + p_3 * g_3
+                    lower = r_0 * g_0 + r_1 * g_1 + r_2 * g_2 + r_3 * g_3
+                    step_upper = q_0 * g_0 + q_1 * g_1 + q_2 * g_2 + q_3 * g_3 - upper
+                    step_lower = s_0 * g_0 + s_1 * g_1 + s_2 * g_2 + s_3 * g_3 - lower
+                    upper, lower = upper + alpha * step_upper, lower + alpha * step_lower
+                    to_kernel = upper + beta * (lower - upper)
+                    to_v = weight * (lower - upper) if moves_v else zero
+                    to_h = weight * (step_upper + beta * (step_lower - step_upper)) if moves_h else zero
+                    if group > 0:  # the same thread wrote the sum so far
+                        to_kernel += read(grad_kernel, place)
+                        to_v += read(grad_v, place)
+                        to_h += read(grad_h, place)
+                    write(grad_kernel, place, to_kernel)
+                    write(grad_v, place, to_v)
+                    write(grad_h, place, to_h)
+                    u += one
+                    place, weight, down, aside = ahead, next_weight, next_down, next_aside
+                row += cuda.blockDim.y
 
     @cuda.jit(device=True)
-    def upstream(grad_lr, n, group, at):
+    def upstream(grad_lr, channels, area, n, group, at):
         """The gradients of the four channels of a group, zero for those that are not there."""
-        first, channels = group * LANES, grad_lr.shape[1]
+        first, place = group * LANES, uint64((n * channels + group * LANES) * area + at)
+        area = uint64(area)
         return (
-            grad_lr[n, first, at],
-            grad_lr[n, first + 1, at] if first + 1 < channels else zero,
-            grad_lr[n, first + 2, at] if first + 2 < channels else zero,
-            grad_lr[n, first + 3, at] if first + 3 < channels else zero,
+            read(grad_lr, place),
+            read(grad_lr, place + area) if first + 1 < channels else zero,
+            read(grad_lr, place + area + area) if first + 2 < channels else zero,
+            read(grad_lr, place + area + area + area) if first + 3 < channels else zero,
         )
 
     @cuda.jit
-    def bound(kernel, grad_lr, bounds):
+    def bound(kernel, offset_v, offset_h, area, w, height, width, scale, size, first, channels, grad_lr, bounds):
         """What one LR pixel can at most give to a channel of hr, taps and gradients that are not finite left out."""
         shares = cuda.shared.array((PARTS, ACROSS), float64)
-        there, n, at, _, _ = lr_pixel(kernel, 1)
+        there, n, at, _, _ = lr_pixel(area, w)
         weights = 0.0
-        for tap in range(cuda.threadIdx.y, kernel.shape[1] if there else 0, PARTS):
-            weight = abs(float64(kernel[n, tap, at]))
+        for tap in range(cuda.threadIdx.y, size * size if there else 0, cuda.blockDim.y):
+            weight = abs(float64(constant(kernel, uint64((n * size * size + tap) * area + at))))
             weights += weight if math.isfinite(weight) else 0.0
         shares[cuda.threadIdx.y, cuda.threadIdx.x] = weights
         cuda.syncthreads()
         if there and cuda.threadIdx.y == 0:
             weights, largest = 0.0, 0.0
-            for other in range(PARTS):
+            for other in range(cuda.blockDim.y):
                 weights += shares[other, cuda.threadIdx.x]
-            for c in range(grad_lr.shape[1]):
-                gradient = abs(float64(grad_lr[n, c, at]))
+            for c in range(channels):
+                gradient = abs(float64(read(grad_lr, uint64((n * channels + c) * area + at))))
                 largest = gradient if math.isfinite(gradient) and gradient > largest else largest
-            bounds[n, at] = weights * largest
+            write(bounds, uint64(n * area + at), weights * largest)
 
     @cuda.jit
     def scatter(
-        kernel, offset_v, offset_h, w, height, width, scale, size, first, release_border, grad_lr,
-        units, pad, total, bad,
+        kernel, offset_v, offset_h, area, w, height, width, scale, size, first, channels, grad_lr, units,
+        rows, columns, pad, total, bad,
     ):  # fmt: skip
         # the transpose of Eq. 2-3 with respect to hr, in units of fixed point
-        there, n, at, i, j = lr_pixel(kernel, w)
+        there, n, at, i, j = lr_pixel(area, w)
         base_v, base_h = at_rest(i, scale, first), at_rest(j, scale, first)
-        for tap in range(cuda.threadIdx.y, size * size if there else 0, PARTS):
-            y, beta, _, x, alpha, _ = locate_tap(
-                tap, size, base_v, base_h, offset_v, offset_h, n, at, height, width, release_border
-            )
-            above, below = source(y, pad, total.shape[2]), source(y + 1, pad, total.shape[2])
-            left, right = source(x, pad, total.shape[3]), source(x + 1, pad, total.shape[3])
-            for c in range(grad_lr.shape[1]):
-                whole = kernel[n, tap, at] * grad_lr[n, c, at]
-                lower = whole * beta
-                upper = whole - lower
-                for corner in range(4):
-                    share = upper if corner < 2 else lower
-                    to_right = share * alpha
-                    share = share - to_right if corner % 2 == 0 else to_right
-                    row, column = above if corner < 2 else below, left if corner % 2 == 0 else right
-                    if math.isfinite(share):
-                        cuda.atomic.add(total, (n, c, row, column), np.int64(float64(share) * units[n]))
-                    else:
-                        bad[n, c, row, column] = 1
+        last_v, last_h = last_before(height), last_before(width)
+        pad, row_count, column_count = int32(pad), int32(rows), int32(columns)
+        unit = constant_64(units, uint64(n))
+        for row in range(cuda.threadIdx.y, size if there else 0, cuda.blockDim.y):
+            place = uint64((n * size + row) * size * area + at)
+            v, u = base_v + real(int32(row)), base_h
+            for _ in range(size):
+                y, beta, _ = locate(v + constant(offset_v, place), last_v)
+                x, alpha, _ = locate(u + constant(offset_h, place), last_h)
+                above, below = source(y, pad, row_count), source(int32(y + 1), pad, row_count)
+                left, right = source(x, pad, column_count), source(int32(x + 1), pad, column_count)
+                for c in range(channels):
+                    whole = constant(kernel, place) * read(grad_lr, uint64((n * channels + c) * area + at))
+                    lower = whole * beta
+                    upper = whole - lower
+                    for corner in range(4):
+                        share = upper if corner < 2 else lower
+                        to_right = share * alpha
+                        share = share - to_right if corner % 2 == 0 else to_right
+                        y_of, x_of = above if corner < 2 else below, left if corner % 2 == 0 else right
+                        target = uint64(((n * channels + c) * rows + y_of) * columns + x_of)
+                        if math.isfinite(share):
+                            add(total, target, int64(float64(share) * unit))
+                        else:
+                            write(bad, target, uint8(1))
+                u += one
+                place += uint64(area)
 
     return SimpleNamespace(lay_out=lay_out, forward=forward, backward_taps=backward_taps, bound=bound, scatter=scatter)

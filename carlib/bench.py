@@ -39,8 +39,8 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
         case:    "operator", "convolution", "train", "kill", "downscale", "upscale", "start" or "all".
         repeats: timed rounds, >= 1; their median counts, of "downscale" the fastest. One more goes first, untimed.
         out:     CSV to write, or None; a picture of the same name appears beside it, as .png. Of a table that is there
-                 each new case takes the place of its older rows once it is measured; with "all" this machine's other
-                 rows are left out at the end.
+                 each new case takes the place of its older rows of this machine once it is measured; with "all" the
+                 machine's other rows are left out at the end.
         profile: of "train": whose runs.
         device:  of "train" and "kill"; of "operator" "cuda" (carlib.bench_operator_gpu). All else runs on the CPU.
         params:  of "train": "name=value" strings that change the runs.
@@ -133,14 +133,21 @@ def _earlier(path):
 
 
 def _renewed(before, table):
-    """`before`, if there is one, with the rows of `table` in place of those of the same cases, new cases last."""
+    """`before`, if there is one, with the rows of `table` in place of those of the same cases, new cases last.
+
+    Those of other machines stay.
+    """
     import pandas as pd
 
     if before is None:
         return table
-    places = {case: place for place, case in enumerate(dict.fromkeys([*before.case, *table.case]))}
-    rows = pd.concat([before[~before.case.isin(table.case)], table])
-    return rows.sort_values("case", key=lambda case: case.map(places), kind="stable")
+    again = before.case.isin(table.case) & before.machine.isin(table.machine)
+    rows = pd.concat([before[~again], table])
+    keys = pd.Series(list(zip(rows.case, rows.machine, strict=True)), index=rows.index)
+    places = {
+        key: place for place, key in enumerate(dict.fromkeys([*zip(before.case, before.machine, strict=True), *keys]))
+    }
+    return rows.iloc[keys.map(places).argsort(kind="stable")]
 
 
 _RESAMPLERS = {
@@ -387,7 +394,14 @@ _CASES = {
 
 
 def _draw(rows, path):
+    """A picture of the rows; of several machines each title names its own."""
     from carlib import figures
 
+    machines = {row["case"]: set() for row in rows}
+    for row in rows:
+        machines[row["case"]].add(row["machine"])
+    rows = [
+        row | {"case": f"{row['case']}; {row['machine']}"} if len(machines[row["case"]]) > 1 else row for row in rows
+    ]
     with results.atomic(path) as temporary:
         figures.bench(rows).savefig(temporary, dpi=150, format="png", metadata={"Software": None})

@@ -192,7 +192,18 @@ def _db(value, form=".2f") -> str:
 
 
 def _speed(bench) -> str:
-    """A line per case: what ours takes, and the others' time as a multiple of it; notes are in the file."""
+    """A table per machine, a line per case: what ours takes, the others' time as a multiple. Notes are in the file."""
+    dates = bench.date if "date" in bench else ""  # older rows have none
+    where = bench.assign(date=dates).groupby("machine", sort=False)
+    return "\n".join(f"{_days(machine, rows)}:\n\n{_cases(rows)}" for machine, rows in where)
+
+
+def _days(machine, rows) -> str:
+    days = sorted({date for date in rows.date if date})
+    return ", ".join([machine, *(dict.fromkeys([days[0], days[-1]]) if days else [])])
+
+
+def _cases(bench) -> str:
     lines = []
     for case, rows in bench.groupby("case", sort=False):
         ours, *others = rows.itertuples(index=False)
@@ -200,9 +211,7 @@ def _speed(bench) -> str:
         memory = [f"{float(row.memory):.2f}" for row in (ours, *others) if row.memory != ""]
         line = {"case": case, "ours": f"{_name(ours)} {_time(ours)}", "others, times as long": ", ".join(told)}
         lines.append({**line, "memory": ", ".join(memory) or "-"})
-    dates = bench.date if "date" in bench else [""] * len(bench)  # older rows have none
-    where = (f"{machine}, {date}" if date else machine for machine, date in zip(bench.machine, dates, strict=True))
-    return _markdown(lines) + f"\n{'; '.join(dict.fromkeys(where))}.\n"
+    return _markdown(lines)
 
 
 def _name(row) -> str:
@@ -212,7 +221,7 @@ def _name(row) -> str:
 
 def _time(row) -> str:
     seconds = float(row.seconds)
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds * 1000:{'.3g' if seconds < 1 else '.0f'}} ms"
 
 
 def _markdown(lines) -> str:

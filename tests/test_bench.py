@@ -276,9 +276,12 @@ def test_one_case_renews_its_own_rows_of_a_table(tmp_path, monkeypatch):
     bench.run("start", out=out)
     dates = pd.read_csv(out, keep_default_na=False).groupby("case", sort=False).date.unique()
     assert [list(found) for found in dates[CASES]] == [[""]] * len(CASES) and "" not in dates["another start"]
+    elsewhere = pd.read_csv(out).tail(2).assign(machine="another", seconds=9.0)
+    pd.concat([pd.read_csv(out), elsewhere]).to_csv(out, index=False)
     monkeypatch.setattr(bench, "_CASES", {"start": bench._CASES["start"]})
     bench.run("all", out=out)
-    assert list(pd.read_csv(out).case) == ["another start"] * 2  # what is measured no more is left out
+    table = pd.read_csv(out)  # what is measured no more is left out, another machine's rows stay
+    assert list(table.case) == ["another start"] * 4 and list(table.seconds[2:]) == [9.0] * 2
 
 
 class Stopped(BaseException):

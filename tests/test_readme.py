@@ -28,22 +28,22 @@ def test_a_page_without_one_pair_of_markers_is_refused(page):
         readme.insert(page, "x", "new\n")
 
 
-def test_speed_has_a_line_per_case_and_ends_with_the_machines_and_the_days_that_are_known(tmp_path, monkeypatch):
+def test_speed_has_a_table_per_machine_with_a_line_per_case(tmp_path, monkeypatch):
     monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
     row = {"case": "a", "name": "carlib, x, y", "seconds": 0.5, "ratio": 1, "memory": 1.5, "machine": "one"}
     rival = row | {"name": "rival", "seconds": 12, "ratio": 24, "memory": None}
-    alone = row | {"case": "b", "name": "carlib", "seconds": 12, "memory": None, "machine": "two"}
-    rows, path = pd.DataFrame([row, rival, alone, alone | {"ratio": None}]), tmp_path / "results" / "bench.csv"
-    path.parent.mkdir()
-    rows.to_csv(path, index=False)
-    assert readme.render("speed").splitlines()[2:] == [
-        "| a | x; y 500 ms | rival 24.00 | 1.50 |",
-        "| b | carlib 12 s | carlib 12 s | - |",
-        "",
-        "one; two.",
+    alone = row | {"case": "b", "name": "carlib", "seconds": 0.00123, "memory": None, "machine": "two"}
+    rows, path = pd.DataFrame([row, rival, row | {"case": "b"}, alone, alone | {"ratio": None}]), tmp_path / "results"
+    path.mkdir()
+    rows.to_csv(path / "bench.csv", index=False)
+    head = ["| case | ours | others, times as long | memory |", "| --- | --- | --- | --- |"]
+    assert readme.render("speed").splitlines() == [
+        *("one:", "", *head, "| a | x; y 500 ms | rival 24.00 | 1.50 |", "| b | x; y 500 ms |  | 1.50 |", ""),
+        *("two:", "", *head, "| b | carlib 1.23 ms | carlib 1.23 ms | - |"),
     ]
-    rows.assign(date=["2026-01-02", None, "2026-01-02", None]).to_csv(path, index=False)
-    assert readme.render("speed").splitlines()[-1] == "one, 2026-01-02; one; two, 2026-01-02; two."
+    rows.assign(date=["2026-01-03", None, "2026-01-02", "2026-01-02", None]).to_csv(path / "bench.csv", index=False)
+    told = [line for line in readme.render("speed").splitlines() if line.endswith(":")]
+    assert told == ["one, 2026-01-02, 2026-01-03:", "two, 2026-01-02:"]
 
 
 def cells(*verdicts):

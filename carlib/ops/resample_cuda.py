@@ -41,7 +41,7 @@ _LINE = 4 if SIMULATED else 256  # threads that lay out a line of the image
 _FINEST = 2.0**60  # units in the largest sum; what is rounded comes on top, and int64 ends at 2^63
 _NO_FRACTION = 2.0**52  # from here on numbers are whole
 # A small image cannot fill a GPU. By its words: numba and numba-cuda have a class each for it, of one name.
-warnings.filterwarnings("ignore", r"Grid size \d+ will likely result in GPU under-utilization")
+warnings.filterwarnings("ignore", r".*Grid size \d+ will likely result in GPU under-utilization")
 
 
 def why_not(tensor) -> str:
@@ -151,9 +151,14 @@ def _launch(name, blocks, block, geometry, *arguments):
         kernel[blocks, block](*(a.view(-1).numpy() if isinstance(a, torch.Tensor) else a for a in arguments))
         return
     with torch.cuda.device(first.device):  # makes its context current, which numba then takes
-        pointer = torch.cuda.current_stream().cuda_stream
-        stream = cuda.external_stream(pointer) if pointer else 0
+        stream = _stream(first.device, torch.cuda.current_stream().cuda_stream)
         kernel[blocks, block, stream](*(a.data_ptr() if isinstance(a, torch.Tensor) else a for a in arguments))
+
+
+@cache
+def _stream(device, pointer):
+    """A stream as numba knows it, the same object at every launch: numba keeps the launch's other numbers with it."""
+    return cuda.external_stream(pointer) if pointer else 0
 
 
 def _memory(real):

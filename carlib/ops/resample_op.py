@@ -5,14 +5,13 @@ the tensors are there. Second derivatives: carlib.resample(..., impl="reference"
 """
 
 import sys
-from dataclasses import astuple, dataclass
 from functools import cache
+from typing import NamedTuple
 
 import torch
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(NamedTuple):
     """Where taps lie: everything of Eq. 1-3 that is not a tensor."""
 
     scale: int
@@ -24,7 +23,7 @@ class Geometry:
 
 def resample_op(hr, kernel, offset_v, offset_h, geometry, impl):
     """`carlib.resample` by "auto", "torch", "numba" or "cuda"; the arguments have been checked there."""
-    return torch.ops.carlib.resample(hr, kernel, offset_v, offset_h, *astuple(geometry), impl)
+    return torch.ops.carlib.resample(hr, kernel, offset_v, offset_h, *geometry, impl)
 
 
 def automatic(hr) -> str:

@@ -1,6 +1,7 @@
 """Times of ours and of rivals, as bars."""
 
 from math import isnan
+from textwrap import fill
 
 from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
@@ -9,6 +10,7 @@ from carlib.figures.style import BLUE, CAPTION, LABEL, TITLE, styled
 
 _BAR, _SPACE, _TITLE = 0.24, 0.2, 0.62  # inches: of a bar; of a case, around its bars and for its title
 _WIDTH, _LONGEST = 7, 12  # inches: of a column
+_LINE, _LETTERS = 0.18, 72  # of a title: inches of a further line, letters of each
 
 
 @styled
@@ -30,10 +32,13 @@ def bench(rows, ours="carlib"):
         raise ValueError("bench: no rows to draw")
     cases = list(dict.fromkeys(row["case"] for row in rows))
     groups = [sorted((r for r in rows if r["case"] == case), key=lambda r: r["seconds"]) for case in cases]
-    figure, grid = _grid([_BAR * len(group) + _SPACE + _TITLE for group in groups], ours)
-    for axes, case, group in zip(grid, cases, groups, strict=True):
+    titles = [fill(case, _LETTERS) for case in cases]
+    further = [_LINE * title.count("\n") for title in titles]
+    heights = [_BAR * len(group) + _SPACE + _TITLE + more for group, more in zip(groups, further, strict=True)]
+    figure, grid = _grid(heights, ours)
+    for axes, title, group in zip(grid, titles, groups, strict=True):
         _bars(axes, group, ours)
-        _title(axes, case)
+        _title(axes, title)
     return figure
 
 
@@ -81,14 +86,14 @@ def _bars(axes, group, ours):
     axes.spines["bottom"].set_visible(False)
 
 
-def _title(axes, case):
+def _title(axes, title):
     """Above the bars' names, from the left edge of the column."""
     place = blended_transform_factory(axes.figure.transSubfigure, axes.transAxes)
     text = axes.annotate(
-        case, (0.01, 1), xycoords=place, xytext=(0, 4), textcoords="offset points", fontsize=TITLE, fontweight="bold"
+        title, (0.01, 1), xycoords=place, xytext=(0, 4), textcoords="offset points", fontsize=TITLE, fontweight="bold"
     )
     text.set_in_layout(False)  # it would move the axes to the right
-    axes.set_title(" ", fontsize=TITLE)  # keeps its line free
+    axes.set_title("\n".join(" " for _ in title.splitlines()), fontsize=TITLE)  # keeps its lines free
 
 
 def _columns(heights):

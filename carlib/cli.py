@@ -132,7 +132,7 @@ def train(
     parallel: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="N runs at a time on this processor, each in a process. Default: the profile's, or 1."
+            metavar="N", help="N runs at a time on this machine, each in a process. Default: the profile's, or 1."
         ),
     ] = None,
 ):

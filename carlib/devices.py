@@ -12,6 +12,7 @@ from carlib import runs
 # How long processes wait for each other: while the first of them waits for one elsewhere that trains the same run, or
 # validates. One that dies is told to the others by torchrun or srun.
 _PATIENCE = datetime.timedelta(days=1)
+runs_at_a_time = 1  # on this machine: carlib.parallel tells its processes, which share the cores
 
 
 def processes() -> tuple[int, int]:
@@ -147,4 +148,4 @@ def workers(fabric) -> int:
     if fabric.device.type == "cpu":
         return 0
     ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(1, ours // processes()[0] - 1))
+    return min(8, max(1, ours // (processes()[0] * runs_at_a_time) - 1))

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 
-from carlib import checkpoint, experiments, parallel, queue, results
+from carlib import checkpoint, devices, experiments, parallel, queue, results
 
 
 def test_a_run_begins_when_what_it_needs_has_ended(declare):
@@ -101,20 +103,19 @@ def test_processes_share_the_threads(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(6), raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "9")
     monkeypatch.setenv("NUMBA_NUM_THREADS", "")
+    monkeypatch.setattr(devices, "runs_at_a_time", 1)
     parallel._begin(2, os.getpid())
     assert (os.environ["OMP_NUM_THREADS"], os.environ["NUMBA_NUM_THREADS"]) == ("4", "3")
+    on = [SimpleNamespace(device=torch.device(name)) for name in ("cpu", "cuda")]
+    assert [devices.workers(fabric) for fabric in on] == [0, 2]  # that cut patches: one of three cores trains
 
 
 def test_how_many_runs_are_trained_at_a_time(home, monkeypatch):
-    from carlib import devices
-
     cpu = {"device": "cpu"}
     assert parallel.at_a_time(None, "smoke", **cpu) == 2 and parallel.at_a_time(None, "smoke", several=False) == 1
     assert parallel.at_a_time(None, "mini") == 1 and parallel.at_a_time(3, "mini", several=False, **cpu) == 3
     assert parallel.at_a_time(3, "demo") == 1  # it trains nothing
-    assert parallel.at_a_time(None, "smoke", device="cuda") == 1
-    with pytest.raises(ValueError, match="--parallel 2: runs share a processor's cores, no GPU"):
-        parallel.at_a_time(2, "smoke", device="cuda")
+    assert parallel.at_a_time(None, "smoke", device="cuda") == 1 and parallel.at_a_time(2, "smoke", device="cuda") == 2
     with pytest.raises(ValueError, match="--parallel is 0, not a whole number above 0"):
         parallel.at_a_time(0, "smoke")
     monkeypatch.setattr(devices, "processes", lambda: (2, 1))

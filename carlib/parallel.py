@@ -14,7 +14,7 @@ import time
 
 from carlib import experiments, queue, runs, stopping
 
-_POLL = 0.5  # seconds between two looks whether to stop
+_POLL = 0.5  # seconds between two looks at the parent
 
 
 def at_a_time(asked, profile=None, *, several=True, device="auto") -> int:
@@ -76,61 +76,26 @@ def train(
     profile = runs.profile(profile)["name"]
     if idle := [name for name in names if not runs.get(name, profile).trains]:
         raise ValueError(f"run {idle[0]} has no weights: nothing of it is trained beforehand")
-    order, failed, ready = queue.order(names, profile), {}, 0
-    left = [name for name in order if not (done_before and queue.is_done(name, profile, renew))]
-    for name in order:
-        if name not in left:
-            ready += 1
-            tell(f"[{ready}/{len(order)}] {name}: done before")
-    count = max(1, min(count, len(left)))
+    everything, left = queue.split(names, profile, renew) if done_before else [queue.order(names, profile)] * 2
+    count, begun = max(1, min(count, len(left))), {}
     options = {"renew": renew, "device": device, "progress": False}
-    bar = tqdm(total=len(order), initial=ready, desc=f"runs ({profile})", unit="run", disable=not progress)
-    under_way = {}
-    with bar, stopping.on_sigterm() as told, _processes(count, under_way) as pool:
+    bar = tqdm(total=len(everything), desc=f"runs ({profile})", unit="run", disable=not progress)
+    with bar, stopping.on_sigterm() as told, _processes(count, begun) as pool:
 
-        def start(name):
-            return pool.submit(_prepare, name, profile, options)
+        def begin(name):
+            begun[name] = pool.submit(_prepare, name, profile, options)
+            return begun[name]
 
-        for name, reason in _ended(left, profile, count, failed, under_way, start):
-            if told():
-                raise stopping.Stopped(f"stopped by SIGTERM, {ready} of {len(order)} runs are ready")
-            if name:
-                ready += not reason
-                tell(f"[{ready + len(failed)}/{len(order)}] {name}: {f'failed: {reason}' if reason else 'ready'}")
-                bar.update()
-    return failed
+        def told_one(line):
+            tell(line)
+            bar.update()
 
-
-def _ended(order, profile, count, failed, under_way, start):
-    """Yields (run, why it failed or "") of every run that ended, noted in `failed`, too; (None, "") when none has.
-
-    under_way: future -> run, kept here.
-    """
-    waiting = list(order)
-    needs = {name: runs.needed(name, profile) for name in waiting}
-    while waiting or under_way:
-        for name in [name for name in waiting if not {*waiting, *under_way.values()}.intersection(needs[name])]:
-            if lost := [other for other in needs[name] if other in failed]:
-                waiting.remove(name)
-                failed[name] = f"needs {lost[0]}, which failed"
-                yield name, failed[name]
-            elif len(under_way) < count:
-                waiting.remove(name)
-                under_way[start(name)] = name
-        done = concurrent.futures.wait(under_way, _POLL, concurrent.futures.FIRST_COMPLETED).done
-        for future in done:
-            reason = future.result()
-            name = under_way.pop(future)
-            if reason:
-                failed[name] = reason
-            yield name, reason
-        if not done:
-            yield None, ""
+        return queue.train(everything, left, profile, begin, count=count, stop=told, tell=told_one)
 
 
 @contextlib.contextmanager
-def _processes(count, under_way):
-    """Yields a pool of processes; what leaves it early ends them first."""
+def _processes(count, begun):
+    """Yields a pool of processes; what leaves it early ends them first. begun: run -> future."""
     spawn, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     with concurrent.futures.ProcessPoolExecutor(count, spawn, _begin, (count, os.getpid())) as pool:
         try:
@@ -139,7 +104,7 @@ def _processes(count, under_way):
             for process in multiprocessing.active_children():
                 if process not in others:
                     process.terminate()
-            names = ", ".join(under_way.values())
+            names = ", ".join(name for name, future in begun.items() if not future.done() or future.exception())
             if isinstance(error, concurrent.futures.process.BrokenProcessPool):
                 why = "a process was killed or could not start (too little memory for so many at a time?)"
                 raise ValueError(f"while {names} trained {why}: the same command continues") from error

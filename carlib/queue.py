@@ -1,6 +1,10 @@
-"""The queue: every run that is missing, trained one after the other; a failed one does not stop the others."""
+"""The queue: runs trained one after the other or, by carlib.parallel, side by side; a failed one stops no other."""
 
-from carlib import cells, experiments, overview, results, runs
+import concurrent.futures
+
+from carlib import cells, experiments, overview, results, runs, stopping
+
+_POLL = 0.5  # seconds between two looks whether to stop
 
 
 def train_all(profile=None, table=None, *, renew=False, device="auto", progress=True, tell=print) -> dict[str, str]:
@@ -18,13 +22,77 @@ def train_all(profile=None, table=None, *, renew=False, device="auto", progress=
     chosen = runs.profile(profile)
     if chosen["train"] is None:
         raise ValueError(f"profile {chosen['name']} trains nothing, it takes the shipped weights: use --profile mini")
-    profile, failed = chosen["name"], {}
-    queue = order(wanted(profile, table), profile)
-    options = {"renew": renew, "device": device, "progress": progress}
-    for number, name in enumerate(queue, start=1):
-        told = _train(name, profile, failed, options)
-        tell(f"[{number}/{len(queue)}] {name}: {told}")
+    profile, options = chosen["name"], {"renew": renew, "device": device, "progress": progress}
+
+    def begin(name):
+        ended = concurrent.futures.Future()
+        ended.set_result(_why_failed(name, profile, options))
+        return ended
+
+    return train(*split(wanted(profile, table), profile, renew), profile, begin, tell=tell)
+
+
+def split(names, profile, renew=False) -> tuple[list[str], list[str]]:
+    """`order` of the runs, and those of them that are not trained by the recipe of params.yaml."""
+    everything = order(names, profile)
+    return everything, [name for name in everything if not is_done(name, profile, renew)]
+
+
+def train(everything, left, profile, begin, *, count=1, stop=lambda: False, tell=print) -> dict[str, str]:
+    """Train the runs that are left, up to `count` at a time, each once what it begins with has ended.
+
+    Args:
+        everything: all runs, starts first; those that are not `left` count as done before.
+        begin:      name -> future of why its training failed, "" if it did not.
+        stop:       asked now and then.
+        tell:       gets one line per run.
+    Returns:
+        run -> why it failed.
+    Raises:
+        stopping.Stopped: `stop` said so.
+    """
+    failed, ready = {}, []
+
+    def note(name, what):
+        tell(f"[{len(ready) + len(failed)}/{len(everything)}] {name}: {what}")
+
+    for name in everything:
+        if name not in left:
+            ready.append(name)
+            note(name, "done before")
+    for name, why in ended(left, profile, begin, count, failed):
+        if stop():
+            raise stopping.Stopped(f"stopped by SIGTERM, {len(ready)} of {len(everything)} runs are ready")
+        if why:
+            note(name, f"failed: {why}")
+        elif name:
+            ready.append(name)
+            note(name, _trained(name, profile))
     return failed
+
+
+def ended(left, profile, begin, count, failed):
+    """Yields (run, why it failed or "") of every run that ended, noted in `failed`, too; (None, "") when none has."""
+    waiting, under_way = list(left), {}  # future -> run
+    needs = {name: runs.needed(name, profile) for name in waiting}
+    while waiting or under_way:
+        for name in [name for name in waiting if not {*waiting, *under_way.values()}.intersection(needs[name])]:
+            if lost := [other for other in needs[name] if other in failed]:
+                waiting.remove(name)
+                failed[name] = f"needs {lost[0]}, which failed"
+                yield name, failed[name]
+            elif len(under_way) < count:
+                waiting.remove(name)
+                under_way[begin(name)] = name
+        done = concurrent.futures.wait(under_way, _POLL, concurrent.futures.FIRST_COMPLETED).done
+        for future in done:
+            why = future.result()
+            name = under_way.pop(future)
+            if why:
+                failed[name] = why
+            yield name, why
+        if not done:
+            yield None, ""
 
 
 def wanted(profile=None, table=None) -> list[str]:
@@ -42,13 +110,8 @@ def order(names, profile) -> list[str]:
     return [name for name in sorted(needs, key=lambda name: len(needs[name])) if runs.get(name, profile).trains]
 
 
-def _train(name, profile, failed, options) -> str:
-    """Make one run ready; what became of it, in words. A failure is added to `failed`."""
-    if is_done(name, profile, options["renew"]):
-        return "done before"
-    if lost := [other for other in runs.needed(name, profile) if other in failed]:
-        failed[name] = f"needs {lost[0]}, which failed"
-        return f"failed: {failed[name]}"
+def _why_failed(name, profile, options) -> str:
+    """Make one run ready: why that failed, or ""."""
     try:
         experiments.prepare(name, profile, **options)
     except Exception as error:  # whatever it is, the next run may still be trained
@@ -56,10 +119,13 @@ def _train(name, profile, failed, options) -> str:
 
         if devices.processes() != (1, 1):
             raise  # the other processes of this run wait for this one: torchrun must end them
-        failed[name] = reason(error)
-        return f"failed: {failed[name]}"
-    after = overview.line(name, profile)
-    return f"trained, {after['steps']} steps, {after['seconds']:.0f} s"
+        return reason(error)
+    return ""
+
+
+def _trained(name, profile) -> str:
+    found = overview.line(name, profile)
+    return f"trained, {found['steps']} steps, {found['seconds']:.0f} s"
 
 
 def is_done(name, profile, renew=False) -> bool:

@@ -67,8 +67,8 @@ def table(rows, absent, profile, scale=None):
     Returns:
         DataFrame: scale, set, variant, metric, ours (mean over images and seeds), seeds (how many), seed_interval (half
         of the 95 % interval of the mean over seeds), difference (to CAR, over the seeds that both have), low and high
-        (its 95 % interval over images), printed, printed_difference, verdict (of the difference), n (images), run,
-        profile, note (why there is nothing).
+        (its 95 % interval over images), difference_seed_interval (half of that over seeds), printed,
+        printed_difference, verdict (of the difference), n (images), run, profile, note (why there is nothing).
     """
     values, paper = _compared(rows)
     run_of = {(cell.variant, cell.scale): cell.run for cell in cells.of(3, profile) if scale in (None, cell.scale)}

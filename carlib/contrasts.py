@@ -7,11 +7,13 @@ from carlib import experiments, intervals, overview, results, runs, tables
 
 KEYS = ["scale", "set", "metric"]
 COLUMNS = [
-    "ours", "seeds", "seed_interval", "difference", "low", "high", "printed", "printed_difference", "verdict", "n",
+    "ours", "seeds", "seed_interval", "difference", "low", "high", "difference_seed_interval", "printed",
+    "printed_difference", "verdict", "n",
 ]  # fmt: skip
 
 VERDICT = (  # what `verdict` says, for captions
-    "verdict: reproduced where the difference has the printed sign and its interval leaves 0 out, partly where it "
+    "difference_seed_interval: half of the 95 % interval of its mean over seeds, paired. verdict: reproduced where the "
+    "difference has the printed sign and both its intervals leave 0 out, partly where one "
     "holds 0 or the difference is a small share of the printed one, more than printed where it is many times that one "
     "(params.yaml, gain_share and gain_more)"
 )
@@ -134,20 +136,24 @@ def compare(values, paper, label, base):
     Args:
         values: see `by_label`.  paper: see `printed`.  base: a label; `label` itself or None is compared with nothing.
     Returns:
-        DataFrame: difference, low and high (its 95 % interval over images), printed_difference, verdict, n (images that
-        both were measured on).
+        DataFrame: difference, low and high (its 95 % interval over images), difference_seed_interval (half of that of
+        the mean over seeds that both have, NaN for one), printed_difference, verdict, n (images that both were measured
+        on).
     """
     import pandas as pd
 
     frame = pd.DataFrame(index=paper.index)
     if base in (None, label):
-        return frame.assign(**dict.fromkeys(["difference", "low", "high", "printed_difference"], float("nan")),
-                            verdict="not tested", n=0)  # fmt: skip
-    differences = (of(values, label) - of(values, base)).mean(axis=1).dropna()  # over the seeds that both have
+        numbers = ["difference", "low", "high", "difference_seed_interval", "printed_difference"]
+        return frame.assign(**dict.fromkeys(numbers, float("nan")), verdict="not tested", n=0)
+    by_seed = of(values, label) - of(values, base)  # a column per seed, NaN where only one of the two has it
+    differences = by_seed.mean(axis=1).dropna()
     bounds = {key: intervals.paired(group) for key, group in differences.groupby(KEYS)}
     frame["difference"] = differences.groupby(KEYS).mean()
     nothing = float("nan"), float("nan")
     frame["low"], frame["high"] = ([bounds.get(key, nothing)[end] for key in frame.index] for end in (0, 1))
+    means = by_seed.groupby(KEYS).mean().reindex(paper.index).to_numpy()
+    frame["difference_seed_interval"] = [intervals.half_width(line[line == line]) for line in means]
     frame["printed_difference"] = paper[label] - paper[base]
     least, most = (runs.read_params()["tolerance"][name] for name in ("gain_share", "gain_more"))
     frame["verdict"] = [verdict(*line, least, most) for line in frame.to_numpy()]
@@ -160,18 +166,20 @@ def _images(values, index):
     return values.groupby(KEYS).size().reindex(index, fill_value=0)
 
 
-def verdict(difference, low, high, printed, least, most) -> str:
+def verdict(difference, low, high, over_seeds, printed, least, most) -> str:
     """Whether a difference was reproduced, which has a printed value beside it.
 
+    Args:
+        low, high: its interval over images.  over_seeds: half of its interval over seeds, NaN for one seed.
     Returns:
-        "not" of the other sign, "partly" where its interval holds 0 or it is below `least` times the printed one,
+        "not" of the other sign, "partly" where an interval holds 0 or it is below `least` times the printed one,
         tables.MORE above `most` times it, else "reproduced"; "not tested" without one of the two.
     """
     if difference != difference or printed != printed or printed == 0:
         return "not tested"
     if difference * printed <= 0:
         return "not"
-    if not low * high > 0 or abs(difference) < least * abs(printed):
+    if not low * high > 0 or abs(difference) <= over_seeds or abs(difference) < least * abs(printed):
         return "partly"
     return tables.MORE if abs(difference) > most * abs(printed) else "reproduced"
 

@@ -279,7 +279,9 @@ def figure5(profile, image, scale, box):
         caption="Under an SR crop: PSNR and SSIM of the whole image (Y channel). Under an LR crop: PSNR of the whole "
         "LR image against bicubic's, which has no jagged edges. LR crops are enlarged without interpolation."
         + "".join(f" {label}: {told}." for label, told in absent.items()),
-        command=experiments.papermill_command("03_ablation", profile, scale=scale, figure_image=image, figure_box=box),
+        command=experiments.papermill_command(
+            "03_ablation", profile, train=False, scale=scale, figure_image=image, figure_box=box
+        ),
     )
     return figure
 

@@ -76,19 +76,21 @@ def sum_up(frame) -> str:
     """One line about all runs of the table."""
     states = frame.state.str.partition(",")[0].value_counts(sort=False)
     told = ", ".join(f"{count} {state}" for state, count in states.items())
-    hours = f"{hours_by_device(frame.seconds, frame.device)} measured, {frame.kB.sum() / 1000:.1f} MB"
+    hours = f"{frame.kB.sum() / 1000:.1f} MB; measured {hours_by_device(frame.seconds, frame.device)}"
     if "PFLOP" in frame:
         hours += f"; all: {frame.PFLOP.sum():.3g} PFLOP, {frame.hours.sum():.3g} hours"
     return f"{len(frame)} runs: {told}; {hours}"
 
 
 def hours_by_device(seconds, device) -> str:
-    """Such as "16.9 hours, 0.2 on NVIDIA H200": of many runs; those on CPUs come first and are not named."""
+    """Such as "16.9 hours", or "17.3 hours: 16.9 on CPUs, 0.3 on NVIDIA H200": of many runs."""
     import pandas as pd
 
-    spent = pd.Series(seconds).groupby([name if name != "cpu" else "" for name in device]).sum() / 3600
-    others = [f", {value:.1f} on {name}" for name, value in spent.items() if name and value > 0]
-    return f"{spent.get('', 0.0):.1f} hours{''.join(others)}"
+    names = [name if name not in ("", "cpu") else "CPUs" for name in device]
+    spent = pd.Series(seconds, dtype=float).groupby(names).sum() / 3600
+    spent = spent[spent > 0]
+    each = ", ".join(f"{value:.1f} on {name}" for name, value in spent.items())
+    return f"{spent.sum():.1f} hours" + (f": {each}" if set(spent.index) - {"CPUs"} else "")
 
 
 def line(name: str, profile: str | None = None, tables=()) -> dict:

@@ -17,7 +17,8 @@ def _runs(profile) -> dict:
         "name": "runs",
         "title": f"What each run costs, profile {profile}",
         "caption": f"{overview.sum_up(table)}. tables: those that show the run. steps: of the training that is wanted. "
-        "seconds: of training, as its log measured them, perhaps beside other work. kB: of its weights.",
+        "seconds: of training, as its log measured them, perhaps beside other work. device: what it was trained on; "
+        "older weights do not tell, all of them are of CPUs. kB: of its weights.",
         "command": f"carlib experiments --profile {profile}",
         "csv": table.round(0).to_csv(index=False, float_format="%.0f"),
     }

@@ -160,7 +160,7 @@ def draw(table, profile):
 
     from carlib import figures
 
-    command = experiments.papermill_command("03_ablation", profile)
+    command = experiments.papermill_command("03_ablation", profile, train=False)  # trials are trained beforehand
     results.save_table(
         table,
         results.folder(profile, "tables", "sensitivity"),

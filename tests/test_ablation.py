@@ -58,6 +58,7 @@ def test_seeds_are_paired_with_the_same_seeds_of_the_whole(home):
     assert (whole.seeds, no_tv.seeds) == (3, 2) and whole.ours == pytest.approx(IMAGES.mean() + 10)
     assert whole.seed_interval == pytest.approx(4.302653 * 10 / math.sqrt(3), abs=1e-4)
     assert no_tv.difference == pytest.approx(0.5) and no_tv.low == pytest.approx(0.5)  # not of 15.5 and 10
+    assert no_tv.difference_seed_interval == pytest.approx(0, abs=1e-9) and math.isnan(whole.difference_seed_interval)
 
 
 def test_a_run_without_weights_is_a_row_that_says_so(home):
@@ -70,20 +71,23 @@ def test_a_run_without_weights_is_a_row_that_says_so(home):
 
 
 @pytest.mark.parametrize(("numbers", "told"), [
-    ((0.2, 0.1, 0.3, 0.15), "reproduced"),
-    ((0.2, 0.1, 0.3, 0.13), "more than printed"),
-    ((-0.2, -0.3, -0.1, -0.13), "more than printed"),
-    ((0.2, -0.1, 0.3, 0.05), "partly"),
-    ((-0.2, -0.3, 0.1, 0.05), "not"),
-    ((0.0, -0.1, 0.1, 0.05), "not"),
-    ((-0.2, -0.3, -0.1, -0.4), "reproduced"),
-    ((-0.2, -0.3, -0.1, -0.41), "partly"),
-    ((-0.2, math.nan, math.nan, -0.5), "partly"),  # one image has no interval
-    ((0.2, 0.1, 0.3, 0.0), "not tested"),
-    ((0.2, 0.1, 0.3, math.nan), "not tested"),
-    ((math.nan, math.nan, math.nan, 0.05), "not tested"),
+    ((0.2, 0.1, 0.3, math.nan, 0.15), "reproduced"),
+    ((0.2, 0.1, 0.3, math.nan, 0.13), "more than printed"),
+    ((-0.2, -0.3, -0.1, math.nan, -0.13), "more than printed"),
+    ((0.2, -0.1, 0.3, math.nan, 0.05), "partly"),
+    ((-0.2, -0.3, 0.1, math.nan, 0.05), "not"),
+    ((0.0, -0.1, 0.1, math.nan, 0.05), "not"),
+    ((-0.2, -0.3, -0.1, math.nan, -0.4), "reproduced"),
+    ((-0.2, -0.3, -0.1, math.nan, -0.41), "partly"),
+    ((-0.2, math.nan, math.nan, math.nan, -0.5), "partly"),  # one image has no interval
+    ((0.2, 0.1, 0.3, 0.19, 0.15), "reproduced"),
+    ((0.2, 0.1, 0.3, 0.21, 0.15), "partly"),  # over seeds it may be nothing
+    ((-0.2, -0.3, -0.1, 0.21, 0.15), "not"),
+    ((0.2, 0.1, 0.3, math.nan, 0.0), "not tested"),
+    ((0.2, 0.1, 0.3, math.nan, math.nan), "not tested"),
+    ((math.nan, math.nan, math.nan, math.nan, 0.05), "not tested"),
 ])  # fmt: skip
-def test_a_verdict_is_of_the_sign_and_whether_the_interval_holds_zero(numbers, told):
+def test_a_verdict_is_of_the_sign_and_whether_an_interval_holds_zero(numbers, told):
     """And of whether the difference is below or above so many times the printed one, here 0.5 and 1.5."""
     assert contrasts.verdict(*numbers, 0.5, 1.5) == told
 

@@ -39,8 +39,8 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
         case:    "operator", "convolution", "train", "kill", "downscale", "upscale", "start" or "all".
         repeats: timed rounds, >= 1; their median counts, of "downscale" the fastest. One more goes first, untimed.
         out:     CSV to write, or None; a picture of the same name appears beside it, as .png. Of a table that is there
-                 each new case takes the place of its older rows of this machine once it is measured; with "all" the
-                 machine's other rows are left out at the end.
+                 each new case takes the place of its older rows of this processor once it is measured; rows of cases
+                 that are no more stay until the file is deleted.
         profile: of "train": whose runs.
         device:  of "train" and "kill"; of "operator" "cuda" (carlib.bench_operator_gpu). All else runs on the CPU.
         params:  of "train": "name=value" strings that change the runs.
@@ -87,10 +87,7 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
             measured.append(_table(rows))
             if out is not None:
                 _write(_renewed(_earlier(out), measured[-1]), out)
-    table = pd.concat(measured, ignore_index=True) if measured else _table([])
-    if out is not None and case == "all":
-        _write(_without_stale(_earlier(out), table), out)
-    return table
+    return pd.concat(measured, ignore_index=True) if measured else _table([])
 
 
 def _table(rows):
@@ -99,12 +96,6 @@ def _table(rows):
 
     day = datetime.date.today().isoformat()
     return pd.DataFrame(rows, columns=COLUMNS).assign(machine=provenance.machine(), date=day)
-
-
-def _without_stale(whole, measured):
-    """`whole` without what this machine has in it beside `measured`: cases that are no more."""
-    stale = whole.machine.isin(measured.machine) & ~whole.case.isin(measured.case)
-    return whole[~stale]
 
 
 def _write(table, out):
@@ -135,19 +126,18 @@ def _earlier(path):
 def _renewed(before, table):
     """`before`, if there is one, with the rows of `table` in place of those of the same cases, new cases last.
 
-    Those of other machines stay.
+    Those of other processors stay.
     """
     import pandas as pd
 
     if before is None:
         return table
-    again = before.case.isin(table.case) & before.machine.isin(table.machine)
-    rows = pd.concat([before[~again], table])
-    keys = pd.Series(list(zip(rows.case, rows.machine, strict=True)), index=rows.index)
-    places = {
-        key: place for place, key in enumerate(dict.fromkeys([*zip(before.case, before.machine, strict=True), *keys]))
-    }
-    return rows.iloc[keys.map(places).argsort(kind="stable")]
+    rows = pd.concat([before, table], ignore_index=True)
+    keys = pd.Series([(case, provenance.processor(text)) for case, text in zip(rows.case, rows.machine, strict=True)])
+    new = rows.index >= len(before)
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    kept = rows[new | ~keys.isin(keys[new])]
+    return kept.iloc[keys[kept.index].map(places).argsort(kind="stable")]
 
 
 _RESAMPLERS = {

@@ -18,7 +18,7 @@ from carlib import timing
 from carlib.bench_rival import grid_sample_resample
 from carlib.ops.resample import resample
 
-# The paper's batch, and one 4K image.
+# The paper's batch at x4, the same patches at x2, and one 4K image.
 _PROBLEMS = [
     {"n": n, "height": height, "width": width, "scale": scale, "size": 3 * scale + 1}
     for scale in (2, 4)

@@ -25,8 +25,8 @@ def table(profile: str | None = None):
     state: "shipped" (under profile demo, or where nothing was trained and those that are shipped are of this recipe),
         "trained", "training" with the step of the last validation, or "missing"; of a run that is a job of a cluster
         "queued", "running" or "failed", with the step as well.
-    steps: of the training that is wanted. seconds: of training, measured; NaN where nothing tells. device: that it was
-        measured on, as the weights tell; "" where they do not (before they did, all were trained on CPUs).
+    steps: of the training that is wanted. seconds: of training, measured; NaN where nothing tells. device: that
+        wrote the weights, as they tell; "" where they do not (before they did, all were trained on CPUs).
     kB: of the weights.
     note: what else is to know, such as weights that were made by another recipe than params.yaml has now.
     """

@@ -1,4 +1,4 @@
-"""Runs trained side by side on this machine, each in a process with its share of the cores; on a GPU they share it.
+"""Runs trained side by side on this machine, each in a process with its share of the cores; they share its GPUs.
 
 There small runs leave it idle: at mini size CAR with EDSR has 4 ms of an H200 in a step, and 28 of Python.
 """
@@ -97,7 +97,8 @@ def train(
 def _processes(count, begun):
     """Yields a pool of processes; what leaves it early ends them first. begun: run -> future."""
     spawn, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
-    with concurrent.futures.ProcessPoolExecutor(count, spawn, _begin, (count, os.getpid())) as pool:
+    options = count, os.getpid(), _gpus(), spawn.Value("i", 0)
+    with concurrent.futures.ProcessPoolExecutor(count, spawn, _begin, options) as pool:
         try:
             yield pool
         except BaseException as error:
@@ -112,8 +113,20 @@ def _processes(count, begun):
             raise
 
 
-def _begin(count, parent):
-    """What a process does first."""
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _begin(count, parent, gpus, begun):
+    """What a process does first. begun: how many did so before, which tells the GPU that is its own."""
+    with begun.get_lock():
+        number, begun.value = begun.value, begun.value + 1
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all: the parent ends this one by SIGTERM
         signal.signal(number, signal.SIG_IGN)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

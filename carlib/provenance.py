@@ -85,6 +85,11 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {threads} thread{plural}, torch {torch.__version__}"
 
 
+def processor(machine: str) -> str:
+    """Of what `machine` says the part that does not change with threads and versions: "AMD EPYC, 2 cores"."""
+    return ", ".join(machine.split(", ")[:2])
+
+
 def commit() -> str:
     """The project's commit, "-dirty" if code, parameters or data differ from it, "unknown" outside a git checkout."""
     name = git("describe", "--always", "--exclude=*")

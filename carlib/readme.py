@@ -3,7 +3,7 @@
 Nothing there is typed: `carlib report --readme` writes them, and a test compares the pages with the files.
 """
 
-from carlib import overview, results, runs
+from carlib import overview, provenance, results, runs
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
 PAGES = {
@@ -194,13 +194,14 @@ def _db(value, form=".2f") -> str:
 def _speed(bench) -> str:
     """A table per machine, a line per case: what ours takes, the others' time as a multiple. Notes are in the file."""
     dates = bench.date if "date" in bench else ""  # older rows have none
-    where = bench.assign(date=dates).groupby("machine", sort=False)
-    return "\n".join(f"{_days(machine, rows)}:\n\n{_cases(rows)}" for machine, rows in where)
+    where = bench.assign(date=dates).groupby(bench.machine.map(provenance.processor), sort=False)
+    return "\n".join(f"{_heading(rows)}:\n\n{_cases(rows)}" for _, rows in where)
 
 
-def _days(machine, rows) -> str:
-    days = sorted({date for date in rows.date if date})
-    return ", ".join([machine, *(dict.fromkeys([days[0], days[-1]]) if days else [])])
+def _heading(rows) -> str:
+    """Machines, as their threads and versions were, and days."""
+    days = [day for day in sorted(set(rows.date)) if day]
+    return "; ".join([*dict.fromkeys(rows.machine), *days])
 
 
 def _cases(bench) -> str:
@@ -221,7 +222,10 @@ def _name(row) -> str:
 
 def _time(row) -> str:
     seconds = float(row.seconds)
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds * 1000:{'.3g' if seconds < 1 else '.0f'}} ms"
+    if seconds >= 10:
+        return f"{seconds:.0f} s"
+    decimals = 2 if seconds < 0.00995 else 1 if seconds < 0.0995 else 0  # three digits
+    return f"{seconds * 1000:.{decimals}f} ms"
 
 
 def _markdown(lines) -> str:

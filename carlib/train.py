@@ -110,7 +110,7 @@ def train(
 
 
 def metadata(run: runs.Run, step: int, psnr: float, commit: str, device: str, precision: str) -> dict:
-    """What the header of a weights file says; commit, device and precision are those the training began with."""
+    """What the header of a weights file says; commit, device and precision are of the process that wrote it."""
     return {
         "run": run.name,
         "profile": run.profile,

@@ -12,6 +12,7 @@ from itertools import chain, product
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from carlib import (
     bench,
@@ -19,6 +20,7 @@ from carlib import (
     bench_operator_gpu,
     bench_rival,
     bench_upscale,
+    figures,
     models,
     network_costs,
     provenance,
@@ -276,12 +278,22 @@ def test_one_case_renews_its_own_rows_of_a_table(tmp_path, monkeypatch):
     bench.run("start", out=out)
     dates = pd.read_csv(out, keep_default_na=False).groupby("case", sort=False).date.unique()
     assert [list(found) for found in dates[CASES]] == [[""]] * len(CASES) and "" not in dates["another start"]
-    elsewhere = pd.read_csv(out).tail(2).assign(machine="another", seconds=9.0)
-    pd.concat([pd.read_csv(out), elsewhere]).to_csv(out, index=False)
-    monkeypatch.setattr(bench, "_CASES", {"start": bench._CASES["start"]})
-    bench.run("all", out=out)
-    table = pd.read_csv(out)  # what is measured no more is left out, another machine's rows stay
-    assert list(table.case) == ["another start"] * 4 and list(table.seconds[2:]) == [9.0] * 2
+
+
+def test_rows_of_another_processor_stay_and_each_title_tells_its_own(tmp_path, monkeypatch):
+    row = {"case": "a", "name": "carlib", "seconds": 1.0, "ratio": 1.0, "memory": math.nan, "note": ""}
+    other = pd.DataFrame(
+        [row | {"machine": "AMD EPYC, 2 cores, 1 thread, torch 2.13", "date": ""}, row | {"case": "b"}]
+    )
+    again = pd.DataFrame([row | {"machine": "Intel, 16 cores, 2 threads, torch 2.11", "seconds": 3.0}])
+    older = again.assign(machine="Intel, 16 cores, 16 threads, torch 2.10", seconds=2.0)
+    before = pd.concat([other.assign(machine=other.machine[0]), older])
+    table = bench._renewed(before, again)
+    assert list(zip(table.case, table.seconds, strict=True)) == [("a", 1.0), ("b", 1.0), ("a", 3.0)]
+    drawn = []
+    monkeypatch.setattr(figures, "bench", lambda rows: drawn.extend(rows) or Figure())
+    bench._draw(table.to_dict("records"), tmp_path / "bench.png")
+    assert [row["case"] for row in drawn] == [f"a; {before.machine.iloc[0]}", "b", f"a; {again.machine[0]}"]
 
 
 class Stopped(BaseException):

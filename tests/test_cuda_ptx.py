@@ -5,6 +5,7 @@ Needs libNVVM, which the extra `cuda` brings (nvidia-nvvm); the law on registers
 
 import re
 from importlib.util import find_spec
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -43,6 +44,7 @@ def launches(monkeypatch, dtype):
 
     def launch(name, blocks, block, geometry, *arguments):
         seen[name] = [a.dtype if isinstance(a, torch.Tensor) else type(a) for a in arguments]
+        assert all(kind is int or isinstance(kind, torch.dtype) for kind in seen[name]), name  # numba's int64, all
 
     with monkeypatch.context() as patched:
         patched.setattr(resample_cuda, "_launch", launch)
@@ -55,7 +57,7 @@ def launches(monkeypatch, dtype):
 
 @pytest.fixture(scope="module")
 def programs():
-    """(float type, compute capability) -> kernel -> PTX."""
+    """(float type, compute capability, the released border's rule) -> kernel -> PTX."""
     from numba import cuda, float32, float64, int64
     from numba.cuda import dispatcher
 
@@ -64,11 +66,11 @@ def programs():
         for real, dtype in ((float32, torch.float32), (float64, torch.float64)):
             signatures = {name: (int64,) * len(given) for name, given in launches(patched, dtype).items()}  # addresses
             assert set(signatures) == set(KERNELS)
-            for capability in CAPABILITIES:
+            for capability, released in product(CAPABILITIES, (False, True)):
                 device = SimpleNamespace(compute_capability=capability)  # device functions are compiled for it
                 patched.setattr(dispatcher, "get_current_device", lambda device=device: device)
-                kernels = resample_cuda._kernels.__wrapped__(real, release_border=False)
-                made[str(real), capability] = {
+                kernels = resample_cuda._kernels.__wrapped__(real, released)
+                made[str(real), capability, released] = {
                     name: cuda.compile_ptx(getattr(kernels, name).py_func, signature, cc=capability)[0]
                     for name, signature in signatures.items()
                 }
@@ -105,7 +107,7 @@ def test_nothing_is_added_up_in_an_order_that_may_change(programs):
 @pytest.mark.parametrize(("real", "loads"), [("float32", ["v4.f32"] * 4), ("float64", ["v2.f64"] * 8)])
 def test_the_image_is_read_in_vectors_and_has_the_first_level_cache_for_itself(programs, real, loads):
     """Four pixels a tap, each of four channels, in loads of 16 bytes. Kernel and offsets are read a tap ahead."""
-    for (kind, _), name, ptx in each(programs, "forward", "backward_taps"):
+    for (kind, *_), name, ptx in each(programs, "forward", "backward_taps"):
         if kind == real:
             found = [line.split()[0].removeprefix("ld.global.nc.") for line in instructions(ptx, r"ld\.global\.nc\.")]
             assert [load for load in found if load.startswith("v")] == loads, name
@@ -113,7 +115,7 @@ def test_the_image_is_read_in_vectors_and_has_the_first_level_cache_for_itself(p
 
 
 def test_float32_is_computed_in_float32(programs):
-    for (kind, capability), name, ptx in each(programs):
+    for (kind, capability, _), name, ptx in each(programs):
         found = instructions(ptx, FLOAT64)
         assert bool(found) == (name in IN_FLOAT64 or (kind == "float64" and name != "lay_out")), (capability, name)
 
@@ -126,7 +128,7 @@ def test_nothing_is_called_and_nothing_lies_in_local_memory(programs):
 def test_registers_suffice(programs):
     """As the assembler tells: nothing is spilled, and two blocks at least find room on a multiprocessor."""
     nvjitlink = pytest.importorskip("cuda.bindings.nvjitlink", reason="nvJitLink comes with the extra cuda")
-    for (_, (major, minor)), name, ptx in each(programs):
+    for (_, (major, minor), _), name, ptx in each(programs):
         handle = nvjitlink.create(2, [f"-arch=sm_{major}{minor}", "-verbose"])
         nvjitlink.add_data(handle, nvjitlink.InputType.PTX, ptx.encode(), len(ptx), name)
         nvjitlink.complete(handle)

@@ -279,3 +279,11 @@ def test_the_callers_style_is_neither_used_nor_changed():
         assert dict(matplotlib.rcParams) == before
     assert figure.axes[0].yaxis.label.get_size() < 12
     assert figure.axes[0].get_facecolor() == (1, 1, 1, 1)
+
+
+def test_a_long_title_of_a_bench_stays_in_its_column():
+    case = "training step of a run with a very long name on a machine that has one, too: 16 patches of 192 px"
+    rows = [{"name": "a", "case": f"{case} {n}", "seconds": 1, "ratio": 1} for n in range(20)]
+    for axes in drawn(figures.bench(rows)).axes:
+        for title in (text for text in axes.texts if text.xy == (0.01, 1)):
+            assert title.get_window_extent().x1 <= axes.figure.bbox.x1 and "\n" in title.get_text()

@@ -1,5 +1,7 @@
 """Layers of more than one network."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -31,7 +33,20 @@ def test_modules_take_pytorchs_shuffles_on_a_cpu(monkeypatch):
     monkeypatch.setattr(layers, "shuffled", None)
     monkeypatch.setattr(layers, "unshuffled", None)
     x = torch.randn(2, 12, 4, 6).to(**LAST)
-    assert torch.equal(layers.PixelUnshuffle(2)(layers.PixelShuffle(2)(x)), x)
+    enlarged = layers.PixelShuffle(2)(x)
+    back = layers.PixelUnshuffle(2)(enlarged)
+    assert torch.equal(back, x) and enlarged.is_contiguous(**LAST) and back.is_contiguous(**LAST)
+
+
+@pytest.mark.parametrize(("device", "memory", "told"), [
+    ("cuda", torch.channels_last, True), ("cuda", torch.contiguous_format, False), ("cpu", torch.channels_last, False),
+])  # fmt: skip
+def test_ours_are_for_gpus_and_channels_last(device, memory, told):
+    def is_contiguous(memory_format=torch.contiguous_format):
+        return memory_format == memory
+
+    x = SimpleNamespace(device=torch.device(device), is_contiguous=is_contiguous)
+    assert layers._is_last_on_gpu(x) == told
 
 
 @pytest.mark.gpu

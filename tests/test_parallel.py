@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import multiprocessing
 import os
 import shutil
 import signal
@@ -104,7 +105,11 @@ def test_processes_share_the_threads(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "9")
     monkeypatch.setenv("NUMBA_NUM_THREADS", "")
     monkeypatch.setattr(devices, "runs_at_a_time", 1)
-    parallel._begin(2, os.getpid())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert parallel._gpus() == ["2", "5"]
+    begun = multiprocessing.Value("i", 3)
+    parallel._begin(2, os.getpid(), parallel._gpus(), begun)
+    assert (begun.value, os.environ["CUDA_VISIBLE_DEVICES"]) == (4, "5")
     assert (os.environ["OMP_NUM_THREADS"], os.environ["NUMBA_NUM_THREADS"]) == ("4", "3")
     on = [SimpleNamespace(device=torch.device(name)) for name in ("cpu", "cuda")]
     assert [devices.workers(fabric) for fabric in on] == [0, 2]  # that cut patches: one of three cores trains

@@ -53,7 +53,9 @@ def test_a_state_is_told_by_the_files(declare, no_tables):
     assert "not a whole safetensors file" in frame.note["broken"] and set(frame.steps) == {4}
     assert frame.seconds["done"] == 2.5 and frame.kB["done"] > 0 and frame.kB.isna()["none"]
     text = overview.as_text(overview.table("smoke")).splitlines()
-    assert text[-1].startswith("5 runs: 3 trained, 1 training, 1 missing; 0.0 MB; measured 0.0 hours") and len(text) == 7
+    assert (
+        text[-1].startswith("5 runs: 3 trained, 1 training, 1 missing; 0.0 MB; measured 0.0 hours") and len(text) == 7
+    )
 
 
 def test_a_log_from_before_seconds_were_kept_has_none(declare, no_tables):

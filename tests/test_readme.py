@@ -1,6 +1,7 @@
 """The numbers on the pages are those of the committed results, and nothing else on a page is touched."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -32,18 +33,33 @@ def test_speed_has_a_table_per_machine_with_a_line_per_case(tmp_path, monkeypatc
     monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
     row = {"case": "a", "name": "carlib, x, y", "seconds": 0.5, "ratio": 1, "memory": 1.5, "machine": "one"}
     rival = row | {"name": "rival", "seconds": 12, "ratio": 24, "memory": None}
-    alone = row | {"case": "b", "name": "carlib", "seconds": 0.00123, "memory": None, "machine": "two"}
+    alone = row | {"case": "b", "name": "carlib", "seconds": 0.00123, "memory": None, "machine": "two, 4 cores"}
     rows, path = pd.DataFrame([row, rival, row | {"case": "b"}, alone, alone | {"ratio": None}]), tmp_path / "results"
     path.mkdir()
     rows.to_csv(path / "bench.csv", index=False)
     head = ["| case | ours | others, times as long | memory |", "| --- | --- | --- | --- |"]
     assert readme.render("speed").splitlines() == [
         *("one:", "", *head, "| a | x; y 500 ms | rival 24.00 | 1.50 |", "| b | x; y 500 ms |  | 1.50 |", ""),
-        *("two:", "", *head, "| b | carlib 1.23 ms | carlib 1.23 ms | - |"),
+        *("two, 4 cores:", "", *head, "| b | carlib 1.23 ms | carlib 1.23 ms | - |"),
     ]
     rows.assign(date=["2026-01-03", None, "2026-01-02", "2026-01-02", None]).to_csv(path / "bench.csv", index=False)
     told = [line for line in readme.render("speed").splitlines() if line.endswith(":")]
-    assert told == ["one, 2026-01-02, 2026-01-03:", "two, 2026-01-02:"]
+    assert told == ["one; 2026-01-02; 2026-01-03:", "two, 4 cores; 2026-01-02:"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.00053, "0.53 ms"),
+        (0.00996, "10.0 ms"),
+        (0.054, "54.0 ms"),
+        (0.9996, "1000 ms"),
+        (4.7, "4700 ms"),
+        (12, "12 s"),
+    ],
+)
+def test_times_have_three_digits_or_all_of_a_millisecond(seconds, told):
+    assert readme._time(SimpleNamespace(seconds=seconds)) == told
 
 
 def cells(*verdicts):

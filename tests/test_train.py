@@ -9,7 +9,19 @@ import pytest
 import torch
 from short_runs import go, short, smoke, without_seconds
 
-from carlib import data, models, objective, provenance, run_networks, runs, train, training_folder, validation, weights
+from carlib import (
+    data,
+    devices,
+    models,
+    objective,
+    provenance,
+    run_networks,
+    runs,
+    train,
+    training_folder,
+    validation,
+    weights,
+)
 from carlib.patches import validation_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -63,7 +75,8 @@ def test_the_best_weights_stay_when_a_continued_run_gets_worse(home, tmp_path, m
     best = (tmp_path / "run" / "weights.safetensors").read_bytes()
     go(short(steps=6), tmp_path / "run")
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == best
-    assert weights.read(tmp_path / "run" / "weights.safetensors")[1]["steps"] == 2
+    header = weights.read(tmp_path / "run" / "weights.safetensors")[1]
+    assert (header["steps"], header["device"]) == (2, devices.name(torch.device("cpu"))) == (2, "cpu")
 
 
 def test_a_finished_run_is_left_alone(home, tmp_path):

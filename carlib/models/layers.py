@@ -40,7 +40,7 @@ class PixelUnshuffle(nn.PixelUnshuffle):
 
 
 def _is_last_on_gpu(x) -> bool:
-    return x.device.type != "cpu" and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return x.device.type == "cuda" and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def shuffled(x, r):

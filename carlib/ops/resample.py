@@ -69,7 +69,7 @@ def resample(hr, kernel, offset_v, offset_h, *, scale, impl="auto", pad=None, ta
         raise ValueError(f"pad={pad!r} is not a whole number of pixels >= 0")
     pad = size // 2 if pad is None else int(pad)
     height, width = (n + 2 * pad for n in hr.shape[-2:])
-    if height * width >= _MOST_PIXELS or max(height, width) >= _LONGEST_SIDE:
+    if (height + 1) * (width + 1) >= _MOST_PIXELS or max(height, width) >= _LONGEST_SIDE:
         raise ValueError(f"with pad={pad} the image is {height}x{width}, too large: use a smaller pad, or tiles")
     geometry = Geometry(
         scale=scale,

@@ -23,8 +23,6 @@ computed in float32, or in float64 where a tensor is. float32 tensors without ga
 """
 
 import math
-import operator
-import threading
 import warnings
 from functools import cache
 from types import SimpleNamespace
@@ -32,10 +30,11 @@ from types import SimpleNamespace
 import torch
 from numba import config, cuda, float32, float64, int32, int64, uint8, uint32, uint64
 
+from carlib.ops import cuda_memory
+from carlib.ops.cuda_memory import LANES
 from carlib.ops.resample import working_dtype
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
-LANES = 4  # channels of a pixel, laid side by side
 ACROSS, PARTS = (4, 3) if SIMULATED else (32, 8)  # LR pixels and threads for each; the simulator's threads are slow
 _LINE = 4 if SIMULATED else 256  # threads that lay out a line of the image
 _FINEST = 2.0**60  # units in the largest sum; what is rounded comes on top, and int64 ends at 2^63
@@ -50,7 +49,7 @@ def why_not(tensor) -> str:
         return "" if tensor.device.type == "cpu" else "numba simulates CUDA, which takes CPU tensors"
     if tensor.device.type != "cuda":
         return f"hr is on {tensor.device}, not on a CUDA device"
-    return _why_no_compiler()
+    return _why_no_compiler() or _why_too_old(tensor.device)
 
 
 @cache
@@ -156,129 +155,25 @@ def _launch(name, blocks, block, geometry, *arguments):
 
 
 @cache
+def _why_too_old(device) -> str:
+    """The kernels' loads past the first-level cache need Volta or later."""
+    major, minor = torch.cuda.get_device_capability(device)
+    return "" if major >= 7 else f"{device} has compute capability {major}.{minor}, the kernels need 7.0"
+
+
+@cache
 def _stream(device, pointer):
     """A stream as numba knows it, the same object at every launch: numba keeps the launch's other numbers with it."""
     return cuda.external_stream(pointer) if pointer else 0
-
-
-def _memory(real):
-    """What kernels do with memory, which they know as an address, here that of numbers of the type `real`.
-
-    constant(array, at): a number that nobody writes to while the kernel runs and that is needed once: it takes no place
-    in the first-level cache, which is the image's. read(array, at): any other. two_pixels(array, at): 2 * LANES numbers
-    from number at * LANES on, in loads of vectors, which numba does not make; constant, too.
-    write(array, at, value), add(array, at, value): the latter atomic. write_pixel(array, at, lanes).
-    shifted(array, count): the array from number `count` on.
-    """
-    from llvmlite import ir
-    from numba.core import types
-    from numba.cuda.extending import intrinsic
-
-    size, whole = real.bitwidth // 8, ir.IntType(64)
-    number = ir.FloatType() if real == float32 else ir.DoubleType()
-    vector = ir.VectorType(number, LANES)
-
-    def place(builder, kind, array, at):
-        return builder.gep(builder.inttoptr(array, kind.as_pointer(addrspace=1)), [at])
-
-    def lane(index):
-        return ir.Constant(ir.IntType(32), index)
-
-    @intrinsic
-    def constant(typing, array, at):
-        def codegen(context, builder, signature, args):
-            address = builder.ptrtoint(place(builder, number, *args), whole)
-            name, kind = ("f32", "=f,l") if real == float32 else ("f64", "=d,l")
-            load = f"ld.global.nc.L1::no_allocate.{name} $0, [$1];"
-            return builder.call(ir.InlineAsm(ir.FunctionType(number, [whole]), load, kind), [address])
-
-        return real(types.int64, types.uint64), codegen
-
-    @intrinsic
-    def read(typing, array, at):
-        def codegen(context, builder, signature, args):
-            return builder.load(place(builder, number, *args), align=size)
-
-        return real(types.int64, types.uint64), codegen
-
-    @intrinsic
-    def write(typing, array, at, value):
-        def codegen(context, builder, signature, args):
-            array, at, value = args
-            builder.store(value, place(builder, value.type, array, at), align=signature.args[2].bitwidth // 8)
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.uint64, value), codegen
-
-    @intrinsic
-    def add(typing, array, at, value):
-        def codegen(context, builder, signature, args):
-            array, at, value = args
-            builder.atomic_rmw("add", place(builder, value.type, array, at), value, "monotonic")
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.uint64, types.int64), codegen
-
-    @intrinsic
-    def two_pixels(typing, array, at):
-        def codegen(context, builder, signature, args):
-            array, at = args
-            first = place(builder, vector, array, builder.sext(at, whole))
-            lanes = []
-            for address in (first, builder.gep(first, [ir.Constant(whole, 1)])):
-                loaded = builder.load(address, align=LANES * size)
-                loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
-                lanes += [builder.extract_element(loaded, lane(index)) for index in range(LANES)]
-            return context.make_tuple(builder, signature.return_type, lanes)
-
-        return types.UniTuple(real, 2 * LANES)(types.int64, types.int32), codegen
-
-    @intrinsic
-    def write_pixel(typing, array, at, lanes):
-        def codegen(context, builder, signature, args):
-            array, at, lanes = args
-            together = ir.Constant(vector, ir.Undefined)
-            for index in range(LANES):
-                together = builder.insert_element(together, builder.extract_value(lanes, index), lane(index))
-            builder.store(together, place(builder, vector, array, at), align=LANES * size)
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.uint64, types.UniTuple(real, LANES)), codegen
-
-    @cuda.jit(device=True)
-    def shifted(array, count):
-        return array + int64(count * size)
-
-    return constant, read, write, add, two_pixels, write_pixel, shifted
-
-
-def _simulated_memory(real):
-    """The same for the simulator, whose arrays are numpy's, flat."""
-    alone = threading.Lock()
-
-    def add(array, at, value):
-        with alone:
-            array[at] += value
-
-    def write_pixel(array, at, lanes):
-        array[at * LANES : (at + 1) * LANES] = lanes
-
-    def two_pixels(array, at):
-        return tuple(array[at * LANES : (at + 2) * LANES])
-
-    def shifted(array, count):
-        return array[count:]
-
-    return operator.getitem, operator.getitem, operator.setitem, add, two_pixels, write_pixel, shifted
 
 
 @cache
 def _kernels(real, release_border):
     """The kernels for one type of floating point numbers, as numba names it, and one rule at the border."""
     zero, half, one, far = real(0), real(0.5), real(1), real(_NO_FRACTION)
-    memory = _simulated_memory(real) if SIMULATED else _memory(real)
+    memory = cuda_memory.simulated() if SIMULATED else cuda_memory.compiled(real)
     constant, read, write, add, two_pixels, write_pixel, shifted = memory
-    constant_64 = memory[0] if SIMULATED else _memory(float64)[0]
+    constant_64 = memory[0] if SIMULATED else cuda_memory.compiled(float64)[0]
 
     @cuda.jit(device=True)
     def clamp(position, low, high):
@@ -505,8 +400,9 @@ def _kernels(real, release_border):
                 x, alpha, _ = locate(u + constant(offset_h, place), last_h)
                 above, below = source(y, pad, row_count), source(int32(y + 1), pad, row_count)
                 left, right = source(x, pad, column_count), source(int32(x + 1), pad, column_count)
+                weight = constant(kernel, place)
                 for c in range(channels):
-                    whole = constant(kernel, place) * read(grad_lr, uint64((n * channels + c) * area + at))
+                    whole = weight * read(grad_lr, uint64((n * channels + c) * area + at))
                     lower = whole * beta
                     upper = whole - lower
                     for corner in range(4):

@@ -5,6 +5,8 @@ import io
 
 from carlib import runs
 
+_DPI = 100  # of pictures in a notebook
+
 
 class ParameterError(ValueError):
     """A parameter is wrong; shown in a notebook as one line, without a traceback."""
@@ -57,6 +59,14 @@ def _injected(namespace):
 
 
 def _png(figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    """The picture of a figure: the file that it was saved as (`results.save_figure`), made smaller, or drawn anew."""
+    buffer, saved = io.BytesIO(), getattr(figure, "saved_as", None)
+    if saved is None or figure.stale or not saved.is_file():
+        figure.savefig(buffer, format="png", dpi=_DPI)
+        return buffer.getvalue()
+    from PIL import Image
+
+    with Image.open(saved) as picture:
+        size = [round(inches * _DPI) for inches in figure.get_size_inches()]
+        picture.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0).save(buffer, "png")
     return buffer.getvalue()

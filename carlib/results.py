@@ -143,7 +143,9 @@ def save_figure(figure, path, *, title: str, alt: str, caption: str, command: st
         with atomic(path.with_suffix(f".{kind}")) as temporary, matplotlib.rc_context({"pdf.fonttype": 42}):
             figure.savefig(temporary, dpi=dpi, format=kind, metadata=metadata)  # 42: fonts that publishers accept
     _sidecar(path, kind="figure", title=title, alt=alt, caption=caption, command=command)
-    return _traced(path.with_suffix(".png"))
+    # A notebook need not draw it again; matplotlib makes it stale as soon as something of it is changed.
+    figure.saved_as, figure.stale = path.with_suffix(".png"), False
+    return _traced(figure.saved_as)
 
 
 def save_pair(images: dict, path, *, title: str, alt: str, caption: str, command: str) -> Path:

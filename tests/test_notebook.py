@@ -1,11 +1,13 @@
 """Notebooks: parameters are checked, and the files keep to the rules of the project."""
 
 import ast
+import io
 import json
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from carlib import experiments, figure3, figure6, illustrate, notebook, results
 
@@ -69,6 +71,24 @@ def test_a_figure_is_shown_as_a_picture():
     instance.run_cell("scale = 2; from carlib import notebook; notebook.parameters(globals(), scale=int)")
     after, _ = instance.display_formatter.format(Figure())
     assert "image/png" not in before and after["image/png"].startswith(b"\x89PNG")
+
+
+def test_a_saved_figure_is_shown_as_it_was_saved_and_drawn_anew_once_it_was_changed(tmp_path, monkeypatch):
+    figure = Figure(figsize=(3, 2))
+    axes = figure.add_subplot()
+    told = dict.fromkeys(("title", "alt", "caption", "command"), "x")
+    path = results.save_figure(figure, tmp_path / "figure", **told)
+    with monkeypatch.context() as patched:
+        patched.setattr(Figure, "savefig", None)
+        shown = Image.open(io.BytesIO(notebook._png(figure)))
+    assert shown.size == (300, 200) and Image.open(path).size == (450, 300)
+    axes.fill_between([0, 1], 1, color="black")
+    changed = Image.open(io.BytesIO(notebook._png(figure)))
+    light, dark = (picture.convert("L").resize((1, 1)).getpixel((0, 0)) for picture in (shown, changed))
+    assert changed.size == (300, 200) and dark < light
+    figure.stale = False
+    path.unlink()
+    assert notebook._png(figure).startswith(b"\x89PNG")
 
 
 def cells(path):

@@ -5,7 +5,7 @@ import functools
 import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 WIDTH = 10.0  # inches, the most a figure of panels takes
 # Okabe & Ito: told apart with every common colour blindness
@@ -106,7 +106,7 @@ def wrapped(text, width, points, weight="bold"):
 def _text_width(text, points, weight="bold") -> float:
     """Inches that `text` takes."""
     font = FontProperties(family="DejaVu Sans", weight=weight, size=points)
-    return TextPath((0, 0), text.replace("$", "S"), prop=font).get_extents().x1 / 72
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
 def shortened(text, width):

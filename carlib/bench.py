@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -387,11 +388,7 @@ def _draw(rows, path):
     """A picture of the rows; of several machines each title names its own."""
     from carlib import figures
 
-    machines = {row["case"]: set() for row in rows}
-    for row in rows:
-        machines[row["case"]].add(row["machine"])
-    rows = [
-        row | {"case": f"{row['case']}; {row['machine']}"} if len(machines[row["case"]]) > 1 else row for row in rows
-    ]
+    machines = Counter(case for case, _ in {(row["case"], row["machine"]) for row in rows})
+    rows = [row | {"case": f"{row['case']}; {row['machine']}"} if machines[row["case"]] > 1 else row for row in rows]
     with results.atomic(path) as temporary:
         figures.bench(rows).savefig(temporary, dpi=150, format="png", metadata={"Software": None})

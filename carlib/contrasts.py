@@ -152,13 +152,18 @@ def compare(values, paper, label, base):
     frame["difference"] = differences.groupby(KEYS).mean()
     nothing = float("nan"), float("nan")
     frame["low"], frame["high"] = ([bounds.get(key, nothing)[end] for key in frame.index] for end in (0, 1))
-    means = by_seed.groupby(KEYS).mean().reindex(paper.index).to_numpy()
-    frame["difference_seed_interval"] = [intervals.half_width(line[line == line]) for line in means]
+    _, frame["difference_seed_interval"] = _over_seeds(by_seed, paper.index)
     frame["printed_difference"] = paper[label] - paper[base]
     least, most = (runs.read_params()["tolerance"][name] for name in ("gain_share", "gain_more"))
     frame["verdict"] = [verdict(*line, least, most) for line in frame.to_numpy()]
     frame["n"] = _images(differences, frame.index)
     return frame
+
+
+def _over_seeds(values, index):
+    """The means over images, a column per seed, and half of the 95 % interval of each line's mean."""
+    means = values.groupby(KEYS).mean().reindex(index)
+    return means, [intervals.half_width(line[line == line]) for line in means.to_numpy()]
 
 
 def _images(values, index):
@@ -198,9 +203,8 @@ def table(values, paper, base_of):
     parts = []
     for label, base in base_of.items():
         part, own = compare(values, paper, label, base), of(values, label)
-        means = own.groupby(KEYS).mean().reindex(paper.index)  # a column per seed
+        means, part["seed_interval"] = _over_seeds(own, paper.index)
         part["ours"], part["seeds"] = means.mean(axis=1), means.count(axis=1)
-        part["seed_interval"] = [intervals.half_width(line[line == line]) for line in means.to_numpy()]
         part["printed"] = paper[label]
         part["n"] = _images(own.dropna(how="all"), paper.index)
         parts.append(part.assign(label=label).reset_index())

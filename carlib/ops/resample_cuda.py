@@ -39,7 +39,8 @@ ACROSS, PARTS = (4, 3) if SIMULATED else (32, 8)  # LR pixels and threads for ea
 _LINE = 4 if SIMULATED else 256  # threads that lay out a line of the image
 _FINEST = 2.0**60  # units in the largest sum; what is rounded comes on top, and int64 ends at 2^63
 _NO_FRACTION = 2.0**52  # from here on numbers are whole
-# A small image cannot fill a GPU. By its words: numba and numba-cuda have a class each for it, of one name.
+# A small image cannot fill a GPU, and need not. By its words, which numba-cuda may colour: numba and numba-cuda have a
+# class each for it, of one name.
 warnings.filterwarnings("ignore", r".*Grid size \d+ will likely result in GPU under-utilization")
 
 
@@ -224,6 +225,27 @@ def _kernels(real, release_border):
             position = min(position, int32(period - position))
         return position
 
+    @cuda.jit(device=True)
+    def four_channels(array, at, area, there):
+        """The numbers at a place of planes of `area` and of the three after it, zero for channels beyond `there`."""
+        return (
+            read(array, at),
+            read(array, at + area) if there > 1 else zero,
+            read(array, at + area + area) if there > 2 else zero,
+            read(array, at + area + area + area) if there > 3 else zero,
+        )
+
+    @cuda.jit(device=True)
+    def tap_at(kernel, offset_v, offset_h, place):
+        """Its weight and how far down and aside it lies from its place at rest."""
+        return constant(kernel, place), constant(offset_v, place), constant(offset_h, place)
+
+    @cuda.jit(device=True)
+    def four_pixels(image, y, x, across):
+        """The pixels beside a position, row by row: 2 * LANES numbers each."""
+        start = int32(y * across + x)
+        return two_pixels(image, start), two_pixels(image, int32(start + across))
+
     @cuda.jit
     def lay_out(image, channels, rows, columns, height, width, pad, pixels):
         per_line = uint32((width + _LINE - 1) // _LINE)
@@ -238,12 +260,7 @@ def _kernels(real, release_border):
             area = uint64(rows) * uint64(columns)
             row, column = source(y, int32(pad), int32(rows)), source(x, int32(pad), int32(columns))
             at = (uint64(n) * uint64(channels) + uint64(first)) * area + uint64(row) * uint64(columns) + uint64(column)
-            lanes = (
-                read(image, at),
-                read(image, at + area) if first + 1 < channels else zero,
-                read(image, at + area + area) if first + 2 < channels else zero,
-                read(image, at + area + area + area) if first + 3 < channels else zero,
-            )
+            lanes = four_channels(image, at, area, channels - first)
             write_pixel(pixels, uint64(line) * uint64(width) + uint64(x), lanes)
 
     @cuda.jit
@@ -262,19 +279,17 @@ def _kernels(real, release_border):
             while row < size:  # a range with a step would divide
                 place = uint64((n * size + row) * size * area + at)
                 v, u = base_v + real(int32(row)), base_h
-                weight, down, aside = constant(kernel, place), constant(offset_v, place), constant(offset_h, place)
+                weight, down, aside = tap_at(kernel, offset_v, offset_h, place)
                 left = int32(size)
                 while left > 0:
                     left = int32(left - 1)
                     place += step if left > 0 else uint64(0)
-                    next_weight, next_down, next_aside = (
-                        constant(kernel, place), constant(offset_v, place), constant(offset_h, place)
-                    )  # fmt: skip
+                    next_weight, next_down, next_aside = tap_at(kernel, offset_v, offset_h, place)
                     y, beta, _ = locate(v + down, last_v)
                     x, alpha, _ = locate(u + aside, last_h)
-                    start = int32(y * across + x)
-                    p_0, p_1, p_2, p_3, q_0, q_1, q_2, q_3 = two_pixels(image, start)
-                    r_0, r_1, r_2, r_3, s_0, s_1, s_2, s_3 = two_pixels(image, int32(start + across))
+                    above, below = four_pixels(image, y, x, across)
+                    p_0, p_1, p_2, p_3, q_0, q_1, q_2, q_3 = above
+                    r_0, r_1, r_2, r_3, s_0, s_1, s_2, s_3 = below
                     lower = weight * beta
                     upper = weight - lower
                     of_q, of_s = upper * alpha, lower * alpha
@@ -312,24 +327,23 @@ def _kernels(real, release_border):
         step, across = uint64(area), int32(width)
         for group in range(groups if there else 0):
             image = shifted(pixels, (n * groups + group) * height * width * LANES)
-            g_0, g_1, g_2, g_3 = upstream(grad_lr, channels, area, n, group, at)
+            first_plane = uint64((n * channels + group * LANES) * area + at)
+            g_0, g_1, g_2, g_3 = four_channels(grad_lr, first_plane, step, channels - group * LANES)
             row = cuda.threadIdx.y
             while row < size:
                 place = uint64((n * size + row) * size * area + at)
                 v, u = base_v + real(int32(row)), base_h
-                weight, down, aside = constant(kernel, place), constant(offset_v, place), constant(offset_h, place)
+                weight, down, aside = tap_at(kernel, offset_v, offset_h, place)
                 left = int32(size)
                 while left > 0:
                     left = int32(left - 1)
                     ahead = place + (step if left > 0 else uint64(0))
-                    next_weight, next_down, next_aside = (
-                        constant(kernel, ahead), constant(offset_v, ahead), constant(offset_h, ahead)
-                    )  # fmt: skip
+                    next_weight, next_down, next_aside = tap_at(kernel, offset_v, offset_h, ahead)
                     y, beta, moves_v = locate(v + down, last_v)
                     x, alpha, moves_h = locate(u + aside, last_h)
-                    start = int32(y * across + x)
-                    p_0, p_1, p_2, p_3, q_0, q_1, q_2, q_3 = two_pixels(image, start)
-                    r_0, r_1, r_2, r_3, s_0, s_1, s_2, s_3 = two_pixels(image, int32(start + across))
+                    above, below = four_pixels(image, y, x, across)
+                    p_0, p_1, p_2, p_3, q_0, q_1, q_2, q_3 = above
+                    r_0, r_1, r_2, r_3, s_0, s_1, s_2, s_3 = below
                     upper = p_0 * g_0 + p_1 * g_1 + p_2 * g_2 + p_3 * g_3
                     lower = r_0 * g_0 + r_1 * g_1 + r_2 * g_2 + r_3 * g_3
                     step_upper = q_0 * g_0 + q_1 * g_1 + q_2 * g_2 + q_3 * g_3 - upper
@@ -348,18 +362,6 @@ def _kernels(real, release_border):
                     u += one
                     place, weight, down, aside = ahead, next_weight, next_down, next_aside
                 row += cuda.blockDim.y
-
-    @cuda.jit(device=True)
-    def upstream(grad_lr, channels, area, n, group, at):
-        """The gradients of the four channels of a group, zero for those that are not there."""
-        first, place = group * LANES, uint64((n * channels + group * LANES) * area + at)
-        area = uint64(area)
-        return (
-            read(grad_lr, place),
-            read(grad_lr, place + area) if first + 1 < channels else zero,
-            read(grad_lr, place + area + area) if first + 2 < channels else zero,
-            read(grad_lr, place + area + area + area) if first + 3 < channels else zero,
-        )
 
     @cuda.jit
     def bound(kernel, offset_v, offset_h, area, w, height, width, scale, size, first, channels, grad_lr, bounds):

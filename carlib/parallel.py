@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from carlib import experiments, queue, runs, stopping
+from carlib import queue, runs, stopping
 
 _POLL = 0.5  # seconds between two looks at the parent
 
@@ -149,9 +149,6 @@ def _end_with(parent):
 def _prepare(name, profile, options) -> str:
     """Why a run failed, or ""; words, as not every exception survives the way to the parent."""
     try:
-        experiments.prepare(name, profile, **options)
+        return queue.why_failed(name, profile, options)
     except stopping.Stopped as told:
         return str(told)
-    except Exception as error:  # whatever it is, the next run may still be trained
-        return queue.reason(error)
-    return ""

@@ -26,7 +26,7 @@ def train_all(profile=None, table=None, *, renew=False, device="auto", progress=
 
     def begin(name):
         ended = concurrent.futures.Future()
-        ended.set_result(_why_failed(name, profile, options))
+        ended.set_result(why_failed(name, profile, options))
         return ended
 
     return train(*split(wanted(profile, table), profile, renew), profile, begin, tell=tell)
@@ -110,7 +110,7 @@ def order(names, profile) -> list[str]:
     return [name for name in sorted(needs, key=lambda name: len(needs[name])) if runs.get(name, profile).trains]
 
 
-def _why_failed(name, profile, options) -> str:
+def why_failed(name, profile, options) -> str:
     """Make one run ready: why that failed, or ""."""
     try:
         experiments.prepare(name, profile, **options)

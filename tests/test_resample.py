@@ -8,6 +8,7 @@ import torch
 from torch.autograd import gradcheck
 
 from carlib import resample
+from carlib.ops import resample_numba
 from carlib.ops.resample import reflect_indices
 
 FAST = ("torch", "numba")
@@ -224,6 +225,32 @@ def test_numba_gives_the_same_bits_whatever_the_number_of_threads(n, monkeypatch
     for expected, one, *others in zip(*results, strict=True):
         torch.testing.assert_close(one, expected, rtol=0, atol=1e-11)
         assert all(torch.equal(one, other) for other in others)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("h", "w", "streams"), [(36, 25, True), (29, 31, False)])
+def test_stores_past_the_caches_change_no_bit(h, w, streams, dtype, monkeypatch):
+    """Gradients of several stretches, in fours of LR pixels or not."""
+    args = [t.requires_grad_() for t in problem(4, 3, h, w, c=5, dtype=dtype)]
+    asked, ask = [], resample_numba._streams
+    monkeypatch.setattr(resample_numba, "_streams", lambda arrays: asked.append(ask(arrays)) or asked[-1])
+    found = {}
+    for least in (0, math.inf):
+        monkeypatch.setattr(resample_numba, "_PAST_CACHES", least)
+        found[least] = torch.autograd.grad(resample(*args, scale=4, impl="numba").square().sum(), args)
+    assert asked == [streams, False]
+    assert all(torch.equal(a, b) for a, b in zip(*found.values(), strict=True))
+    expected = torch.autograd.grad(resample(*args, scale=4, impl="reference").square().sum(), args)
+    tolerance = 1e-10 if dtype == torch.float64 else 2e-4
+    for gradient, right in zip(found[0], expected, strict=True):
+        torch.testing.assert_close(gradient, right, rtol=tolerance, atol=tolerance)
+
+
+def test_stores_past_the_caches_want_aligned_memory(monkeypatch):
+    monkeypatch.setattr(resample_numba, "_PAST_CACHES", 0)
+    aligned, off = (np.empty(4 * 9 * 16 + 4, np.float32)[start:][: 4 * 9 * 16].reshape(4, 9, 16) for start in (0, 1))
+    assert resample_numba._streams([aligned, aligned, aligned])
+    assert not resample_numba._streams([aligned, aligned, off])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """The loops of `resample_numba`, compiled for the CPU.
 
-A job is a block of LR pixels that lie beside each other in memory, whatever their rows: a tap's kernel and offsets are
-then read, and their gradients written, by the kilobyte. For each tap one pass over the block computes positions
-(`_locate`, shared by all), which the compiler turns into vectors, and a second one moves pixels: a vector load or store
-for the two pixels beside each other. Tensors of taps and lr are (N, taps or channels, h * w); `rest_v` and `rest_h` are
-where tap 0 of each LR pixel lies without offset, in padded pixels.
+A job is a stretch of LR pixels that lie beside each other in memory, whatever their rows: a tap's kernel and offsets
+are then read, and their gradients written, by the kilobyte, which is what memory gives quickly. A stretch is worked on
+in blocks. For each tap one pass over a block computes positions (`_locate`, shared by all), which the compiler turns
+into vectors, and a second one moves pixels: a vector load or store for the two pixels beside each other. Tensors of
+taps and lr are (N, taps or channels, h * w); `rest_v` and `rest_h` are where tap 0 of each LR pixel lies without
+offset, in padded pixels.
 """
 
 import numpy as np
@@ -16,6 +17,7 @@ from carlib.ops.compiled import compiled
 
 LANES = 4  # channels of a pixel, laid side by side
 BLOCK = 256  # LR pixels at most: what one is worked on with stays in the first-level cache
+STREAMED = 16  # bytes that one store past the caches writes, at an address divisible by it
 # Contraction into fused multiply-adds and reordering of sums of four; not `nnan`: a NaN must stay one.
 _FAST = {"contract", "reassoc", "nsz"}
 _FLAGS = tuple(sorted(_FAST))
@@ -61,15 +63,15 @@ def _sums(builder, four):
 
 
 @intrinsic
-def _add_blend(typing, total, j, image, at, below, upper, lower, fraction):
-    """total[j] += bilinear sample of `image` right of `at` by `fraction`, its rows weighted by upper and lower."""
+def _add_blend(typing, total, j, image, below, at, upper, lower, fraction):
+    """total[j] += bilinear sample right of `at` by `fraction`; `below`: `image` from its second row on."""
 
     def codegen(context, builder, signature, args):
         total, pointer, align = _load(context, builder, signature.args[0], *args[:2])
-        image, at, below, upper, lower, fraction = args[2:]
+        image, below, at, upper, lower, fraction = args[2:]
         weighted = []
-        for index, weight in ((at, upper), (builder.add(at, below), lower)):
-            pair = _load(context, builder, signature.args[2], image, index, 2 * LANES)[0]
+        for row, weight in ((image, upper), (below, lower)):
+            pair = _load(context, builder, signature.args[2], row, at, 2 * LANES)[0]
             weighted.append(builder.fmul(pair, _splat(builder, weight, 2 * LANES), flags=_FLAGS))
         both = builder.fadd(*weighted, flags=_FLAGS)
         left, right = (_shuffle(builder, both, both, list(range(i, i + LANES))) for i in (0, LANES))
@@ -78,20 +80,20 @@ def _add_blend(typing, total, j, image, at, below, upper, lower, fraction):
         builder.store(total, pointer, align=align)
         return context.get_dummy_value()
 
-    return types.void(total, types.int64, image, types.int64, types.int64, *[image.dtype] * 3), codegen
+    return types.void(total, types.int64, image, image, types.int64, *[image.dtype] * 3), codegen
 
 
 def _projection(added):
     """An intrinsic that sets, or adds to, four columns of (4, plane) `corners`, from column j on.
 
-    Row by row: the products of upstream[j] with the pixels image[at], [at + below], [at + 1] and [at + below + 1], of
-    upstream[j + 1] with those at the second `at`, and so on.
+    Row by row: the products of upstream[j] with the pixels image[at], below[at], image[at + 1] and below[at + 1], of
+    upstream[j + 1] with those at the second `at`, and so on. `below`: `image` from its second row on.
     """
 
     @intrinsic
-    def project(typing, corners, plane, j, upstream, image, at, second, third, fourth, below):
+    def project(typing, corners, plane, j, upstream, image, below, at, second, third, fourth):
         def codegen(context, builder, signature, args):
-            corners, plane, j, upstream, image, *starts, below = args
+            corners, plane, j, upstream, image, below, *starts = args
             data = context.make_array(signature.args[0])(context, builder, corners).data
             align = signature.args[0].dtype.bitwidth // 8
             grads = []
@@ -99,11 +101,10 @@ def _projection(added):
                 at = builder.add(j, ir.Constant(j.type, number))
                 grad = _load(context, builder, signature.args[3], upstream, at)[0]
                 grads.append(_shuffle(builder, grad, grad, [*range(LANES)] * 2))
-            for row in (0, 1):
+            for row, pixels in enumerate((image, below)):
                 products = []
                 for start, grad in zip(starts, grads, strict=True):
-                    at = builder.add(start, below) if row else start
-                    pair = _load(context, builder, signature.args[4], image, at, 2 * LANES)[0]
+                    pair = _load(context, builder, signature.args[4], pixels, start, 2 * LANES)[0]
                     products.append(builder.fmul(pair, grad, flags=_FLAGS))
                 sums = _sums(builder, products)
                 for side in (0, 1):
@@ -115,7 +116,7 @@ def _projection(added):
                     builder.store(four, pointer, align=align)
             return context.get_dummy_value()
 
-        return types.void(corners, *[types.int64] * 2, upstream, image, *[types.int64] * 5), codegen
+        return types.void(corners, *[types.int64] * 2, upstream, image, image, *[types.int64] * 4), codegen
 
     return project
 
@@ -142,27 +143,88 @@ def _add_spread(typing, image, at, upstream, j, weight, fraction):
     return types.void(image, types.int64, upstream, types.int64, upstream.dtype, upstream.dtype), codegen
 
 
+@intrinsic
+def _stream(typing, target, source, j):
+    """Four numbers of `target` from j on = those of `source`, past the caches: memory is not read to be replaced."""
+
+    def codegen(context, builder, signature, args):
+        bits = signature.args[0].dtype.bitwidth
+        at_once = STREAMED * 8 // bits
+        vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), at_once).as_pointer()
+        mark = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        to, of = (
+            context.make_array(kind)(context, builder, array).data
+            for kind, array in zip(signature.args[:2], args[:2], strict=True)
+        )
+        for number in range(0, 4, at_once):
+            place = [builder.add(args[2], ir.Constant(args[2].type, number))]
+            found = builder.load(builder.bitcast(builder.gep(of, place), vector), align=bits // 8)
+            store = builder.store(found, builder.bitcast(builder.gep(to, place), vector), align=STREAMED)
+            store.set_metadata("nontemporal", mark)
+        return context.get_dummy_value()
+
+    return types.void(target, source, types.int64), codegen
+
+
+@intrinsic
+def _interleave(typing, pixels, at, first, second, third, fourth, x):
+    """pixels[at] to pixels[at + 3] = the numbers x to x + 3 of four rows, one row a channel."""
+
+    def codegen(context, builder, signature, args):
+        kind = signature.args[0].dtype
+        align = kind.bitwidth // 8
+        four = ir.VectorType(context.get_value_type(kind), 4).as_pointer()
+
+        def pointer(array_type, array, index):
+            data = context.make_array(array_type)(context, builder, array).data
+            return builder.bitcast(builder.gep(data, [index]), four)
+
+        rows = [
+            builder.load(pointer(row_type, row, args[6]), align=align)
+            for row_type, row in zip(signature.args[2:6], args[2:6], strict=True)
+        ]
+        for half in (0, 2):  # two pixels of two channels each, then of all four
+            above, below = (
+                _shuffle(builder, *rows[i : i + 2], [half, half + 4, half + 1, half + 5]) for i in (0, 2)
+            )  # fmt: skip
+            for pixel in (0, 1):
+                place = builder.add(args[1], ir.Constant(args[1].type, half + pixel))
+                lanes = [2 * pixel, 2 * pixel + 1, 2 * pixel + 4, 2 * pixel + 5]
+                target = pointer(signature.args[0], args[0], builder.mul(place, ir.Constant(place.type, LANES)))
+                builder.store(_shuffle(builder, above, below, lanes), target, align=align)
+        return context.get_dummy_value()
+
+    return types.void(pixels, types.int64, first, second, third, fourth, types.int64), codegen
+
+
 @compiled(parallel=True)
-def copy_padded(hr, rows, columns, padded):
-    groups, height = padded.shape[1], padded.shape[2]
+def copy_padded(hr, rows, columns, pad, nothing, padded):
+    """Lays images out: row i is rows[i] of hr, column j columns[j]; `nothing` stands for channels that hr has not."""
+    groups, height = padded.shape[1:3]
+    channels, width = hr.shape[1], hr.shape[3]
     for job in prange(hr.shape[0] * groups * height):
         n, group, row = job // (groups * height), job // height % groups, job % height
-        target = padded[n, group, row]
-        for lane in range(LANES):
-            c = group * LANES + lane
-            if c < hr.shape[1]:
-                source = hr[n, c, rows[row]]
-                for column in range(target.shape[0]):
-                    target[column, lane] = source[columns[column]]
-            else:
-                target[:, lane] = 0
+        c, target = group * LANES, padded[n, group, row]
+        first = hr[n, c, rows[row]]
+        second = hr[n, c + 1, rows[row]] if c + 1 < channels else nothing
+        third = hr[n, c + 2, rows[row]] if c + 2 < channels else nothing
+        fourth = hr[n, c + 3, rows[row]] if c + 3 < channels else nothing
+        for x in range(0, width - 3, 4):
+            _interleave(target, pad + x, first, second, third, fourth, x)
+        for x in range(width // 4 * 4, width):
+            target[pad + x, 0], target[pad + x, 1] = first[x], second[x]
+            target[pad + x, 2], target[pad + x, 3] = third[x], fourth[x]
+        for column in range(target.shape[0] - width):
+            at = column if column < pad else width + column  # what lies left of the image, then right of it
+            for lane in range(LANES):
+                target[at, lane] = target[pad + columns[at], lane]
 
 
 @compiled(inline="always")
 def _clamp(position, zero, last):
     """`position` within 0..last; what is not a number becomes 0, so that an index made of it is always valid."""
-    position = position if position >= zero else zero
-    return position if position <= last else last
+    position = position if position > zero else zero
+    return position if position < last else last
 
 
 @compiled(inline="always", fastmath=_FAST)
@@ -179,10 +241,10 @@ def _locate(base, step, shift, zero, last, release_border):
 
 
 @compiled(inline="always")
-def _block(job, blocks, area):
-    """Image, first LR pixel and end of a job's block; how an image is cut does not depend on the threads."""
-    n, block = job // blocks, job % blocks
-    return n, block * area // blocks, (block + 1) * area // blocks
+def _part(job, parts, area):
+    """Image, first LR pixel and end of a job's part; cuts lie between fours of pixels, whatever the threads."""
+    n, part, fours = job // parts, job % parts, (area + 3) // 4
+    return n, part * fours // parts * 4, min((part + 1) * fours // parts * 4, area)
 
 
 def _by_rule(loop):
@@ -236,87 +298,107 @@ def _gather(grad_lr, upstream):
 
 
 @compiled(parallel=True, fastmath=_FAST)
-def forward(padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, lr):
-    """Eq. 2: one block of LR pixels a job."""
+def forward(padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, stretch, lr):
+    """Eq. 2. A job is a stretch of about `stretch` LR pixels."""
     channels, area = lr.shape[1:]
     groups, height, width = padded.shape[1:4]
     real = padded.dtype.type
     last_v, last_h = real(height - 2), real(width - 2)
-    pixels = padded.reshape((-1, LANES))
-    blocks = -(-area // BLOCK)
-    for job in prange(lr.shape[0] * blocks):
-        n, first, end = _block(job, blocks, area)
-        at_v, at_h = rest_v[first:end], rest_h[first:end]
-        count = end - first
-        sums = np.zeros((groups, count, LANES), padded.dtype)
-        start = np.empty(count, np.int32)
-        weight = np.empty((3, count), padded.dtype)
+    pixels = padded.reshape((-1, height * width, LANES))
+    stretches = max(1, (area + stretch // 2) // stretch)
+    for job in prange(lr.shape[0] * stretches):
+        n, begin, stop = _part(job, stretches, area)
+        sums = np.zeros((groups, stop - begin, LANES), padded.dtype)
+        start = np.empty(BLOCK, np.int32)
+        weight = np.empty((3, BLOCK), padded.dtype)
         upper, lower, across = weight[0], weight[1], weight[2]
         for tap in range(size * size):
             row, column = real(tap // size), real(tap % size)
-            taps, shift_v, shift_h = (
-                kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
-            )  # fmt: skip
-            _weigh(
-                at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, weight
-            )
-            for group in range(groups):
-                origin = (n * groups + group) * height * width
-                for j in range(count):
-                    _add_blend(sums[group], j, pixels, origin + start[j], width, upper[j], lower[j], across[j])
+            for first in range(begin, stop, BLOCK):
+                end = min(first + BLOCK, stop)
+                at_v, at_h = rest_v[first:end], rest_h[first:end]
+                taps, shift_v, shift_h = (
+                    kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
+                )  # fmt: skip
+                _weigh(
+                    at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border,
+                    start, weight,
+                )  # fmt: skip
+                for group in range(groups):
+                    image = pixels[n * groups + group]
+                    below = image[width:]
+                    total = sums[group, first - begin : end - begin]
+                    for j in range(end - first):
+                        _add_blend(total, j, image, below, start[j], upper[j], lower[j], across[j])
         for c in range(channels):
-            for j in range(count):
-                lr[n, c, first + j] = sums[c // LANES, j, c % LANES]
+            for j in range(stop - begin):
+                lr[n, c, begin + j] = sums[c // LANES, j, c % LANES]
+
+
+@compiled(inline="always")
+def _hand_over(found, target, streams):
+    """target = the first of `found`; `streams`: by stores past the caches, which want whole fours and aligned ones."""
+    if streams:
+        for j in range(0, target.shape[0], 4):
+            _stream(target, found, j)
+    else:
+        for j in range(target.shape[0]):
+            target[j] = found[j]
 
 
 @compiled(parallel=True, fastmath=_FAST)
 def backward_taps(
-    padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, grad_lr, grad_kernel, grad_v, grad_h
-):
+    padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, grad_lr, stretch,
+    streams, grad_kernel, grad_v, grad_h,
+):  # fmt: skip
     """Eq. 4-6, summed over channels: each corner is projected on the upstream gradient, then they are interpolated."""
     area = grad_lr.shape[2]
     groups, height, width = padded.shape[1:4]
     real = padded.dtype.type
     last_v, last_h = real(height - 2), real(width - 2)
-    pixels = padded.reshape((-1, LANES))
-    blocks = -(-area // BLOCK)
-    for job in prange(grad_lr.shape[0] * blocks):
-        n, first, end = _block(job, blocks, area)
-        at_v, at_h = rest_v[first:end], rest_h[first:end]
-        count = end - first
-        plane = -(-count // 4) * 4  # four LR pixels at a time; those beyond the last are projected and left
-        upstream = np.zeros((groups, plane, LANES), padded.dtype)
-        _gather(grad_lr[n, :, first:end], upstream)
-        start = np.zeros(plane, np.int32)
-        place = np.empty((4, count), padded.dtype)
+    pixels = padded.reshape((-1, height * width, LANES))
+    stretches = max(1, (area + stretch // 2) // stretch)
+    for job in prange(grad_lr.shape[0] * stretches):
+        n, begin, stop = _part(job, stretches, area)
+        upstream = np.zeros((groups, stop - begin + 3, LANES), padded.dtype)  # as many as `fours` may need
+        _gather(grad_lr[n, :, begin:stop], upstream)
+        start = np.zeros(BLOCK, np.int32)
+        place = np.empty((4, BLOCK), padded.dtype)
         below, across, moves_v, moves_h = place[0], place[1], place[2], place[3]
-        corners = np.empty((4, plane), padded.dtype)
+        corners = np.empty((4, BLOCK), padded.dtype)
         for tap in range(size * size):
             row, column = real(tap // size), real(tap % size)
-            taps, shift_v, shift_h = (
-                kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
-            )  # fmt: skip
-            _place(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border, start, place)
-            for group in range(groups):
-                origin = (n * groups + group) * height * width
-                for j in range(0, plane, 4):
-                    at, second, third, fourth = (
-                        origin + start[j], origin + start[j + 1], origin + start[j + 2], origin + start[j + 3]
-                    )  # fmt: skip
-                    if group == 0:
-                        _project(corners, plane, j, upstream[group], pixels, at, second, third, fourth, width)
-                    else:
-                        _add_projection(corners, plane, j, upstream[group], pixels, at, second, third, fourth, width)
-            to_kernel, to_v, to_h = (
-                grad_kernel[n, tap, first:end], grad_v[n, tap, first:end], grad_h[n, tap, first:end]
-            )  # fmt: skip
-            for j in range(count):
-                upper, lower = corners[0, j], corners[1, j]
-                step_upper, step_lower = corners[2, j] - upper, corners[3, j] - lower
-                upper, lower = upper + across[j] * step_upper, lower + across[j] * step_lower
-                to_kernel[j] = upper + below[j] * (lower - upper)
-                to_v[j] = moves_v[j] * (lower - upper)
-                to_h[j] = moves_h[j] * (step_upper + below[j] * (step_lower - step_upper))
+            for first in range(begin, stop, BLOCK):
+                end = min(first + BLOCK, stop)
+                at_v, at_h = rest_v[first:end], rest_h[first:end]
+                taps, shift_v, shift_h = (
+                    kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
+                )  # fmt: skip
+                _place(
+                    at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border,
+                    start, place,
+                )  # fmt: skip
+                fours = -(-(end - first) // 4) * 4  # LR pixels beyond the last are projected and left
+                for group in range(groups):
+                    image = pixels[n * groups + group]
+                    under = image[width:]
+                    grad = upstream[group, first - begin :]
+                    for j in range(0, fours, 4):
+                        at, second, third, fourth = start[j], start[j + 1], start[j + 2], start[j + 3]
+                        if group == 0:
+                            _project(corners, BLOCK, j, grad, image, under, at, second, third, fourth)
+                        else:
+                            _add_projection(corners, BLOCK, j, grad, image, under, at, second, third, fourth)
+                for j in range(end - first):
+                    upper, lower = corners[0, j], corners[1, j]
+                    step_upper, step_lower = corners[2, j] - upper, corners[3, j] - lower
+                    upper, lower = upper + across[j] * step_upper, lower + across[j] * step_lower
+                    corners[0, j] = upper + below[j] * (lower - upper)
+                    corners[1, j] = moves_v[j] * (lower - upper)
+                    corners[2, j] = moves_h[j] * (step_upper + below[j] * (step_lower - step_upper))
+                _hand_over(corners[0], grad_kernel[n, tap, first:end], streams)
+                _hand_over(corners[1], grad_v[n, tap, first:end], streams)
+                _hand_over(corners[2], grad_h[n, tap, first:end], streams)
 
 
 @compiled(parallel=True, fastmath=_FAST)
@@ -327,7 +409,7 @@ def reach(offset_v, rest_v, size, height, spans):
     zero, last_v = real(0), real(height - 2)
     blocks = spans.shape[1]
     for job in prange(offset_v.shape[0] * blocks):
-        n, first, end = _block(job, blocks, area)
+        n, first, end = _part(job, blocks, area)
         lowest, highest = np.int32(height), np.int32(0)
         for tap in range(taps):
             row = real(tap // size)
@@ -363,7 +445,7 @@ def backward_image(
         for block in range(blocks):
             if spans[n, block, 0] >= end_row or spans[n, block, 1] + 1 < first_row:
                 continue
-            _, first, end = _block(block, blocks, area)
+            _, first, end = _part(block, blocks, area)
             at_v, at_h = rest_v[first:end], rest_h[first:end]
             count = end - first
             _gather(grad_lr[n, :, first:end], upstream)

@@ -9,23 +9,28 @@ of threads. For the gradient of hr a thread owns a band of rows and looks throug
 as many images as threads, or a multiple, a band is a whole image and nothing is looked at twice.
 
 The floor is set by kernel and offsets, 12 bytes a tap and LR pixel in float32 (75 MB at x4 for 16 patches of 192 px and
-13x13 taps): forward reads them, the gradients of the taps read and write them (and fetch what they overwrite), hr's
-gradient reads them again: 48 bytes a tap, 60 with the fetch. The image is small beside them. Work in between: per
-tap two loads of 32 bytes forward, two in the gradients of the taps, and two loads and stores for hr. `carlib bench
-operator` tells how far from the rival that is, with and without hr's gradient.
+13x13 taps): forward reads them, the gradients of the taps read and write them, hr's gradient reads them again: 48 bytes
+a tap. The image is small beside them. So memory decides as much as work does (per tap two loads of 32 bytes forward,
+two in the gradients of the taps, two loads and stores for hr): 75 MB read in pieces of a kilobyte, each of another
+plane, take twice the time that they take in one go, and a gradient written the usual way is fetched first. Therefore a
+job is as long a stretch of a plane as its image pixels allow, and gradients that no cache holds are written past them.
+`carlib bench operator` tells how far from the rival that is, with and without hr's gradient.
 """
 
 import math
+from functools import lru_cache
 
 import numba
 import numpy as np
 import torch
 
 from carlib.ops.resample import reflect_indices, working_dtype
-from carlib.ops.resample_kernels import BLOCK, LANES, backward_image, backward_taps, copy_padded, fold, reach
+from carlib.ops.resample_kernels import BLOCK, LANES, STREAMED, backward_image, backward_taps, copy_padded, fold, reach
 from carlib.ops.resample_kernels import forward as forward_taps
 
 _AT_ONCE = 2**20  # bytes of images laid out at a time, more where the threads would have no image each
+_UNDER = 2**13  # HR pixels under a job's stretch: the more, the faster taps come, till pixels leave the cache for it
+_PAST_CACHES = 2**24  # bytes of gradients of taps; of fewer, who reads them next finds them in a cache
 
 
 def forward(hr, kernel, offset_v, offset_h, geometry):
@@ -34,10 +39,10 @@ def forward(hr, kernel, offset_v, offset_h, geometry):
     _use_torch_threads()
     image, taps = _array(hr, dtype), [_planes(t, dtype) for t in (kernel, offset_v, offset_h)]
     lr = np.empty((*image.shape[:2], taps[0].shape[2]), image.dtype)
-    numbers = _numbers(geometry, kernel.shape, image.dtype)
+    numbers = _numbers(geometry, kernel.shape[2:], image.dtype)
     for some in _portions(image.shape, geometry, dtype):
         padded = _lay_out(image[some], geometry)
-        forward_taps(padded, *(t[some] for t in taps), *numbers, lr[some])
+        forward_taps(padded, *(t[some] for t in taps), *numbers, _stretch(geometry), lr[some])
     return torch.from_numpy(lr).view(*hr.shape[:2], *kernel.shape[2:]).to(hr.dtype)
 
 
@@ -46,14 +51,15 @@ def backward(grad_lr, hr, kernel, offset_v, offset_h, geometry, needed):
     dtype = working_dtype(hr, kernel, offset_v, offset_h)
     _use_torch_threads()
     image, (upstream, *taps) = _array(hr, dtype), [_planes(t, dtype) for t in (grad_lr, kernel, offset_v, offset_h)]
-    numbers = _numbers(geometry, kernel.shape, image.dtype)
+    numbers = _numbers(geometry, kernel.shape[2:], image.dtype)
     of_image = np.empty_like(image) if needed[0] else None
     of_taps = [np.empty_like(t) for t in taps] if any(needed[1:]) else [None] * 3
+    how = _stretch(geometry), any(needed[1:]) and _streams(of_taps)
     for some in _portions(image.shape, geometry, dtype):
         arguments = *(t[some] for t in taps), *numbers, upstream[some]
         if any(needed[1:]):
             padded = _lay_out(image[some], geometry)
-            backward_taps(padded, *arguments, *(t[some] for t in of_taps))
+            backward_taps(padded, *arguments, *how, *(t[some] for t in of_taps))
             del padded  # before the gradient of the image is laid out
         if needed[0]:
             _backward_image(arguments, geometry, of_image[some])
@@ -69,6 +75,17 @@ def _planes(tensor, dtype):
     return _array(tensor, dtype).reshape(*tensor.shape[:2], -1)
 
 
+def _stretch(geometry) -> int:
+    """LR pixels of a job. By the scale alone: what a job has in common with others changes the last bits."""
+    return max(BLOCK, _UNDER // geometry.scale**2 // 4 * 4)
+
+
+def _streams(arrays) -> bool:
+    """Whether gradients go past the caches: they are larger, and a store may begin at each fourth LR pixel's."""
+    aligned = not any(array.ctypes.data % STREAMED for array in arrays)
+    return aligned and arrays[0].shape[2] % 4 == 0 and sum(a.nbytes for a in arrays) >= _PAST_CACHES
+
+
 def _use_torch_threads():
     """torch.set_num_threads governs this operator too."""
     threads = torch.get_num_threads()
@@ -77,9 +94,9 @@ def _use_torch_threads():
         torch.set_num_threads(threads)
 
 
-def _numbers(geometry, shape, dtype):
+def _numbers(geometry, sides, dtype):
     """Where tap 0 of each LR pixel lies without offset, in padded pixels, down and right; K; the rule of the border."""
-    rows, columns = ((np.arange(n) + 0.5) * geometry.scale - 0.5 - geometry.centre + geometry.pad for n in shape[2:])
+    rows, columns = ((np.arange(n) + 0.5) * geometry.scale - 0.5 - geometry.centre + geometry.pad for n in sides)
     rest = np.repeat(rows, len(columns)).astype(dtype), np.tile(columns, len(rows)).astype(dtype)
     return *rest, geometry.size, geometry.release_border
 
@@ -87,14 +104,15 @@ def _numbers(geometry, shape, dtype):
 def _portions(shape, geometry, dtype):
     """Slices of the images laid out at a time: the same number for each thread, as many as fit into _AT_ONCE."""
     threads = numba.get_num_threads()
-    bytes_of_one = math.prod(_padded_shape(shape, *_sources(shape, geometry))[1:]) * dtype.itemsize
+    bytes_of_one = math.prod(_padded_shape(shape, *_sources(shape[-2:], geometry.pad))[1:]) * dtype.itemsize
     step = threads * max(1, _AT_ONCE // (threads * bytes_of_one))
     return [slice(first, first + step) for first in range(0, shape[0], step)]
 
 
-def _sources(shape, geometry):
+@lru_cache(maxsize=4)  # of a tiny image, a third of the time
+def _sources(sides, pad):
     """HR row and column behind each padded row and column; the last one twice, so that a right neighbour exists."""
-    ranges = [reflect_indices(-geometry.pad, n - 1 + geometry.pad, n).numpy() for n in shape[-2:]]
+    ranges = [reflect_indices(-pad, n - 1 + pad, n).numpy() for n in sides]
     return [np.append(r, r[-1]) for r in ranges]
 
 
@@ -103,14 +121,14 @@ def _padded_shape(shape, rows, columns):
 
 
 def _lay_out(image, geometry):
-    rows, columns = _sources(image.shape, geometry)
+    rows, columns = _sources(image.shape[-2:], geometry.pad)
     padded = np.empty(_padded_shape(image.shape, rows, columns), image.dtype)
-    copy_padded(image, rows, columns, padded)
+    copy_padded(image, rows, columns, geometry.pad, np.zeros(image.shape[3], image.dtype), padded)
     return padded
 
 
 def _backward_image(arguments, geometry, grad_hr):
-    rows, columns = _sources(grad_hr.shape, geometry)
+    rows, columns = _sources(grad_hr.shape[-2:], geometry.pad)
     grad_padded = np.empty(_padded_shape(grad_hr.shape, rows, columns), grad_hr.dtype)
     n, _, height = grad_padded.shape[:3]
     threads = numba.get_num_threads()

@@ -69,7 +69,7 @@ def downscale(
     depth: Annotated[str, typer.Option(help="16-bit images: refuse or round.")] = "refuse",
 ):
     """Downscale an image."""
-    from carlib import data, rescale
+    from carlib import data, origin, rescale
 
     image, profile = _read(source, target, alpha=alpha, depth=depth)
     scale = 4 if scale is None and size is None else scale
@@ -77,7 +77,8 @@ def downscale(
         image, scale, method, size=_parse_size(size), pad=pad, weights=weights, variant=variant, lambda_=lambda_,
         rounding=rounding,
     )  # fmt: skip
-    data.write_image(target, lr, profile=profile)
+    made = origin.Origin(method, scale, None if scale is None else image.shape[:2], weights and weights.name)
+    data.write_image(target, lr, profile=profile, note=origin.written(made))
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")
 
@@ -86,11 +87,17 @@ def downscale(
 def upscale(
     source: Annotated[Path, typer.Argument(help="The LR image.")],
     target: Annotated[Path, typer.Argument(help="The enlarged image.")],
-    scale: Annotated[int, typer.Option(help="Factor.")] = 4,
+    scale: Annotated[int | None, typer.Option(help="Factor; default: the one the PNG was made at, or 4.")] = None,
     method: Annotated[
-        str, typer.Option(help="car, cnn-cr, tad or irn (for LR images made by it), edsr, zssr, bicubic or lanczos.")
-    ] = "car",
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the original, to cut padding off.")] = None,
+        str | None,
+        typer.Option(
+            help="car, cnn-cr, tad or irn (for LR images made by it), edsr, zssr, bicubic or lanczos. "
+            "Default: what fits the way the PNG was made, or car."
+        ),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Size of the original, to cut padding off; the PNG may know it.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of a trained run; default: the shipped ones.")] = None,
     steps: Annotated[int | None, typer.Option(help="Of zssr: training steps at most; default 3000.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Of zssr: training takes no longer.")] = None,
@@ -98,11 +105,19 @@ def upscale(
     depth: Annotated[str, typer.Option(help="16-bit images: refuse or round.")] = "refuse",
 ):
     """Enlarge an image, usually one that `carlib downscale` made; zssr trains a network on it, which takes minutes."""
-    from carlib import data, rescale
+    from carlib import data, origin, rescale
 
     image, profile = _read(source, target, alpha=alpha, depth=depth)
+    made = origin.read(source)
+    method = origin.upscaler_for(made) if method is None else method
+    scale = (made.scale or 4) if scale is None else scale
+    if made.weights and method == made.method and weights is None:
+        raise ValueError(f"{source} was made with {made.weights}: give that file (--weights), or the one you want")
+    if told := origin.doubt(made, method, scale):
+        typer.echo(f"carlib: {source}: {told}", err=True)
     budget = {"steps": steps, "seconds": seconds, "progress": method == "zssr" or None}
-    sr = rescale.upscale(image, scale, method, size=_parse_size(size), weights=weights, **budget)
+    whole = origin.size_for(made, scale, image.shape) if size is None else _parse_size(size)
+    sr = rescale.upscale(image, scale, method, size=whole, weights=weights, **budget)
     data.write_image(target, sr, profile=profile)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")
 

@@ -11,7 +11,7 @@ import torch
 from test_resample import CASES, problem
 
 from carlib import resample
-from carlib.ops import resample_op
+from carlib.ops import resample_cuda, resample_op
 
 gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -52,6 +52,16 @@ class Tensor:
     """One on a GPU, as far as it is looked at."""
 
     device = torch.device("cuda")
+
+
+@pytest.mark.parametrize(("capability", "told"), [((6, 1), "has compute capability 6.1"), ((7, 0), ""), ((9, 0), "")])
+def test_a_gpu_older_than_volta_is_refused(capability, told, monkeypatch):
+    monkeypatch.setattr(resample_cuda, "_why_no_compiler", lambda: "")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    resample_cuda._why_too_old.cache_clear()
+    why = resample_op._why_no_cuda(Tensor())
+    resample_cuda._why_too_old.cache_clear()
+    assert told in why and bool(why) == bool(told)
 
 
 def test_auto_takes_the_kernels_where_they_run_and_torch_elsewhere(monkeypatch):

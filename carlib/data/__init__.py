@@ -8,6 +8,7 @@ from carlib.data.images import (
     check_writable,
     colour_profile,
     crop_to_multiple,
+    note,
     read_image,
     to_colour,
     to_grey,
@@ -18,6 +19,6 @@ from carlib.data.sets import NAMES, available, canonical, find, inventory, load
 
 __all__ = [
     "LUMA", "NAMES", "available", "canonical", "centre_crop", "check_image", "check_writable", "colour_profile",
-    "crop_to_multiple", "fetch", "find", "inventory", "load", "pixel_sha256", "read_image", "to_colour", "to_grey",
-    "unpack", "verify", "write_image",
+    "crop_to_multiple", "fetch", "find", "inventory", "load", "note", "pixel_sha256", "read_image", "to_colour",
+    "to_grey", "unpack", "verify", "write_image",
 ]  # fmt: skip

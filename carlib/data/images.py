@@ -1,6 +1,7 @@
 """Read and write 8-bit images without a silent change: what cannot be kept exactly is refused, with the remedy.
 
-Arrays are uint8, (H, W) for grey and (H, W, 3) for RGB. Embedded colour profiles are neither applied nor kept.
+Arrays are uint8, (H, W) for grey and (H, W, 3) for RGB. Embedded colour profiles are not applied; who reads one may
+hand it on.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from carlib import results
 from carlib.data import sixteen
@@ -19,6 +20,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # of R, G and B, BT.601 on the full rang
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"))
 MAX_PIXELS = 178_000_000
+_NOTE = "carlib"  # keyword of our text in a PNG
 
 # What Pillow raises for a damaged file, by experiment: it has no base class of its own.
 _PILLOW_ERRORS = (
@@ -75,7 +77,21 @@ def colour_profile(path) -> bytes | None:
         return image.info.get("icc_profile") or None
 
 
-def write_image(path, image: np.ndarray, *, lossy: bool = False, profile: bytes | None = None) -> Path:
+def note(path) -> str | None:
+    """The text that `write_image` put into a PNG file for programs; None: there is none.
+
+    Raises:
+        ValueError: no such file, or not an image.
+    """
+    path = _existing(path)
+    with _own_pixel_cap(), _readable(path), Image.open(path, formats=FORMATS) as image:
+        found = image.info.get(_NOTE) if image.format == "PNG" else None
+    return found if isinstance(found, str) else None
+
+
+def write_image(
+    path, image: np.ndarray, *, lossy: bool = False, profile: bytes | None = None, note: str | None = None
+) -> Path:
     """Write an image, atomically; reading it back gives the same array.
 
     Args:
@@ -83,6 +99,7 @@ def write_image(path, image: np.ndarray, *, lossy: bool = False, profile: bytes 
                .jpg and .jpeg (quality 95, no chroma subsampling) only with `lossy=True`.
         image: uint8 (H, W) or (H, W, 3).
         profile: ICC profile that the file is to hold; BMP, PPM and PGM cannot.
+        note:  ASCII text for programs that the file is to hold; all but PNG leave it out.
     Returns:
         `path`.
     Raises:
@@ -92,6 +109,9 @@ def write_image(path, image: np.ndarray, *, lossy: bool = False, profile: bytes 
     path = Path(path)
     check_image(image)
     options = check_writable(path, grey=image.ndim == 2, lossy=lossy, profile=profile)
+    if note is not None and options["format"] == "PNG":
+        options = options | {"pnginfo": PngImagePlugin.PngInfo()}
+        options["pnginfo"].add_text(_NOTE, note)
     # The encoder's own ValueErrors (an image too large for the format, say) get the same single line as the disk's.
     with results.atomic(path) as temporary:
         try:

@@ -1,0 +1,72 @@
+"""What an LR image says of its making, so that `carlib upscale` need not be told: one line of JSON in the PNG file.
+
+Other formats do not keep it, and programs that rewrite a PNG may drop it: nothing is known then, and nothing refused.
+"""
+
+import json
+from typing import NamedTuple
+
+from carlib import data, rescale
+
+
+class Origin(NamedTuple):
+    """How an LR image was made; None is not known."""
+
+    method: str | None = None  # one of rescale.DOWNSCALERS
+    scale: int | None = None
+    size: tuple[int, int] | None = None  # (H, W) of the HR image
+    weights: str | None = None  # name of the weights file, where it was not the shipped one
+
+
+def written(origin) -> str:
+    """The line that `read` understands."""
+    return json.dumps({name: value for name, value in origin._asdict().items() if value is not None})
+
+
+def read(path) -> Origin:
+    """What an image file says; of a line that is not such a one, nothing.
+
+    Raises:
+        ValueError: no such file, or not an image.
+    """
+    note = data.note(path)
+    try:
+        origin = Origin(**json.loads(note or "{}"))
+    except (ValueError, TypeError, RecursionError):
+        return Origin()
+    if isinstance(origin.size, list):
+        origin = origin._replace(size=tuple(origin.size))
+    return origin if _is_possible(origin) else Origin()
+
+
+def upscaler_for(origin) -> str:
+    """The method that enlarges such an image best: of unknown ones CAR's, of those of a classical method EDSR's."""
+    if origin.method is None:
+        return "car"
+    return origin.method if origin.method in rescale.LEARNED else "edsr"
+
+
+def size_for(origin, scale, shape):
+    """(H, W) of the HR image, where it is known and fits an LR image of this shape at this scale; else None."""
+    fits = origin.size is not None and all(-(-n // scale) == m for n, m in zip(origin.size, shape, strict=False))
+    return origin.size if fits else None
+
+
+def doubt(origin, method, scale) -> str:
+    """What speaks against enlarging such an image like this, in a line; nothing if nothing does."""
+    if origin.method is not None and method in rescale.LEARNED and method != origin.method:
+        return f"it was made by {origin.method}, and {method} restores its own images only: use {upscaler_for(origin)}"
+    if origin.scale is not None and scale != origin.scale:
+        return f"it was made at x{origin.scale} and is enlarged x{scale}"
+    return ""
+
+
+def _is_possible(origin) -> bool:
+    """Whether types and values are those that `carlib downscale` writes."""
+    scale, size = origin.scale, origin.size
+    return (
+        origin.method in (None, *rescale.DOWNSCALERS)
+        and (scale is None or (type(scale) is int and scale >= 2))
+        and (size is None or (type(size) is tuple and len(size) == 2 and all(type(n) is int and n > 0 for n in size)))
+        and (origin.weights is None or isinstance(origin.weights, str))
+    )

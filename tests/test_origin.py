@@ -1,0 +1,99 @@
+"""What an LR image says of its making: written by downscale, heeded by upscale, ignored where it is nonsense."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from carlib import cli, data, origin, rescale
+from carlib.origin import Origin
+
+
+@pytest.fixture
+def run(home, monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["carlib", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `upscale` was asked for; nothing is enlarged."""
+    calls = []
+
+    def upscale(image, scale, method, *, size, weights, **_):
+        calls.append((method, scale, size, weights and weights.name))
+        return image
+
+    monkeypatch.setattr(rescale, "upscale", upscale)
+    return calls
+
+
+def lr_image(path, told=None):
+    note = told if told is None or isinstance(told, str) else origin.written(told)
+    return data.write_image(path, np.zeros((8, 12, 3), np.uint8), note=note)
+
+
+def test_a_file_tells_how_it_was_made_and_changes_no_pixel(run, tmp_path):
+    photo = data.write_image(tmp_path / "hr.png", np.random.default_rng(0).integers(0, 256, (15, 23, 3), np.uint8))
+    lr = tmp_path / "lr.png"
+    assert run("downscale", photo, lr, "--scale", 2, "--method", "box", "--pad") == (0, "")
+    assert origin.read(lr) == Origin("box", 2, (15, 23))
+    expected = rescale.downscale(data.read_image(photo), 2, "box", pad=True)
+    np.testing.assert_array_equal(data.read_image(lr), expected)
+    assert run("upscale", lr, tmp_path / "sr.png", "--method", "bicubic") == (0, "")  # neither --scale nor --size
+    assert data.read_image(tmp_path / "sr.png").shape == (15, 23, 3)
+    assert run("downscale", photo, lr, "--size", "9x7", "--method", "dpid")[0] == 0
+    assert origin.read(lr) == Origin("dpid")
+
+
+@pytest.mark.parametrize(("told", "options", "expected", "doubt"), [
+    (None, [], ("car", 4, None, None), ""),
+    (Origin("car", 2, (16, 23)), [], ("car", 2, (16, 23), None), ""),
+    (Origin("irn", 2, (16, 24)), [], ("irn", 2, (16, 24), None), ""),
+    (Origin("bicubic", 2, (16, 24)), [], ("edsr", 2, (16, 24), None), ""),
+    (Origin("car", 2, (99, 99)), [], ("car", 2, None, None), ""),  # it was cropped since
+    (Origin("car", 2, (16, 23)), ["--size", "24x16"], ("car", 2, (16, 24), None), ""),
+    (Origin("car", 2, (16, 24)), ["--scale", 4], ("car", 4, None, None), "made at x2 and is enlarged x4"),
+    (Origin("bicubic", 2, (16, 24)), ["--method", "car"], ("car", 2, (16, 24), None), "made by bicubic, and car"),
+    (Origin("car", 2, (16, 24)), ["--method", "bicubic"], ("bicubic", 2, (16, 24), None), ""),
+    (Origin("car", 2, None, "my.st"), ["--weights", "a/my.st"], ("car", 2, None, "my.st"), ""),
+])  # fmt: skip
+def test_upscale_heeds_what_the_image_says_and_obeys_options(run, asked, tmp_path, told, options, expected, doubt):
+    code, err = run("upscale", lr_image(tmp_path / "lr.png", told), tmp_path / "sr.png", *options)
+    assert code == 0 and asked == [expected]
+    assert doubt in err and err.count("\n") == bool(doubt)
+
+
+def test_an_image_made_with_own_weights_asks_for_them(run, asked, tmp_path):
+    lr = lr_image(tmp_path / "lr.png", Origin("car", 2, (16, 24), "my.safetensors"))
+    code, err = run("upscale", lr, tmp_path / "sr.png")
+    assert code == 2 and "was made with my.safetensors: give that file (--weights)" in err and err.count("\n") == 1
+    assert not asked and not (tmp_path / "sr.png").exists()
+
+
+@pytest.mark.parametrize("nonsense", [
+    "", "no JSON", "[" * 100_000, "[]", "3", "null", '{"method": "nearest"}', '{"method": ["car"]}', '{"scale": 1}',
+    '{"scale": true}', '{"scale": "2"}', '{"size": 3}', '{"size": "ab"}', '{"size": [0, 1]}', '{"size": [1, 2, 3]}',
+    '{"weights": 1}', '{"colour": "red"}',
+])  # fmt: skip
+def test_nonsense_says_nothing(tmp_path, nonsense):
+    assert origin.read(lr_image(tmp_path / "lr.png", nonsense)) == Origin()
+
+
+def test_other_formats_and_other_programs_say_nothing(tmp_path):
+    assert origin.read(lr_image(tmp_path / "lr.tif", Origin("car", 2))) == Origin()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", '{"method": "car"}')
+    Image.new("L", (2, 2)).save(tmp_path / "other.png", pnginfo=text)
+    assert origin.read(tmp_path / "other.png") == Origin()
+
+
+def test_a_note_and_a_profile_go_together(tmp_path):
+    path = data.write_image(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8), profile=b"a profile", note="text")
+    assert (data.note(path), data.colour_profile(path)) == ("text", b"a profile")

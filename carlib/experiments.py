@@ -48,8 +48,9 @@ def prepare(
         if params or restart:
             raise ValueError(f"profile {run.profile} trains nothing, it takes the shipped weights: use --profile mini")
         return _take_shipped(run, folder, allow_missing)
-    from carlib import train
+    from carlib import run_networks, train
 
+    run_networks.check_starts(run)
     if renew or restart or not (folder / "last.ckpt").is_file():
         for other in run.needs:
             prepare(other, run.profile, renew=renew, device=device, progress=progress)

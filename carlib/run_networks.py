@@ -42,6 +42,20 @@ def build(run: runs.Run) -> nn.ModuleDict:
     return networks
 
 
+def check_starts(run: runs.Run):
+    """Refuse runs to start from whose resampler the run cannot take, before they are trained for nothing.
+
+    Raises:
+        ValueError: so, in one line.
+    """
+    for start, other in run.starts.items():
+        if start != "warm_start":
+            theirs = runs.get(other, run.profile).networks().get("resampler")
+            if theirs is None:
+                raise ValueError(f"{start}={other!r} names a run without a resampler: name one with downscaler=car")
+            _check_same_resampler(run, start, models.specification(**theirs))
+
+
 def start_files(run: runs.Run) -> dict[str, Path]:
     """Parameter of runs.STARTS that the run sets -> the weights file it stands for."""
     return {

@@ -7,7 +7,7 @@ import pytest
 import torch
 from short_runs import go, short
 
-from carlib import checkpoint, loop, losses, objective, run_networks, weights
+from carlib import checkpoint, experiments, loop, losses, objective, run_networks, train, weights
 from carlib.patches import Patches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -65,3 +65,13 @@ def test_a_resampler_that_is_not_there_or_reads_its_weights_otherwise_is_refused
         with pytest.raises(ValueError, match=told):
             go(run, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("other", "told"), [
+    ("car-edsr-x2-no-offset", "cannot take the resampler of car-edsr-x2-no-offset, which has offsets=False, not True$"),
+    ("bicubic-edsr-x2", "^resampler_start='bicubic-edsr-x2' names a run without a resampler"),
+])  # fmt: skip
+def test_a_start_that_cannot_fit_is_refused_before_it_is_trained(home, monkeypatch, other, told):
+    monkeypatch.setattr(train, "train", None)
+    with pytest.raises(ValueError, match=told):
+        experiments.prepare("car-edsr-x2", "smoke", [f"resampler_start={other}"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from short_runs import go, short
 
-from carlib import checkpoint, experiments, loop, losses, objective, run_networks, train, weights
+from carlib import checkpoint, experiments, loop, losses, objective, run_networks, runs, train, weights
 from carlib.patches import Patches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -75,3 +75,11 @@ def test_a_start_that_cannot_fit_is_refused_before_it_is_trained(home, monkeypat
     monkeypatch.setattr(train, "train", None)
     with pytest.raises(ValueError, match=told):
         experiments.prepare("car-edsr-x2", "smoke", [f"resampler_start={other}"])
+
+
+def test_as_many_taps_fit_however_they_are_told(home):
+    """README's trial: car-bicubic-x2 names no kernel_size, which means 3 * scale + 1."""
+    start = {"resampler_start": "car-bicubic-x2"}
+    run_networks.check_starts(runs.get("car-edsr-x2", "smoke", {"kernel_size": 7, **start}))
+    with pytest.raises(ValueError, match="which has kernel_size=7, not 8$"):
+        run_networks.check_starts(runs.get("car-edsr-x2", "smoke", {"kernel_size": 8, **start}))

@@ -81,5 +81,5 @@ def test_as_many_taps_fit_however_they_are_told(home):
     """README's trial: car-bicubic-x2 names no kernel_size, which means 3 * scale + 1."""
     start = {"resampler_start": "car-bicubic-x2"}
     run_networks.check_starts(runs.get("car-edsr-x2", "smoke", {"kernel_size": 7, **start}))
-    with pytest.raises(ValueError, match="which has kernel_size=7, not 8$"):
+    with pytest.raises(ValueError, match=r"which has kernel_size=7, not 8$"):
         run_networks.check_starts(runs.get("car-edsr-x2", "smoke", {"kernel_size": 8, **start}))

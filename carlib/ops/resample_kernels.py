@@ -2,10 +2,11 @@
 
 A job is a stretch of LR pixels that lie beside each other in memory, whatever their rows: a tap's kernel and offsets
 are then read, and their gradients written, by the kilobyte, which is what memory gives quickly. A stretch is worked on
-in blocks. For each tap one pass over a block computes positions (`_locate`, shared by all), which the compiler turns
-into vectors, and a second one moves pixels: a vector load or store for the two pixels beside each other. Tensors of
-taps and lr are (N, taps or channels, h * w); `rest_v` and `rest_h` are where tap 0 of each LR pixel lies without
-offset, in padded pixels.
+in blocks. (For the image's gradient a job is a band of its rows, which goes through the blocks of all LR pixels.) For
+each tap one pass over a block computes positions (`_locate`, shared by all), which the compiler turns into vectors, and
+a second one moves pixels: a vector load or store for the two pixels beside each other. Tensors of taps and lr are
+(N, taps or channels, h * w); `rest_v` and `rest_h` are where tap 0 of each LR pixel lies without offset, in padded
+pixels.
 """
 
 import numpy as np
@@ -167,6 +168,17 @@ def _stream(typing, target, source, j):
 
 
 @intrinsic
+def _fence(typing):
+    """What `_stream` wrote is there before what this thread writes from here on, for all who are told of its end."""
+
+    def codegen(context, builder, signature, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
 def _interleave(typing, pixels, at, first, second, third, fourth, x):
     """pixels[at] to pixels[at + 3] = the numbers x to x + 3 of four rows, one row a channel."""
 
@@ -199,7 +211,10 @@ def _interleave(typing, pixels, at, first, second, third, fourth, x):
 
 @compiled(parallel=True)
 def copy_padded(hr, rows, columns, pad, nothing, padded):
-    """Lays images out: row i is rows[i] of hr, column j columns[j]; `nothing` stands for channels that hr has not."""
+    """Lays images out: row i is rows[i] of hr, column j columns[j], which from `pad` on are 0, 1, ... to hr's last.
+
+    `nothing` stands for channels that hr has not.
+    """
     groups, height = padded.shape[1:3]
     channels, width = hr.shape[1], hr.shape[3]
     for job in prange(hr.shape[0] * groups * height):
@@ -222,7 +237,10 @@ def copy_padded(hr, rows, columns, pad, nothing, padded):
 
 @compiled(inline="always")
 def _clamp(position, zero, last):
-    """`position` within 0..last; what is not a number becomes 0, so that an index made of it is always valid."""
+    """`position` within 0..last; what is not a number becomes 0, so that an index made of it is always valid.
+
+    By > and <, which are a processor's max and min; >= and <= are not.
+    """
     position = position if position > zero else zero
     return position if position < last else last
 
@@ -245,6 +263,12 @@ def _part(job, parts, area):
     """Image, first LR pixel and end of a job's part; cuts lie between fours of pixels, whatever the threads."""
     n, part, fours = job // parts, job % parts, (area + 3) // 4
     return n, part * fours // parts * 4, min((part + 1) * fours // parts * 4, area)
+
+
+@compiled(inline="always")
+def _stretches(area, stretch):
+    """How many stretches an image is cut into: of about `stretch` LR pixels, half as many more at most."""
+    return max(1, (area + stretch // 2) // stretch)
 
 
 def _by_rule(loop):
@@ -299,13 +323,13 @@ def _gather(grad_lr, upstream):
 
 @compiled(parallel=True, fastmath=_FAST)
 def forward(padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, stretch, lr):
-    """Eq. 2. A job is a stretch of about `stretch` LR pixels."""
+    """Eq. 2, a stretch of LR pixels a job."""
     channels, area = lr.shape[1:]
     groups, height, width = padded.shape[1:4]
     real = padded.dtype.type
     last_v, last_h = real(height - 2), real(width - 2)
     pixels = padded.reshape((-1, height * width, LANES))
-    stretches = max(1, (area + stretch // 2) // stretch)
+    stretches = _stretches(area, stretch)
     for job in prange(lr.shape[0] * stretches):
         n, begin, stop = _part(job, stretches, area)
         sums = np.zeros((groups, stop - begin, LANES), padded.dtype)
@@ -357,7 +381,7 @@ def backward_taps(
     real = padded.dtype.type
     last_v, last_h = real(height - 2), real(width - 2)
     pixels = padded.reshape((-1, height * width, LANES))
-    stretches = max(1, (area + stretch // 2) // stretch)
+    stretches = _stretches(area, stretch)
     for job in prange(grad_lr.shape[0] * stretches):
         n, begin, stop = _part(job, stretches, area)
         upstream = np.zeros((groups, stop - begin + 3, LANES), padded.dtype)  # as many as `fours` may need
@@ -399,6 +423,8 @@ def backward_taps(
                 _hand_over(corners[0], grad_kernel[n, tap, first:end], streams)
                 _hand_over(corners[1], grad_v[n, tap, first:end], streams)
                 _hand_over(corners[2], grad_h[n, tap, first:end], streams)
+        if streams:
+            _fence()
 
 
 @compiled(parallel=True, fastmath=_FAST)

@@ -13,7 +13,8 @@ The floor is set by kernel and offsets, 12 bytes a tap and LR pixel in float32 (
 a tap. The image is small beside them. So memory decides as much as work does (per tap two loads of 32 bytes forward,
 two in the gradients of the taps, two loads and stores for hr): 75 MB read in pieces of a kilobyte, each of another
 plane, take twice the time that they take in one go, and a gradient written the usual way is fetched first. Therefore a
-job is as long a stretch of a plane as its image pixels allow, and gradients that no cache holds are written past them.
+job is as long a stretch of a plane as its image pixels allow (but for hr's gradient), and gradients of 16 MiB or more
+are written past the caches.
 `carlib bench operator` tells how far from the rival that is, with and without hr's gradient.
 """
 
@@ -29,8 +30,10 @@ from carlib.ops.resample_kernels import BLOCK, LANES, STREAMED, backward_image, 
 from carlib.ops.resample_kernels import forward as forward_taps
 
 _AT_ONCE = 2**20  # bytes of images laid out at a time, more where the threads would have no image each
-_UNDER = 2**13  # HR pixels under a job's stretch: the more, the faster taps come, till pixels leave the cache for it
-_PAST_CACHES = 2**24  # bytes of gradients of taps; of fewer, who reads them next finds them in a cache
+# HR pixels of four channels under a job's stretch: the more, the faster kernel and offsets are read, until the image's
+# pixels no longer fit into the cache. A single small image has few jobs, so that many cores have little to do.
+_UNDER = 2**13
+_PAST_CACHES = 2**24  # bytes of gradients of taps; fewer may still lie in a cache for whom they are made
 
 
 def forward(hr, kernel, offset_v, offset_h, geometry):
@@ -42,7 +45,7 @@ def forward(hr, kernel, offset_v, offset_h, geometry):
     numbers = _numbers(geometry, kernel.shape[2:], image.dtype)
     for some in _portions(image.shape, geometry, dtype):
         padded = _lay_out(image[some], geometry)
-        forward_taps(padded, *(t[some] for t in taps), *numbers, _stretch(geometry), lr[some])
+        forward_taps(padded, *(t[some] for t in taps), *numbers, _stretch(geometry, image.shape[1]), lr[some])
     return torch.from_numpy(lr).view(*hr.shape[:2], *kernel.shape[2:]).to(hr.dtype)
 
 
@@ -54,7 +57,7 @@ def backward(grad_lr, hr, kernel, offset_v, offset_h, geometry, needed):
     numbers = _numbers(geometry, kernel.shape[2:], image.dtype)
     of_image = np.empty_like(image) if needed[0] else None
     of_taps = [np.empty_like(t) for t in taps] if any(needed[1:]) else [None] * 3
-    how = _stretch(geometry), any(needed[1:]) and _streams(of_taps)
+    how = _stretch(geometry, image.shape[1]), any(needed[1:]) and _streams(of_taps)
     for some in _portions(image.shape, geometry, dtype):
         arguments = *(t[some] for t in taps), *numbers, upstream[some]
         if any(needed[1:]):
@@ -75,13 +78,17 @@ def _planes(tensor, dtype):
     return _array(tensor, dtype).reshape(*tensor.shape[:2], -1)
 
 
-def _stretch(geometry) -> int:
-    """LR pixels of a job. By the scale alone: what a job has in common with others changes the last bits."""
-    return max(BLOCK, _UNDER // geometry.scale**2 // 4 * 4)
+def _stretch(geometry, channels) -> int:
+    """LR pixels of a job, about. The last ones of a block are computed by other instructions than the rest, and where
+    an image is cut shows in the last bits of lr: so neither threads nor other images may change it.
+    """
+    return max(BLOCK, _UNDER // (geometry.scale**2 * math.ceil(channels / LANES)) // 4 * 4)
 
 
 def _streams(arrays) -> bool:
-    """Whether gradients go past the caches: they are larger, and a store may begin at each fourth LR pixel's."""
+    """Whether gradients are written past the caches: together they are _PAST_CACHES bytes or more, and the address of
+    every fourth LR pixel is divisible by STREAMED.
+    """
     aligned = not any(array.ctypes.data % STREAMED for array in arrays)
     return aligned and arrays[0].shape[2] % 4 == 0 and sum(a.nbytes for a in arrays) >= _PAST_CACHES
 
@@ -113,7 +120,7 @@ def _portions(shape, geometry, dtype):
 def _sources(sides, pad):
     """HR row and column behind each padded row and column; the last one twice, so that a right neighbour exists."""
     ranges = [reflect_indices(-pad, n - 1 + pad, n).numpy() for n in sides]
-    return [np.append(r, r[-1]) for r in ranges]
+    return tuple(np.append(r, r[-1]) for r in ranges)
 
 
 def _padded_shape(shape, rows, columns):

@@ -113,11 +113,11 @@ def upscale(
     scale = (made.scale or 4) if scale is None else scale
     if made.weights and method == made.method and weights is None:
         raise ValueError(f"{source} was made with {made.weights}: give that file (--weights), or the one you want")
-    if told := origin.doubt(made, method, scale):
-        typer.echo(f"carlib: {source}: {told}", err=True)
     budget = {"steps": steps, "seconds": seconds, "progress": method == "zssr" or None}
     whole = origin.size_for(made, scale, image.shape) if size is None else _parse_size(size)
     sr = rescale.upscale(image, scale, method, size=whole, weights=weights, **budget)
+    if told := origin.doubt(made, method, scale):
+        typer.echo(f"carlib: {source}: {told}", err=True)
     data.write_image(target, sr, profile=profile)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")
 

@@ -48,7 +48,9 @@ def upscaler_for(origin) -> str:
 
 def size_for(origin, scale, shape):
     """(H, W) of the HR image, where it is known and fits an LR image of this shape at this scale; else None."""
-    fits = origin.size is not None and all(-(-n // scale) == m for n, m in zip(origin.size, shape, strict=False))
+    if origin.size is None or scale != origin.scale:
+        return None
+    fits = all(-(-n // scale) == m for n, m in zip(origin.size, shape, strict=False))
     return origin.size if fits else None
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,23 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
     monkeypatch.delenv("CARLIB_DATA", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def carlib(home, monkeypatch, capsys):
+    """carlib("data", "list") -> exit code, stdout, stderr, of `main` itself."""
+
+    from carlib import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["carlib", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        output = capsys.readouterr()
+        return end.value.code, output.out, output.err
+
+    return run
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from PIL import Image
 from torch import nn
 
 from carlib import (
-    cli,
     data,
     experiments,
     imresize,
@@ -32,21 +31,6 @@ COMMANDS = (
     "downscale", "upscale", "train", "experiments", "evaluate", "bench", "models", "notebook", "report", "data",
     "data list", "data verify", "data fetch",
 )  # fmt: skip
-
-
-@pytest.fixture
-def carlib(home, monkeypatch, capsys):
-    """carlib("data list") -> exit code, stdout, stderr, of `main` itself."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["carlib", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        output = capsys.readouterr()
-        return end.value.code, output.out, output.err
-
-    return run
 
 
 @pytest.fixture

@@ -1,24 +1,11 @@
 """What an LR image says of its making: written by downscale, heeded by upscale, ignored where it is nonsense."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from carlib import cli, data, origin, rescale
+from carlib import data, origin, rescale
 from carlib.origin import Origin
-
-
-@pytest.fixture
-def run(home, monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["carlib", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code, capsys.readouterr().err
-
-    return run
 
 
 @pytest.fixture
@@ -39,16 +26,18 @@ def lr_image(path, told=None):
     return data.write_image(path, np.zeros((8, 12, 3), np.uint8), note=note)
 
 
-def test_a_file_tells_how_it_was_made_and_changes_no_pixel(run, tmp_path):
+def test_a_file_tells_how_it_was_made_and_changes_no_pixel(carlib, tmp_path):
     photo = data.write_image(tmp_path / "hr.png", np.random.default_rng(0).integers(0, 256, (15, 23, 3), np.uint8))
     lr = tmp_path / "lr.png"
-    assert run("downscale", photo, lr, "--scale", 2, "--method", "box", "--pad") == (0, "")
+    code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--method", "box", "--pad")
+    assert (code, err) == (0, "")
     assert origin.read(lr) == Origin("box", 2, (15, 23))
     expected = rescale.downscale(data.read_image(photo), 2, "box", pad=True)
     np.testing.assert_array_equal(data.read_image(lr), expected)
-    assert run("upscale", lr, tmp_path / "sr.png", "--method", "bicubic") == (0, "")  # neither --scale nor --size
+    code, _, err = carlib("upscale", lr, tmp_path / "sr.png", "--method", "bicubic")  # neither --scale nor --size
+    assert (code, err) == (0, "")
     assert data.read_image(tmp_path / "sr.png").shape == (15, 23, 3)
-    assert run("downscale", photo, lr, "--size", "9x7", "--method", "dpid")[0] == 0
+    assert carlib("downscale", photo, lr, "--size", "9x7", "--method", "dpid")[0] == 0
     assert origin.read(lr) == Origin("dpid")
 
 
@@ -64,15 +53,15 @@ def test_a_file_tells_how_it_was_made_and_changes_no_pixel(run, tmp_path):
     (Origin("car", 2, (16, 24)), ["--method", "bicubic"], ("bicubic", 2, (16, 24), None), ""),
     (Origin("car", 2, None, "my.st"), ["--weights", "a/my.st"], ("car", 2, None, "my.st"), ""),
 ])  # fmt: skip
-def test_upscale_heeds_what_the_image_says_and_obeys_options(run, asked, tmp_path, told, options, expected, doubt):
-    code, err = run("upscale", lr_image(tmp_path / "lr.png", told), tmp_path / "sr.png", *options)
+def test_upscale_heeds_what_the_image_says_and_obeys_options(carlib, asked, tmp_path, told, options, expected, doubt):
+    code, _, err = carlib("upscale", lr_image(tmp_path / "lr.png", told), tmp_path / "sr.png", *options)
     assert code == 0 and asked == [expected]
     assert doubt in err and err.count("\n") == bool(doubt)
 
 
-def test_an_image_made_with_own_weights_asks_for_them(run, asked, tmp_path):
+def test_an_image_made_with_own_weights_asks_for_them(carlib, asked, tmp_path):
     lr = lr_image(tmp_path / "lr.png", Origin("car", 2, (16, 24), "my.safetensors"))
-    code, err = run("upscale", lr, tmp_path / "sr.png")
+    code, _, err = carlib("upscale", lr, tmp_path / "sr.png")
     assert code == 2 and "was made with my.safetensors: give that file (--weights)" in err and err.count("\n") == 1
     assert not asked and not (tmp_path / "sr.png").exists()
 
@@ -97,3 +86,11 @@ def test_other_formats_and_other_programs_say_nothing(tmp_path):
 def test_a_note_and_a_profile_go_together(tmp_path):
     path = data.write_image(tmp_path / "a.png", np.zeros((2, 2, 3), np.uint8), profile=b"a profile", note="text")
     assert (data.note(path), data.colour_profile(path)) == ("text", b"a profile")
+
+
+@pytest.mark.parametrize("scale", [0, 1, -2])
+def test_an_impossible_scale_is_refused_whatever_the_image_says(carlib, tmp_path, scale):
+    lr = lr_image(tmp_path / "lr.png", Origin("bicubic", 2, (16, 24)))
+    code, _, err = carlib("upscale", lr, tmp_path / "sr.png", "--scale", scale, "--method", "bicubic")
+    assert code == 2 and f"scale={scale} is not a whole number >= 2" in err and err.count("\n") == 1
+    assert not (tmp_path / "sr.png").exists()

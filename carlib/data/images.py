@@ -72,9 +72,7 @@ def colour_profile(path) -> bytes | None:
     Raises:
         ValueError: no such file, or not an image.
     """
-    path = _existing(path)
-    with _own_pixel_cap(), _readable(path), Image.open(path, formats=FORMATS) as image:
-        return image.info.get("icc_profile") or None
+    return _header(path)[1].get("icc_profile") or None
 
 
 def note(path) -> str | None:
@@ -83,9 +81,8 @@ def note(path) -> str | None:
     Raises:
         ValueError: no such file, or not an image.
     """
-    path = _existing(path)
-    with _own_pixel_cap(), _readable(path), Image.open(path, formats=FORMATS) as image:
-        found = image.info.get(_NOTE) if image.format == "PNG" else None
+    kind, info = _header(path)
+    found = info.get(_NOTE) if kind == "PNG" else None
     return found if isinstance(found, str) else None
 
 
@@ -185,6 +182,13 @@ def centre_crop(image: np.ndarray, size: int | None) -> np.ndarray:
         return image
     top, left = (max(0, (n - size) // 2) for n in image.shape[:2])
     return image[top : top + size, left : left + size]
+
+
+def _header(path) -> tuple[str, dict]:
+    """Format and what stands beside the pixels, which are not decoded."""
+    path = _existing(path)
+    with _own_pixel_cap(), _readable(path), Image.open(path, formats=FORMATS) as image:
+        return image.format, image.info
 
 
 def _existing(path) -> Path:

@@ -26,12 +26,17 @@ _FLAGS = tuple(sorted(_FAST))
 
 # numba has no vector type and leaves four-lane code scalar; these write the vector instructions themselves. They stay
 # in the file of the loops: whether a compiled loop that was kept is stale, numba tells by that file's date alone.
+def _pointer(context, builder, array_type, array, index, lanes):
+    """To `lanes` numbers of a C-contiguous array, from its number `index` on."""
+    data = context.make_array(array_type)(context, builder, array).data
+    vector = ir.VectorType(context.get_value_type(array_type.dtype), lanes)
+    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+
+
 def _load(context, builder, array_type, array, index, lanes=LANES):
     """The numbers of pixel `index` in a C-contiguous (pixels, LANES) array; 2 * LANES: those of the next pixel too."""
-    data = context.make_array(array_type)(context, builder, array).data
-    number = context.get_value_type(array_type.dtype)
-    first = builder.gep(data, [builder.mul(index, ir.Constant(index.type, LANES))])
-    pointer = builder.bitcast(first, ir.VectorType(number, lanes).as_pointer())
+    first = builder.mul(index, ir.Constant(index.type, LANES))
+    pointer = _pointer(context, builder, array_type, array, first, lanes)
     align = array_type.dtype.bitwidth // 8
     return builder.load(pointer, align=align), pointer, align
 
@@ -95,7 +100,6 @@ def _projection(added):
     def project(typing, corners, plane, j, upstream, image, below, at, second, third, fourth):
         def codegen(context, builder, signature, args):
             corners, plane, j, upstream, image, below, *starts = args
-            data = context.make_array(signature.args[0])(context, builder, corners).data
             align = signature.args[0].dtype.bitwidth // 8
             grads = []
             for number in range(len(starts)):
@@ -111,7 +115,7 @@ def _projection(added):
                 for side in (0, 1):
                     four = _shuffle(builder, sums, sums, list(range(side * 4, side * 4 + 4)))
                     place = builder.add(builder.mul(plane, ir.Constant(plane.type, row + 2 * side)), j)
-                    pointer = builder.bitcast(builder.gep(data, [place]), four.type.as_pointer())
+                    pointer = _pointer(context, builder, signature.args[0], corners, place, 4)
                     if added:
                         four = builder.fadd(builder.load(pointer, align=align), four, flags=_FLAGS)
                     builder.store(four, pointer, align=align)
@@ -149,18 +153,17 @@ def _stream(typing, target, source, j):
     """Four numbers of `target` from j on = those of `source`, past the caches: memory is not read to be replaced."""
 
     def codegen(context, builder, signature, args):
+        target, source, j = args
         bits = signature.args[0].dtype.bitwidth
         at_once = STREAMED * 8 // bits
-        vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), at_once).as_pointer()
         mark = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
-        to, of = (
-            context.make_array(kind)(context, builder, array).data
-            for kind, array in zip(signature.args[:2], args[:2], strict=True)
-        )
         for number in range(0, 4, at_once):
-            place = [builder.add(args[2], ir.Constant(args[2].type, number))]
-            found = builder.load(builder.bitcast(builder.gep(of, place), vector), align=bits // 8)
-            store = builder.store(found, builder.bitcast(builder.gep(to, place), vector), align=STREAMED)
+            place = builder.add(j, ir.Constant(j.type, number))
+            of, to = (
+                _pointer(context, builder, kind, array, place, at_once)
+                for kind, array in ((signature.args[1], source), (signature.args[0], target))
+            )
+            store = builder.store(builder.load(of, align=bits // 8), to, align=STREAMED)
             store.set_metadata("nontemporal", mark)
         return context.get_dummy_value()
 
@@ -183,26 +186,21 @@ def _interleave(typing, pixels, at, first, second, third, fourth, x):
     """pixels[at] to pixels[at + 3] = the numbers x to x + 3 of four rows, one row a channel."""
 
     def codegen(context, builder, signature, args):
-        kind = signature.args[0].dtype
-        align = kind.bitwidth // 8
-        four = ir.VectorType(context.get_value_type(kind), 4).as_pointer()
-
-        def pointer(array_type, array, index):
-            data = context.make_array(array_type)(context, builder, array).data
-            return builder.bitcast(builder.gep(data, [index]), four)
-
+        pixels, at, *rows, x = args
+        align = signature.args[0].dtype.bitwidth // 8
         rows = [
-            builder.load(pointer(row_type, row, args[6]), align=align)
-            for row_type, row in zip(signature.args[2:6], args[2:6], strict=True)
+            builder.load(_pointer(context, builder, kind, row, x, 4), align=align)
+            for kind, row in zip(signature.args[2:6], rows, strict=True)
         ]
         for half in (0, 2):  # two pixels of two channels each, then of all four
             above, below = (
                 _shuffle(builder, *rows[i : i + 2], [half, half + 4, half + 1, half + 5]) for i in (0, 2)
             )  # fmt: skip
             for pixel in (0, 1):
-                place = builder.add(args[1], ir.Constant(args[1].type, half + pixel))
+                place = builder.add(at, ir.Constant(at.type, half + pixel))
                 lanes = [2 * pixel, 2 * pixel + 1, 2 * pixel + 4, 2 * pixel + 5]
-                target = pointer(signature.args[0], args[0], builder.mul(place, ir.Constant(place.type, LANES)))
+                first = builder.mul(place, ir.Constant(place.type, LANES))
+                target = _pointer(context, builder, signature.args[0], pixels, first, 4)
                 builder.store(_shuffle(builder, above, below, lanes), target, align=align)
         return context.get_dummy_value()
 
@@ -314,6 +312,12 @@ def _place(at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, widt
 
 
 @compiled(inline="always")
+def _taps(kernel, offset_v, offset_h, n, tap, first, end):
+    """Kernel and offsets of one tap of a block."""
+    return kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
+
+
+@compiled(inline="always")
 def _gather(grad_lr, upstream):
     """Lays a block's channels (channels, count) side by side: (groups, count, LANES)."""
     for c in range(grad_lr.shape[0]):
@@ -341,9 +345,7 @@ def forward(padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_bo
             for first in range(begin, stop, BLOCK):
                 end = min(first + BLOCK, stop)
                 at_v, at_h = rest_v[first:end], rest_h[first:end]
-                taps, shift_v, shift_h = (
-                    kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
-                )  # fmt: skip
+                taps, shift_v, shift_h = _taps(kernel, offset_v, offset_h, n, tap, first, end)
                 _weigh(
                     at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border,
                     start, weight,
@@ -395,9 +397,7 @@ def backward_taps(
             for first in range(begin, stop, BLOCK):
                 end = min(first + BLOCK, stop)
                 at_v, at_h = rest_v[first:end], rest_h[first:end]
-                taps, shift_v, shift_h = (
-                    kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
-                )  # fmt: skip
+                taps, shift_v, shift_h = _taps(kernel, offset_v, offset_h, n, tap, first, end)
                 _place(
                     at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border,
                     start, place,
@@ -477,9 +477,7 @@ def backward_image(
             _gather(grad_lr[n, :, first:end], upstream)
             for tap in range(size * size):
                 row, column = real(tap // size), real(tap % size)
-                taps, shift_v, shift_h = (
-                    kernel[n, tap, first:end], offset_v[n, tap, first:end], offset_h[n, tap, first:end]
-                )  # fmt: skip
+                taps, shift_v, shift_h = _taps(kernel, offset_v, offset_h, n, tap, first, end)
                 _weigh(
                     at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border,
                     start, weight,

@@ -82,7 +82,7 @@ def _stretch(geometry, channels) -> int:
     """LR pixels of a job, about. The last ones of a block are computed by other instructions than the rest, and where
     an image is cut shows in the last bits of lr: so neither threads nor other images may change it.
     """
-    return max(BLOCK, _UNDER // (geometry.scale**2 * math.ceil(channels / LANES)) // 4 * 4)
+    return max(BLOCK, _UNDER // (geometry.scale**2 * math.ceil(channels / LANES)))
 
 
 def _streams(arrays) -> bool:

@@ -217,7 +217,7 @@ def test_numba_gives_the_same_bits_every_time():
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_numba_gives_the_same_bits_whatever_the_number_of_threads(n, monkeypatch):
-    """More LR pixels than a stretch has; some blocks do not reach into some threads' bands. float32 shows cuts."""
+    """More LR pixels than a block has; some do not reach into some threads' bands. float32 shows cuts."""
     args = [t.requires_grad_() for t in problem(4, 3, 40, 23, n=n, c=3, spread=2.0, dtype=torch.float32)]
     results = []
     for impl, threads in [("reference", 1), ("numba", 1), ("numba", 2), ("numba", 5)]:
@@ -244,7 +244,7 @@ def test_an_image_reads_nothing_of_the_next(impl, channels):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("h", "w", "streams"), [(36, 25, True), (29, 31, False)])
 def test_stores_past_the_caches_change_no_bit(h, w, streams, dtype, monkeypatch):
-    """Gradients of several stretches, in fours of LR pixels or not."""
+    """Gradients of several blocks, in fours of LR pixels or not."""
     args = [t.requires_grad_() for t in problem(4, 3, h, w, c=5, dtype=dtype)]
     asked, ask = [], resample_numba._streams
     monkeypatch.setattr(resample_numba, "_streams", lambda arrays: asked.append(ask(arrays)) or asked[-1])

@@ -1,12 +1,11 @@
 """The loops of `resample_numba`, compiled for the CPU.
 
-A job is a stretch of LR pixels that lie beside each other in memory, whatever their rows: a tap's kernel and offsets
-are then read, and their gradients written, by the kilobyte, which is what memory gives quickly. A stretch is worked on
-in blocks. (For the image's gradient a job is a band of its rows, which goes through the blocks of all LR pixels.) For
-each tap one pass over a block computes positions (`_locate`, shared by all), which the compiler turns into vectors, and
-a second one moves pixels: a vector load or store for the two pixels beside each other. Tensors of taps and lr are
-(N, taps or channels, h * w); `rest_v` and `rest_h` are where tap 0 of each LR pixel lies without offset, in padded
-pixels.
+A job is a block of LR pixels that lie beside each other in memory, whatever their rows. (For the image's gradient a
+job is a band of its rows, which goes through the blocks of all LR pixels.) For each tap one pass over a block computes
+positions (`_locate`, shared by all), which the compiler turns into vectors, and a second one moves pixels: a vector
+load or store for the two pixels beside each other. Meanwhile the next tap's kernel and offsets are fetched: they lie in
+other pages, where no processor looks ahead. Tensors of taps and lr are (N, taps or channels, h * w); `rest_v` and
+`rest_h` are where tap 0 of each LR pixel lies without offset, in padded pixels.
 """
 
 import numpy as np
@@ -18,6 +17,8 @@ from carlib.ops.compiled import compiled
 
 LANES = 4  # channels of a pixel, laid side by side
 BLOCK = 256  # LR pixels at most: what one is worked on with stays in the first-level cache
+LINE = 64  # bytes that memory gives at once
+IN_LINE = LINE // 4  # numbers of float32 in them; blocks begin at a whole line
 STREAMED = 16  # bytes that one store past the caches writes, at an address divisible by it
 # Contraction into fused multiply-adds and reordering of sums of four; not `nnan`: a NaN must stay one.
 _FAST = {"contract", "reassoc", "nsz"}
@@ -182,6 +183,24 @@ def _fence(typing):
 
 
 @intrinsic
+def _prefetch(typing, kernel, offset_v, offset_h, index):
+    """Brings IN_LINE numbers of each array near, from number `index` of all on; beyond its end nothing happens."""
+
+    def codegen(context, builder, signature, args):
+        number, text = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [text, *[number] * 3])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [text], kind)
+        for array, array_type in zip(args[:3], signature.args[:3], strict=True):
+            first = builder.bitcast(_pointer(context, builder, array_type, array, args[3], 1), text)
+            for line in range(0, IN_LINE * array_type.dtype.bitwidth // 8, LINE):
+                place = builder.gep(first, [number(line)])
+                builder.call(prefetch, [place, number(0), number(2), number(1)])  # to read, second-level cache, data
+        return context.get_dummy_value()
+
+    return types.void(kernel, offset_v, offset_h, types.int64), codegen
+
+
+@intrinsic
 def _interleave(typing, pixels, at, first, second, third, fourth, x):
     """pixels[at] to pixels[at + 3] = the numbers x to x + 3 of four rows, one row a channel."""
 
@@ -257,16 +276,15 @@ def _locate(base, step, shift, zero, last, release_border):
 
 
 @compiled(inline="always")
-def _part(job, parts, area):
-    """Image, first LR pixel and end of a job's part; cuts lie between fours of pixels, whatever the threads."""
-    n, part, fours = job // parts, job % parts, (area + 3) // 4
-    return n, part * fours // parts * 4, min((part + 1) * fours // parts * 4, area)
+def _blocks(area):
+    return (area + BLOCK - 1) // BLOCK
 
 
 @compiled(inline="always")
-def _stretches(area, stretch):
-    """How many stretches an image is cut into: of about `stretch` LR pixels, half as many more at most."""
-    return max(1, (area + stretch // 2) // stretch)
+def _part(job, parts, area):
+    """Image, first LR pixel and end of a job's part; cuts lie between lines of pixels, whatever the threads."""
+    n, part, lines = job // parts, job % parts, (area + IN_LINE - 1) // IN_LINE
+    return n, part * lines // parts * IN_LINE, min((part + 1) * lines // parts * IN_LINE, area)
 
 
 def _by_rule(loop):
@@ -326,39 +344,41 @@ def _gather(grad_lr, upstream):
 
 
 @compiled(parallel=True, fastmath=_FAST)
-def forward(padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, stretch, lr):
-    """Eq. 2, a stretch of LR pixels a job."""
+def forward(padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, lr):
+    """Eq. 2, a block of LR pixels a job."""
     channels, area = lr.shape[1:]
     groups, height, width = padded.shape[1:4]
     real = padded.dtype.type
     last_v, last_h = real(height - 2), real(width - 2)
     pixels = padded.reshape((-1, height * width, LANES))
-    stretches = _stretches(area, stretch)
-    for job in prange(lr.shape[0] * stretches):
-        n, begin, stop = _part(job, stretches, area)
-        sums = np.zeros((groups, stop - begin, LANES), padded.dtype)
-        start = np.empty(BLOCK, np.int32)
-        weight = np.empty((3, BLOCK), padded.dtype)
+    blocks = _blocks(area)
+    for job in prange(lr.shape[0] * blocks):
+        n, first, end = _part(job, blocks, area)
+        at_v, at_h = rest_v[first:end], rest_h[first:end]
+        sums = np.zeros((groups, BLOCK, LANES), padded.dtype)
+        start = np.zeros(BLOCK, np.int32)
+        weight = np.zeros((3, BLOCK), padded.dtype)
         upper, lower, across = weight[0], weight[1], weight[2]
         for tap in range(size * size):
             row, column = real(tap // size), real(tap % size)
-            for first in range(begin, stop, BLOCK):
-                end = min(first + BLOCK, stop)
-                at_v, at_h = rest_v[first:end], rest_h[first:end]
-                taps, shift_v, shift_h = _taps(kernel, offset_v, offset_h, n, tap, first, end)
-                _weigh(
-                    at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border,
-                    start, weight,
-                )  # fmt: skip
-                for group in range(groups):
-                    image = pixels[n * groups + group]
-                    below = image[width:]
-                    total = sums[group, first - begin : end - begin]
-                    for j in range(end - first):
+            taps, shift_v, shift_h = _taps(kernel, offset_v, offset_h, n, tap, first, end)
+            _weigh(
+                at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border,
+                start, weight,
+            )  # fmt: skip
+            ahead = (n * size * size + tap + 1) * area + first
+            for group in range(groups):
+                image = pixels[n * groups + group]
+                below = image[width:]
+                total = sums[group]
+                for line in range(0, end - first, IN_LINE):  # the last one whole: what is beyond the block is left
+                    _prefetch(kernel, offset_v, offset_h, ahead + line)
+                    for within in range(IN_LINE):
+                        j = line + within
                         _add_blend(total, j, image, below, start[j], upper[j], lower[j], across[j])
         for c in range(channels):
-            for j in range(stop - begin):
-                lr[n, c, begin + j] = sums[c // LANES, j, c % LANES]
+            for j in range(end - first):
+                lr[n, c, first + j] = sums[c // LANES, j, c % LANES]
 
 
 @compiled(inline="always")
@@ -374,8 +394,8 @@ def _hand_over(found, target, streams):
 
 @compiled(parallel=True, fastmath=_FAST)
 def backward_taps(
-    padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, grad_lr, stretch,
-    streams, grad_kernel, grad_v, grad_h,
+    padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_border, grad_lr, streams,
+    grad_kernel, grad_v, grad_h,
 ):  # fmt: skip
     """Eq. 4-6, summed over channels: each corner is projected on the upstream gradient, then they are interpolated."""
     area = grad_lr.shape[2]
@@ -383,46 +403,47 @@ def backward_taps(
     real = padded.dtype.type
     last_v, last_h = real(height - 2), real(width - 2)
     pixels = padded.reshape((-1, height * width, LANES))
-    stretches = _stretches(area, stretch)
-    for job in prange(grad_lr.shape[0] * stretches):
-        n, begin, stop = _part(job, stretches, area)
-        upstream = np.zeros((groups, stop - begin + 3, LANES), padded.dtype)  # as many as `fours` may need
-        _gather(grad_lr[n, :, begin:stop], upstream)
+    blocks = _blocks(area)
+    for job in prange(grad_lr.shape[0] * blocks):
+        n, first, end = _part(job, blocks, area)
+        at_v, at_h = rest_v[first:end], rest_h[first:end]
+        upstream = np.zeros((groups, BLOCK, LANES), padded.dtype)
+        _gather(grad_lr[n, :, first:end], upstream)
         start = np.zeros(BLOCK, np.int32)
         place = np.empty((4, BLOCK), padded.dtype)
         below, across, moves_v, moves_h = place[0], place[1], place[2], place[3]
         corners = np.empty((4, BLOCK), padded.dtype)
         for tap in range(size * size):
             row, column = real(tap // size), real(tap % size)
-            for first in range(begin, stop, BLOCK):
-                end = min(first + BLOCK, stop)
-                at_v, at_h = rest_v[first:end], rest_h[first:end]
-                taps, shift_v, shift_h = _taps(kernel, offset_v, offset_h, n, tap, first, end)
-                _place(
-                    at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border,
-                    start, place,
-                )  # fmt: skip
-                fours = -(-(end - first) // 4) * 4  # LR pixels beyond the last are projected and left
-                for group in range(groups):
-                    image = pixels[n * groups + group]
-                    under = image[width:]
-                    grad = upstream[group, first - begin :]
-                    for j in range(0, fours, 4):
+            taps, shift_v, shift_h = _taps(kernel, offset_v, offset_h, n, tap, first, end)
+            _place(
+                at_v, at_h, row, column, taps, shift_v, shift_h, last_v, last_h, width, release_border,
+                start, place,
+            )  # fmt: skip
+            ahead = (n * size * size + tap + 1) * area + first
+            for group in range(groups):
+                image = pixels[n * groups + group]
+                under = image[width:]
+                grad = upstream[group]
+                for line in range(0, end - first, IN_LINE):  # as in `forward`
+                    _prefetch(kernel, offset_v, offset_h, ahead + line)
+                    for within in range(0, IN_LINE, 4):
+                        j = line + within
                         at, second, third, fourth = start[j], start[j + 1], start[j + 2], start[j + 3]
                         if group == 0:
                             _project(corners, BLOCK, j, grad, image, under, at, second, third, fourth)
                         else:
                             _add_projection(corners, BLOCK, j, grad, image, under, at, second, third, fourth)
-                for j in range(end - first):
-                    upper, lower = corners[0, j], corners[1, j]
-                    step_upper, step_lower = corners[2, j] - upper, corners[3, j] - lower
-                    upper, lower = upper + across[j] * step_upper, lower + across[j] * step_lower
-                    corners[0, j] = upper + below[j] * (lower - upper)
-                    corners[1, j] = moves_v[j] * (lower - upper)
-                    corners[2, j] = moves_h[j] * (step_upper + below[j] * (step_lower - step_upper))
-                _hand_over(corners[0], grad_kernel[n, tap, first:end], streams)
-                _hand_over(corners[1], grad_v[n, tap, first:end], streams)
-                _hand_over(corners[2], grad_h[n, tap, first:end], streams)
+            for j in range(end - first):
+                upper, lower = corners[0, j], corners[1, j]
+                step_upper, step_lower = corners[2, j] - upper, corners[3, j] - lower
+                upper, lower = upper + across[j] * step_upper, lower + across[j] * step_lower
+                corners[0, j] = upper + below[j] * (lower - upper)
+                corners[1, j] = moves_v[j] * (lower - upper)
+                corners[2, j] = moves_h[j] * (step_upper + below[j] * (step_lower - step_upper))
+            _hand_over(corners[0], grad_kernel[n, tap, first:end], streams)
+            _hand_over(corners[1], grad_v[n, tap, first:end], streams)
+            _hand_over(corners[2], grad_h[n, tap, first:end], streams)
         if streams:
             _fence()
 

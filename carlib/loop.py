@@ -38,6 +38,8 @@ class Loop:
 
     def __init__(self, run, fabric, told=lambda: False):
         self.run, self.fabric, self.told = run, fabric, told
+        if fabric.device.type == "cpu":
+            devices.keep_freed_memory()
         self.make_networks()
 
     def make_networks(self):

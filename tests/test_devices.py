@@ -1,6 +1,7 @@
 """Where a run is computed, by how many processes, and how it is told to stop."""
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -34,6 +35,26 @@ def test_precision_auto_is_bfloat16_where_the_machine_computes_in_it(home, monke
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     assert devices.precision(short(precision="auto"), "auto") == "bf16-mixed"
     assert devices.precision(short(precision="auto"), "cpu") == ("bf16-mixed" if native else "32-true")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
+def test_freed_memory_is_kept_for_the_next_step():
+    script = """
+        import resource, sys
+        import numpy as np
+        from carlib import devices
+        if "keep" in sys.argv:
+            devices.keep_freed_memory()
+        def faults():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            [np.ones(6 * 2**20, np.float32) for _ in range(4)]
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        first, second = faults(), faults()
+        print(second)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    kept, given_back = (int(subprocess.check_output([*command, *how])) for how in (["keep"], []))
+    assert kept < given_back / 4
 
 
 TOGETHER = """

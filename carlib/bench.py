@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from carlib import provenance, results, timing
+from carlib import cores, devices, provenance, results, timing
 from carlib.bench_rival import grid_sample_resample
 from carlib.ops.resample import resample
 
@@ -155,6 +155,7 @@ def _operator(repeats, patches=_PATCHES, device="cpu"):
 
         yield from bench_operator_gpu.rows(repeats)
         return
+    devices.keep_freed_memory()  # as training does
     for problem, with_hr in product(patches, (False, True)):
         n, side, scale, size = (problem[key] for key in ("n", "side", "scale", "size"))
         job = f"operator x{scale}: {n} patches of {side} px, {size}x{size} taps" + ", hr's gradient too" * with_hr
@@ -195,8 +196,7 @@ def _threads(repeats, patches=_PATCHES):
 def _why_not_two_threads() -> str:
     from numba import config
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if cores < 2:
+    if cores.count() < 2:
         return "this process has one core"
     return "" if config.NUMBA_NUM_THREADS > 1 else "NUMBA_NUM_THREADS is 1; unset it"
 
@@ -250,9 +250,7 @@ def _extra_memory(name, problem) -> float:
 
 def _convolution(repeats, features=_FEATURES):
     """Rows of a stack of 3x3 convolutions, forward and backward to features and weights, as `train` computes them."""
-    from carlib.devices import auto_precision
-
-    dtype = torch.bfloat16 if auto_precision() == "bf16-mixed" else torch.float32
+    dtype = torch.bfloat16 if devices.auto_precision() == "bf16-mixed" else torch.float32
     remark = "" if dtype == torch.bfloat16 else "; this processor has no bfloat16, training uses float32"
     for problem in features:
         channels, n, side = (problem[key] for key in ("channels", "n", "side"))

@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from carlib import runs
+from carlib import cores, runs
 
 # How long processes wait for each other: while the first of them waits for one elsewhere that trains the same run, or
 # validates. One that dies is told to the others by torchrun or srun.
@@ -161,5 +161,4 @@ def workers(fabric) -> int:
     """Processes that cut patches for this one: none on a CPU, which has other work; on a GPU what its cores allow."""
     if fabric.device.type == "cpu":
         return 0
-    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(1, ours // (processes()[0] * runs_at_a_time) - 1))
+    return min(8, max(1, cores.count() // (processes()[0] * runs_at_a_time) - 1))

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from carlib import queue, runs, stopping
+from carlib import cores, queue, runs, stopping
 
 _POLL = 0.5  # seconds between two looks at the parent
 
@@ -129,10 +129,9 @@ def _begin(count, parent, gpus, begun):
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all: the parent ends this one by SIGTERM
         signal.signal(number, signal.SIG_IGN)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         given = os.environ.get(name, "")
-        os.environ[name] = str(max(1, (int(given) if given.isdecimal() else cores) // count))
+        os.environ[name] = str(max(1, (int(given) if given.isdecimal() else cores.count()) // count))
     from carlib import devices  # and with it torch, which reads the environment
 
     devices.runs_at_a_time = count

@@ -66,6 +66,7 @@ def rows(repeats, profile="mini", device="auto", params=()):
         if why := why_not_compile(fabric.device):
             print(f"{job}: torch.compile is left out: {why}", file=sys.stderr)
             continue
+        print(f"{job}: torch.compile now makes a program of it, for minutes", file=sys.stderr)
         step = Step(compiled, fabric)
         begun = f"first step {_seconds(step):.0f} s; "
         calls = {label: Step(run, fabric), f"{label}, compiled": step}
@@ -182,6 +183,7 @@ def _products_as_convolutions():
 
 def _shares(step, count=3) -> dict[str, float]:
     """Part of a step -> its share of the time, the largest first."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler reports its own beginning and end on stderr
     step.loop.batches = _named(step.loop.batches)
     on_gpu = step.loop.fabric.device.type == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]) as seen:

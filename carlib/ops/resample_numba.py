@@ -14,8 +14,7 @@ a tap. The image is small beside them. So memory decides as much as work does (p
 two in the gradients of the taps, two loads and stores for hr): kernel and offsets are fetched a tap ahead, and
 a gradient written the usual way would be fetched first, so that 16 MiB or more of them are written past the caches. Two
 threads of an EPYC that read 11.5 GB/s could be done in 20 ms (x2, 16 patches of 96 px and 7x7 taps: 5.6); they take 40
-(12). Work is the lesser part: forward at x2 one thread takes 7.5 cycles a tap and LR pixel, and 6.1 with all of it in
-the second-level cache.
+(12). On one thread it is work: forward at x2 takes 7.5 cycles a tap and LR pixel, 6.1 with all in its own caches.
 `carlib bench operator` tells how far from the rival that is, with and without hr's gradient.
 """
 

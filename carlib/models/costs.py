@@ -21,8 +21,12 @@ def summary(sizes=("mini", "base", "paper"), scales=(2, 4)):
         ValueError: a size is unknown, or no network has such a scale.
     """
     import pandas as pd
+    from tqdm import tqdm
 
-    rows = [_row(name, size, scale) for size in sizes for scale in scales for name in models.SIZES]
+    jobs = [(name, size, scale) for size in sizes for scale in scales for name in models.SIZES]
+    for name, size, scale in jobs:
+        models.specification(name, scale, size)  # refuses an unknown size, which `_row` would not tell
+    rows = [_row(*job) for job in tqdm(jobs, desc="multiply-adds", unit="network", leave=False)]
     if not any(rows):
         raise ValueError(f"no network has a scale of {tuple(scales)}: use 2 or 4")
     return pd.DataFrame([row for row in rows if row], columns=COLUMNS)
@@ -34,7 +38,6 @@ def _row(name, size, scale):
     from torch.utils.flop_counter import FlopCounterMode
 
     side = _SIDE * scale if name in models.DOWNSCALERS else _SIDE
-    models.specification(name, scale, size)  # refuses an unknown size, which the next lines would not tell
     with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
         try:
             network = models.create(name, scale, size).eval()

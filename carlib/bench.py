@@ -1,8 +1,9 @@
 """Ours against rivals: the operator, convolutions, training, down- and upscaling, the start; and what networks take.
 
 Every case times its candidates in turns within one process, so that a busy or slowing machine slows them alike: trust
-the ratios, not the seconds. Rows of a case begin with ours; a name that begins with "carlib" is ours. They are written
-as soon as they are there, so that a benchmark which is stopped keeps what it has measured.
+the ratios, not the seconds. Freed memory is kept as in training (`devices.keep_freed_memory`) from the operator's case
+on. Rows of a case begin with ours; a name that begins with "carlib" is ours. They are written as soon as they are
+there, so that a benchmark which is stopped keeps what it has measured.
 """
 
 import datetime

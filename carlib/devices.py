@@ -150,9 +150,11 @@ def keep_freed_memory():
 
     Else activations are given back to the system at every step and come again as pages that are cleared first:
     thousands of page faults, a tenth of a step of mini size on one core, more where another process trains beside it.
+    Where the environment settles glibc's memory (MALLOC_..., GLIBC_TUNABLES), that holds.
     """
+    settled = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
+    if mallopt and not settled:
         mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: larger blocks come and go alone; the most that glibc itself goes up to
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: what is free at the heap's end stays
 

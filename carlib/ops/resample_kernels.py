@@ -1,11 +1,12 @@
 """The loops of `resample_numba`, compiled for the CPU.
 
-A job is a block of LR pixels that lie beside each other in memory, whatever their rows. (For the image's gradient a
-job is a band of its rows, which goes through the blocks of all LR pixels.) For each tap one pass over a block computes
+A job is a block of LR pixels that lie beside each other in memory, whatever their rows. (For the image's gradient a job
+is a band of its rows, which goes through the blocks of all LR pixels.) For each tap one pass over a block computes
 positions (`_locate`, shared by all), which the compiler turns into vectors, and a second one moves pixels: a vector
-load or store for the two pixels beside each other. Meanwhile the next tap's kernel and offsets are fetched: they lie in
-other pages, where no processor looks ahead. Tensors of taps and lr are (N, taps or channels, h * w); `rest_v` and
-`rest_h` are where tap 0 of each LR pixel lies without offset, in padded pixels.
+load or store for the two pixels beside each other. Meanwhile (but for the image's gradient, which gains nothing by it)
+the next tap's kernel and offsets are fetched: they lie in other pages, where processors seldom look ahead. Tensors of
+taps and lr are (N, taps or channels, h * w); `rest_v` and `rest_h` are where tap 0 of each LR pixel lies without
+offset, in padded pixels.
 """
 
 import numpy as np
@@ -18,7 +19,7 @@ from carlib.ops.compiled import compiled
 LANES = 4  # channels of a pixel, laid side by side
 BLOCK = 256  # LR pixels at most: what one is worked on with stays in the first-level cache
 LINE = 64  # bytes that memory gives at once
-IN_LINE = LINE // 4  # numbers of float32 in them; blocks begin at a whole line
+IN_LINE = LINE // 4  # numbers of float32 in them; blocks are whole lines but for the last of an image
 STREAMED = 16  # bytes that one store past the caches writes, at an address divisible by it
 # Contraction into fused multiply-adds and reordering of sums of four; not `nnan`: a NaN must stay one.
 _FAST = {"contract", "reassoc", "nsz"}
@@ -282,7 +283,11 @@ def _blocks(area):
 
 @compiled(inline="always")
 def _part(job, parts, area):
-    """Image, first LR pixel and end of a job's part; cuts lie between lines of pixels, whatever the threads."""
+    """Image, first LR pixel and end of a job's part; cuts lie between lines of pixels.
+
+    The last pixels before a cut are computed by other instructions than the rest, which shows in the last bits of lr:
+    so cuts must not depend on threads or on other images.
+    """
     n, part, lines = job // parts, job % parts, (area + IN_LINE - 1) // IN_LINE
     return n, part * lines // parts * IN_LINE, min((part + 1) * lines // parts * IN_LINE, area)
 

@@ -11,10 +11,11 @@ as many images as threads, or a multiple, a band is a whole image and nothing is
 The floor is set by kernel and offsets, 12 bytes a tap and LR pixel in float32 (75 MB at x4 for 16 patches of 192 px and
 13x13 taps): forward reads them, the gradients of the taps read and write them, hr's gradient reads them again: 48 bytes
 a tap. The image is small beside them. So memory decides as much as work does (per tap two loads of 32 bytes forward,
-two in the gradients of the taps, two loads and stores for hr): kernel and offsets are fetched a tap ahead, and
-a gradient written the usual way would be fetched first, so that 16 MiB or more of them are written past the caches. Two
-threads of an EPYC that read 11.5 GB/s could be done in 20 ms (x2, 16 patches of 96 px and 7x7 taps: 5.6); they take 40
-(12). On one thread it is work: forward at x2 takes 7.5 cycles a tap and LR pixel, 6.1 with all in its own caches.
+two in the gradients of the taps, two loads and stores for hr): kernel and offsets are fetched a tap ahead, and a
+gradient written the usual way would be fetched first, so that 16 MiB or more of them are written past the caches. Two
+threads of an EPYC that read 11.5 GB/s could be done in 20 ms (x2, 16 patches of 96 px and 7x7 taps: 5.6) without hr's
+gradient; they take 40 (12). On one thread it is work: forward at x2 takes 7.5 cycles a tap and LR pixel, 6.1 with all
+in its own caches.
 `carlib bench operator` tells how far from the rival that is, with and without hr's gradient.
 """
 
@@ -91,7 +92,7 @@ def _use_torch_threads():
         torch.set_num_threads(threads)
 
 
-@lru_cache(maxsize=4)  # twice for every update of a training
+@lru_cache(maxsize=4)  # asked for twice in every update of a training
 def _numbers(geometry, sides, dtype):
     """Where tap 0 of each LR pixel lies without offset, in padded pixels, down and right; K; the rule of the border."""
     rows, columns = ((np.arange(n) + 0.5) * geometry.scale - 0.5 - geometry.centre + geometry.pad for n in sides)

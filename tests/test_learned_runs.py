@@ -195,16 +195,7 @@ def test_weights_of_another_method_are_refused(trained, home):
         downscale(hr, 4, "irn", weights=irn)
 
 
-def test_the_command_line_takes_trained_weights(trained, monkeypatch, tmp_path, capsys):
-    from carlib import cli
-
-    def carlib(*arguments):
-        monkeypatch.setattr("sys.argv", ["carlib", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return stop.code or 0, capsys.readouterr()
-
+def test_the_command_line_takes_trained_weights(trained, carlib, tmp_path):
     path = trained("irn-irn-x2")
     data.write_image(tmp_path / "hr.png", np.random.default_rng(3).integers(0, 256, (16, 24, 3), dtype=np.uint8))
     irn = ["--method", "irn", "--scale", 2, "--weights", path]
@@ -215,6 +206,6 @@ def test_the_command_line_takes_trained_weights(trained, monkeypatch, tmp_path, 
         (["--method", "tad", "--scale", 2, "--weights", path], "is of method irn, not tad"),
         (["--method", "irn", "--scale", 8], "no weights of irn-irn are shipped for scale 8"),
     ):
-        code, shown = carlib("downscale", tmp_path / "hr.png", tmp_path / "no.png", *options)
-        assert code == 2 and shown.err.startswith("carlib: ") and shown.err.count("\n") == 1 and told in shown.err
+        code, _, err = carlib("downscale", tmp_path / "hr.png", tmp_path / "no.png", *options)
+        assert code == 2 and err.startswith("carlib: ") and err.count("\n") == 1 and told in err
         assert not (tmp_path / "no.png").exists()

@@ -1,7 +1,7 @@
 """Ours against rivals: the operator, convolutions, training, down- and upscaling, the start; and what networks take.
 
 Every case times its candidates in turns within one process, so that a busy or slowing machine slows them alike: trust
-the ratios, not the seconds. Freed memory is kept as in training (`devices.keep_freed_memory`) from the operator's case
+the ratios, not the seconds. Freed memory is kept as in training (`memory.keep_freed`) from the operator's case
 on. Rows of a case begin with ours; a name that begins with "carlib" is ours. They are written as soon as they are
 there, so that a benchmark which is stopped keeps what it has measured.
 """
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from carlib import cores, devices, provenance, results, timing
+from carlib import cores, devices, memory, provenance, results, timing
 from carlib.bench_rival import grid_sample_resample
 from carlib.ops.resample import resample
 
@@ -156,7 +156,7 @@ def _operator(repeats, patches=_PATCHES, device="cpu"):
 
         yield from bench_operator_gpu.rows(repeats)
         return
-    devices.keep_freed_memory()  # as training does
+    memory.keep_freed()  # as training does
     for problem, with_hr in product(patches, (False, True)):
         n, side, scale, size = (problem[key] for key in ("n", "side", "scale", "size"))
         job = f"operator x{scale}: {n} patches of {side} px, {size}x{size} taps" + ", hr's gradient too" * with_hr
@@ -167,10 +167,10 @@ def _operator(repeats, patches=_PATCHES, device="cpu"):
         torch.set_num_threads(threads)  # numba's first launch changes OpenMP's number, which is torch's as well
         seconds = timing.in_turns(calls, repeats, job)
         child = problem | {"with_hr": with_hr}
-        memory = {name: _memory_in_a_child(name, child) for name in tqdm(calls, desc=f"{job}: memory")}
+        grown = {name: _memory_in_a_child(name, child) for name in tqdm(calls, desc=f"{job}: memory")}
         gradients = "kernel, offsets and hr" if with_hr else "kernel and offsets"
         note = f"forward, and backward to {gradients}; lr within {difference:.1g} of each other"
-        yield timing.rows(job, seconds, dict.fromkeys(calls, note), memory)
+        yield timing.rows(job, seconds, dict.fromkeys(calls, note), grown)
     yield from _threads(repeats, patches)
 
 

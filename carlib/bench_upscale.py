@@ -2,7 +2,9 @@
 
 EDSR, of untrained weights, runs in bfloat16 by autocast where the machine computes in it, and in float32 as `carlib
 upscale` and `carlib evaluate` do: their images, made of arrays (H, W, 3), are channels_last as well. The rival has
-contiguous memory. CAR's downscaler, of the shipped weights, resamples by our operator, its rival by grid_sample.
+contiguous memory. CAR's downscaler, of the shipped weights, resamples by our operator, its rival by grid_sample. Large
+tensors of both lie in huge pages, as those of `carlib upscale` do (not in `carlib bench all`, where other cases have
+begun before).
 """
 
 import copy
@@ -12,7 +14,7 @@ from math import log10
 import numpy as np
 import torch
 
-from carlib import data, devices, experiments, models, rescale, timing
+from carlib import data, devices, experiments, memory, models, rescale, timing
 from carlib.bench_rival import grid_sample_resample
 from carlib.ops.resample_op import automatic
 
@@ -49,9 +51,9 @@ def _raced(calls, repeats, job, hr, told, code):
     """Rows of candidates, which `code` makes again in the processes that measure memory; told: name -> its note."""
     pixels = hr[0] * hr[1]
     seconds = timing.in_turns(calls, repeats, job)
-    memory = {name: _memory_in_a_child(code, name, 3 * 4 * pixels) for name in calls}
+    grown = {name: _memory_in_a_child(code, name, 3 * 4 * pixels) for name in calls}
     notes = {name: f"{s / pixels * 1e6:.3g} s per HR megapixel; {told[name]}" for name, s in seconds.items()}
-    return timing.rows(job, seconds, notes, memory)
+    return timing.rows(job, seconds, notes, grown)
 
 
 def _native() -> bool:
@@ -60,6 +62,7 @@ def _native() -> bool:
 
 def _upscalers(scale, size="base", side=_SIDE):
     """name -> function without arguments: sr of one LR image."""
+    memory.use_huge_pages()
     candidates = {
         "carlib, bfloat16 channels_last": (torch.bfloat16, torch.channels_last),
         "carlib, float32 channels_last": (torch.float32, torch.channels_last),

@@ -1,11 +1,9 @@
 """Where a run is computed: the device, its precision, and the processes that share a batch (Lightning Fabric)."""
 
 import contextlib
-import ctypes
 import datetime
 import inspect
 import os
-import sys
 
 import torch
 
@@ -143,20 +141,6 @@ def determinism(wanted: bool):
     finally:
         torch.use_deterministic_algorithms(before)
         cudnn.benchmark, filled.fill_uninitialized_memory = others
-
-
-def keep_freed_memory():
-    """Have the C library keep what this process frees, for its next step (glibc's; others are left as they are).
-
-    Else activations are given back to the system at every step and come again as pages that are cleared first:
-    thousands of page faults, a tenth of a step of mini size on one core, more where another process trains beside it.
-    Where the environment settles glibc's memory (MALLOC_..., GLIBC_TUNABLES), that holds.
-    """
-    settled = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt and not settled:
-        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: larger blocks come and go alone; the most that glibc itself goes up to
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: what is free at the heap's end stays
 
 
 def workers(fabric) -> int:

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from carlib import data, kept, metrics, provenance, rescale, results, runs, sources, weights, zssr
+from carlib import data, kept, memory, metrics, provenance, rescale, results, runs, sources, weights, zssr
 from carlib.ops.imresize import imresize
 
 _MEASURING = ("evaluate.py", "metrics.py", "rescale.py", "weights.py", "data/images.py", "models/__init__.py")
@@ -22,6 +22,7 @@ class Chain:
     """
 
     def __init__(self, run: runs.Run, path=None, device="cpu", networks=None):
+        memory.use_huge_pages()
         self.run, self.device, self.digest = run, _device(device), None
         self.networks = {} if networks is None else networks.to(self.device).eval()
         if run.trains and networks is None:

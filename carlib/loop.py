@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from carlib import devices, objective, run_networks, runs, schedule, validation
+from carlib import devices, memory, objective, run_networks, runs, schedule, validation
 from carlib.patches import Patches, validation_images
 from carlib.run_networks import Rescaler
 from carlib.training_folder import LOG_COLUMNS
@@ -39,7 +39,7 @@ class Loop:
     def __init__(self, run, fabric, told=lambda: False):
         self.run, self.fabric, self.told = run, fabric, told
         if fabric.device.type == "cpu":
-            devices.keep_freed_memory()
+            memory.keep_freed()
         self.make_networks()
 
     def make_networks(self):

@@ -275,8 +275,9 @@ def _networks(path, scale):
 
 @lru_cache(maxsize=4)
 def _load(path, stamp):
-    from carlib import weights
+    from carlib import memory, weights
 
+    memory.use_huge_pages()
     networks, metadata = weights.load_run(path)
     if "upscaler" not in networks:
         raise ValueError(f"{path} holds no upscaler: it is not the weights file of a run")

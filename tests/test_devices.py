@@ -1,7 +1,6 @@
 """Where a run is computed, by how many processes, and how it is told to stop."""
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -35,38 +34,6 @@ def test_precision_auto_is_bfloat16_where_the_machine_computes_in_it(home, monke
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     assert devices.precision(short(precision="auto"), "auto") == "bf16-mixed"
     assert devices.precision(short(precision="auto"), "cpu") == ("bf16-mixed" if native else "32-true")
-
-
-@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone has it")
-def test_freed_memory_is_kept_for_the_next_step():
-    script = """
-        import resource, sys
-        import numpy as np
-        from carlib import devices
-        if "keep" in sys.argv:
-            devices.keep_freed_memory()
-        def faults():
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            [np.ones(6 * 2**20, np.float32) for _ in range(4)]  # 24 MiB each
-            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-        faults()
-        print(faults())
-    """
-    environment = {name: os.environ[name] for name in os.environ if not name.startswith(("MALLOC_", "GLIBC_", "LD_PR"))}
-
-    def faults(*arguments, **settings):
-        command = [sys.executable, "-c", textwrap.dedent(script), *arguments]
-        return int(subprocess.check_output(command, env=environment | settings))
-
-    assert faults("keep") < faults() / 4
-    assert faults("keep", MALLOC_MMAP_THRESHOLD_="65536") > 0  # what the user says holds
-
-
-def test_training_on_a_cpu_keeps_freed_memory(home, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(devices, "keep_freed_memory", lambda: asked.append(True))
-    go(short(steps=1, validate_every=1), tmp_path)
-    assert asked
 
 
 TOGETHER = """

@@ -1,0 +1,96 @@
+"""Freed memory is kept between steps, and large tensors lie in huge pages."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from short_runs import go, short
+
+from carlib import evaluate, memory, rescale
+
+OTHERS = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_", "LD_PR", "THP_"))}
+
+
+def printed(script, *arguments, **settings) -> int:
+    """The number that a script prints in a process of its own."""
+    command = [sys.executable, "-c", textwrap.dedent(script), *arguments]
+    return int(subprocess.check_output(command, env=OTHERS | settings))
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone has it")
+def test_freed_memory_is_kept_for_the_next_step():
+    script = """
+        import resource, sys
+        import numpy as np
+        from carlib import memory
+        if "keep" in sys.argv:
+            memory.keep_freed()
+        def faults():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            [np.ones(6 * 2**20, np.float32) for _ in range(4)]  # 24 MiB each
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+        faults()
+        print(faults())
+    """
+    assert printed(script, "keep") < printed(script) / 4
+    assert printed(script, "keep", MALLOC_MMAP_THRESHOLD_="65536") > 0  # what the user says holds
+
+
+def test_training_on_a_cpu_keeps_freed_memory(home, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, "keep_freed", lambda: asked.append(True))
+    go(short(steps=1, validate_every=1), tmp_path)
+    assert asked
+
+
+def offered() -> bool:
+    try:
+        return "[never]" not in memory._HUGE_PAGES.read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not offered(), reason="this system has no huge pages")
+@pytest.mark.parametrize("imports", ["torch", "carlib.rescale", "carlib.evaluate"])
+def test_large_tensors_lie_in_huge_pages(imports):
+    """Asked for after PyTorch and we were imported, as by `carlib.upscale` in a notebook."""
+    script = f"""
+        import resource, sys
+        import {imports}
+        from carlib import memory
+        if "huge" in sys.argv:
+            memory.use_huge_pages()
+        import torch
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**24)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+    assert printed(script, "huge") < printed(script) / 4
+    assert printed(script, "huge", THP_MEM_ALLOC_ENABLE="0") > 2**13  # what the user says holds
+
+
+@pytest.mark.parametrize(("told", "asks"), [
+    ("always [madvise] never", True), ("[always] madvise never", True), ("always madvise [never]", False), (None, False)
+])  # fmt: skip
+def test_huge_pages_are_asked_for_where_the_system_has_them(tmp_path, monkeypatch, told, asks):
+    path = tmp_path / "enabled"
+    if told:
+        path.write_text(told)
+    monkeypatch.setattr(memory, "_HUGE_PAGES", path)
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "x")
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")  # and restored afterwards
+    memory.use_huge_pages()
+    assert os.environ.get("THP_MEM_ALLOC_ENABLE") == ("1" if asks else None)
+
+
+def test_down_and_upscaling_and_measuring_ask_for_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, "use_huge_pages", lambda: asked.append(True))
+    with pytest.raises(ValueError, match="nowhere"):
+        rescale._load("nowhere.safetensors", 0)
+    with pytest.raises(ValueError, match="cannot be used"):
+        evaluate.Chain(short(), device="nowhere")
+    assert len(asked) == 2

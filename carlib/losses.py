@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from carlib.ops.penalties import sum_of_lengths, sum_of_steps
+
 
 def l1(sr, hr):
     """Eq. 8: mean absolute error over pixels and channels; sr, hr of one shape, range [0, 1]."""
@@ -44,15 +46,10 @@ def offset_distance(offset_v, offset_h, scale, reading="weighted", eta=1.0):
     if reading not in ("weighted", "printed", "regulated"):
         raise ValueError(f'reading={reading!r} of Eq. 9 is unknown: use "weighted", "printed" or "regulated"')
     _check_shapes(offset_v=offset_v, offset_h=offset_h)
-    length = _safe_hypot(offset_v, offset_h) / scale
-    weight = _distance_weight(offset_v, centred=reading != "printed").view(1, -1, 1, 1)
-    if reading == "weighted":
-        each = weight * length
-    elif reading == "printed":
-        each = eta + weight * length
-    else:
-        each = (eta + weight) * length
-    return each.sum(1).mean()
+    weight = _distance_weight(offset_v, centred=reading != "printed")
+    constant = eta * len(weight) if reading == "printed" else 0.0
+    total = sum_of_lengths(offset_v, offset_h, weight + eta if reading == "regulated" else weight)
+    return constant + total / (scale * len(offset_v) * math.prod(offset_v.shape[2:]))
 
 
 def partial_tv(kernel, offset_v, offset_h, scale, reading="batch"):
@@ -70,10 +67,7 @@ def partial_tv(kernel, offset_v, offset_h, scale, reading="batch"):
     if reading not in ("batch", "mean"):
         raise ValueError(f'reading={reading!r} of Eq. 10 is unknown: use "batch" or "mean"')
     _check_shapes(kernel=kernel, offset_v=offset_v, offset_h=offset_h)
-    weight = kernel.abs()
-    along_rows = offset_v.diff(dim=3).abs() * weight[..., :, :-1]
-    along_columns = offset_h.diff(dim=2).abs() * weight[..., :-1, :]
-    total = (along_rows.sum() + along_columns.sum()) / (scale * len(kernel))
+    total = sum_of_steps(kernel, offset_v, offset_h) / (scale * len(kernel))
     return total / math.prod(kernel.shape[2:]) if reading == "mean" else total
 
 
@@ -150,10 +144,3 @@ def _distance_weight(like, centred):
     centre = (size - 1) / 2 if centred else size / 2
     place = torch.arange(size, device=like.device, dtype=like.dtype) - centre
     return (torch.hypot(place[:, None], place[None, :]) / math.hypot(size / 2, size / 2)).flatten()
-
-
-def _safe_hypot(a, b):
-    """hypot with gradient 0, not NaN, at the origin, where offsets start."""
-    square = a * a + b * b
-    at_rest = square == 0
-    return torch.where(at_rest, 0, torch.where(at_rest, 1, square).sqrt())

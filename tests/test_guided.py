@@ -7,6 +7,9 @@ import torch
 from carlib import resample
 from carlib.models import ResamplerNet, guided
 from carlib.models.guided import guided_residual, tap_colours
+from carlib.ops.guided_op import guided as compiled
+
+WAYS = pytest.mark.parametrize("way", ["compiled", "composed"])
 
 
 def images(*shape, seed=0):
@@ -19,6 +22,11 @@ def problem(scale, taps=None, height=12, width=20):
     hr = images(2, 3, height * scale, width * scale)
     step = 0.1 * (images(2, 3, height, width, seed=1) - 0.5)
     return hr, step, net.window, {"scale": scale, "centre": net._centre}
+
+
+def residual(way, step, hr, window, **options):
+    """By compiled loops or, as where the image wants a gradient, composed of PyTorch's operators."""
+    return guided_residual(step, hr.clone().requires_grad_(way == "composed"), window, **options).detach()
 
 
 @pytest.mark.parametrize(("scale", "taps"), [(2, None), (4, None), (2, 6), (4, 12), (1, 3), (3, 4)])
@@ -37,18 +45,20 @@ def test_colours_under_the_taps_are_those_the_operator_samples(scale, taps):
         torch.testing.assert_close(found[:, :, tap], resample(hr, one, rest, rest, scale=scale), rtol=0, atol=1e-6)
 
 
+@WAYS
 @pytest.mark.parametrize(("scale", "taps"), [(2, None), (4, None), (2, 6)])
-def test_the_residual_makes_the_step_and_sums_to_0(scale, taps):
+def test_the_residual_makes_the_step_and_sums_to_0(way, scale, taps):
     hr, step, window, options = problem(scale, taps)
-    weights = guided_residual(step, hr, window, eps=1e-12, **options)
+    weights = residual(way, step, hr, window, eps=1e-12, **options)
     torch.testing.assert_close(weights.sum(1), torch.zeros_like(weights[:, 0]), rtol=0, atol=1e-6)
     rest = torch.zeros_like(weights)
     torch.testing.assert_close(resample(hr, weights, rest, rest, scale=scale), step, rtol=0, atol=1e-5)
 
 
-def test_the_residual_is_the_smallest_that_makes_the_step():
+@WAYS
+def test_the_residual_is_the_smallest_that_makes_the_step(way):
     hr, step, window, options = problem(2, height=2, width=3)
-    found = guided_residual(step, hr, window, eps=1e-14, **options)[0, :, 1, 2].double()
+    found = residual(way, step, hr, window, eps=1e-14, **options)[0, :, 1, 2].double()
     colours = tap_colours(hr, 2, 7, 3.0)[0, :, :, 1, 2].double()
     root = window.double().sqrt()  # in r / sqrt(g) the smallest solution is the pseudo-inverse's
     conditions = torch.cat([colours, torch.ones(1, 49)]) * root
@@ -57,13 +67,15 @@ def test_the_residual_is_the_smallest_that_makes_the_step():
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_where_all_taps_are_alike_there_is_no_step():
+@WAYS
+def test_where_all_taps_are_alike_there_is_no_step(way):
     _, step, window, options = problem(2)
     flat = torch.full((2, 3, 24, 40), 0.7)
-    assert not guided_residual(step, flat, window, eps=1e-5, **options).any()
+    assert not residual(way, step, flat, window, eps=1e-5, **options).any()
 
 
-def test_eps_damps_a_step_along_a_colour_that_hardly_varies():
+@WAYS
+def test_eps_damps_a_step_along_a_colour_that_hardly_varies(way):
     # One colour direction of variance v: the step made is v / (v + eps) of the wanted one.
     _, step, window, options = problem(2)
     grey = images(2, 1, 24, 40).expand(-1, 3, -1, -1) * 0.01
@@ -71,21 +83,64 @@ def test_eps_damps_a_step_along_a_colour_that_hardly_varies():
     colours = tap_colours(grey, 2, 7, 3.0)
     weights = window.view(1, 1, -1, 1, 1)
     variance = 3 * ((colours - (colours * weights).sum(2, keepdim=True)) ** 2 * weights).sum(2)  # along (1, 1, 1)
-    made = (colours * guided_residual(step, grey, window, eps=1e-5, **options)[:, None]).sum(2)
+    made = (colours * residual(way, step, grey, window, eps=1e-5, **options)[:, None]).sum(2)
     torch.testing.assert_close(made, step * variance / (variance + 1e-5), rtol=1e-3, atol=1e-6)
 
 
 def test_strips_change_nothing(monkeypatch):
     hr, step, window, options = problem(2)
-    whole = guided_residual(step, hr, window, eps=1e-5, **options)
+    whole = residual("composed", step, hr, window, eps=1e-5, **options)
     monkeypatch.setattr(guided, "_MOST_COLOURS", 2 * 3 * 49 * 20 * 5)  # five of twelve lines
-    torch.testing.assert_close(guided_residual(step, hr, window, eps=1e-5, **options), whole, rtol=1e-4, atol=1e-6)
+    strips = residual("composed", step, hr, window, eps=1e-5, **options)
+    torch.testing.assert_close(strips, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_gradients_reach_the_step_and_the_image():
     hr, step, window, options = problem(2, height=2, width=2)
     hr, step, window = hr[:1].double().requires_grad_(), step[:1].double().requires_grad_(), window.double()
     assert torch.autograd.gradcheck(lambda s, x: guided_residual(s, x, window, eps=1e-3, **options), (step, hr))
+
+
+@pytest.mark.parametrize(("height", "width"), [(12, 20), (3, 50), (17, 1)])
+@pytest.mark.parametrize(("scale", "taps"), [(2, None), (4, None), (2, 6), (4, 12), (2, 4), (1, 3), (8, None)])
+def test_compiled_loops_give_the_same_forward_and_backward(scale, taps, height, width):
+    hr, step, window, options = problem(scale, taps, height, width)
+    hr, step, window = hr.double(), step.double().requires_grad_(), window.double()
+    ways = [guided_residual(step, x, window, eps=1e-5, **options) for x in (hr, hr.clone().requires_grad_())]
+    torch.testing.assert_close(*ways, rtol=1e-8, atol=1e-9)
+    upstream = images(*ways[0].shape, seed=2).double()
+    torch.testing.assert_close(*(torch.autograd.grad(way, step, upstream)[0] for way in ways), rtol=1e-8, atol=1e-9)
+
+
+def test_compiled_loops_know_neither_threads_nor_what_else_there_is():
+    """The same bits; so downscaling an image in parts changes nothing."""
+    hr, step, window, options = problem(2, 6, 24, 40)
+    found = residual("compiled", step, hr, window, eps=1e-5, **options)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert torch.equal(residual("compiled", step, hr, window, eps=1e-5, **options), found)
+    finally:
+        torch.set_num_threads(threads)
+    part = residual("compiled", step[:1, :, 7:20, 9:34], hr[:1, :, 14:40, 18:68], window, eps=1e-5, **options)
+    assert torch.equal(part[:, :, 2:-2, 2:-2], found[:1, :, 9:18, 11:32])
+
+
+def test_pytorch_finds_nothing_wrong_with_the_operator_and_its_backward_pass():
+    hr, step, window, options = problem(2, 6, 3, 4)
+    arguments = hr, window, 2, options["centre"]
+    torch.library.opcheck(torch.ops.carlib.guided.default, (step.requires_grad_(), *arguments, 1e-5))
+    _, inverses, means = torch.ops.carlib.guided(step.detach(), *arguments, 1e-5)
+    grad = images(2, 36, 3, 4)
+    backward = torch.ops.carlib.guided_backward.default
+    torch.library.opcheck(backward, (grad, hr, window, inverses, means, 2, options["centre"]))
+
+
+def test_the_operator_has_no_gradient_for_the_image():
+    hr, step, window, options = problem(2, 6, 3, 4)
+    found = compiled(step, hr.requires_grad_(), window, *options.values(), 1e-5)
+    with pytest.raises(RuntimeError, match="for `step` alone"):
+        found.sum().backward()
 
 
 def test_a_grey_image_stays_grey():

@@ -7,46 +7,58 @@ import torch
 from torch.nn import functional
 
 from carlib.models import layers
+from carlib.ops import pixel_shuffle
 
 LAST = {"memory_format": torch.channels_last}
 
 
+@pytest.mark.parametrize("r", [2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize(
-    ("ours", "theirs", "shape"),
+    ("ours", "theirs", "channels"),
     [
-        (layers.shuffled, functional.pixel_shuffle, (2, 12, 3, 5)),
-        (layers.unshuffled, functional.pixel_unshuffle, (2, 3, 6, 10)),
+        (layers.shuffled, functional.pixel_shuffle, 36),
+        (layers.unshuffled, functional.pixel_unshuffle, 5),
+        (pixel_shuffle.enlarged, functional.pixel_shuffle, 36),
+        (pixel_shuffle.reduced, functional.pixel_unshuffle, 5),
     ],
 )
-def test_shuffles_with_channels_last_are_pixel_shuffles(ours, theirs, shape):
+def test_shuffles_with_channels_last_are_pixel_shuffles(ours, theirs, channels, dtype, r):
     """Forward and backward, and channels stay last in memory both ways."""
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(**LAST).requires_grad_()
-    found, expected = ours(x, 2), theirs(x, 2)
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(2, channels, 6, 12, generator=draw).to(dtype, **LAST).requires_grad_()
+    found, expected = ours(x, r), theirs(x, r)
     assert torch.equal(found, expected) and found.is_contiguous(**LAST)
-    upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(1)).to(**LAST)
-    gradients = [torch.autograd.grad(y, x, upstream)[0] for y in (found, expected)]
-    assert torch.equal(*gradients) and gradients[0].is_contiguous(**LAST)
+    upstream = torch.randn(found.shape, generator=draw).to(dtype)
+    for laid_out in (upstream, upstream.to(**LAST)):
+        gradients = [torch.autograd.grad(y, x, laid_out, retain_graph=True)[0] for y in (found, expected)]
+        assert torch.equal(*gradients) and gradients[0].is_contiguous(**LAST)
 
 
-def test_modules_take_pytorchs_shuffles_on_a_cpu(monkeypatch):
-    """They are faster there, and keep the order in memory."""
-    monkeypatch.setattr(layers, "shuffled", None)
-    monkeypatch.setattr(layers, "unshuffled", None)
-    x = torch.randn(2, 12, 4, 6).to(**LAST)
-    enlarged = layers.PixelShuffle(2)(x)
-    back = layers.PixelUnshuffle(2)(enlarged)
-    assert torch.equal(back, x) and enlarged.is_contiguous(**LAST) and back.is_contiguous(**LAST)
+@pytest.mark.parametrize("op", [torch.ops.carlib.enlarged, torch.ops.carlib.reduced])
+def test_pytorch_finds_nothing_wrong_with_them(op):
+    x = torch.randn(1, 8, 4, 6).to(**LAST).requires_grad_()
+    torch.library.opcheck(op.default, (x, 2))
 
 
-@pytest.mark.parametrize(("device", "memory", "told"), [
-    ("cuda", torch.channels_last, True), ("cuda", torch.contiguous_format, False), ("cpu", torch.channels_last, False),
-])  # fmt: skip
-def test_ours_are_for_gpus_and_channels_last(device, memory, told):
+def test_modules_keep_the_order_in_memory():
+    x = torch.randn(2, 12, 4, 6)
+    for memory in (torch.channels_last, torch.contiguous_format):
+        enlarged = layers.PixelShuffle(2)(x.to(memory_format=memory))
+        back = layers.PixelUnshuffle(2)(enlarged)
+        assert torch.equal(enlarged, functional.pixel_shuffle(x, 2)) and torch.equal(back, x)
+        assert enlarged.is_contiguous(memory_format=memory) and back.is_contiguous(memory_format=memory)
+
+
+@pytest.mark.parametrize("memory", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("device", ["cuda", "cpu", "mps"])
+def test_channels_come_last_on_one_device(device, memory):
     def is_contiguous(memory_format=torch.contiguous_format):
         return memory_format == memory
 
     x = SimpleNamespace(device=torch.device(device), is_contiguous=is_contiguous)
-    assert layers._is_last_on_gpu(x) == told
+    told = [where for where in ("cuda", "cpu") if layers._comes_last(x, where)]
+    assert told == ([device] if device != "mps" and memory == torch.channels_last else [])
 
 
 @pytest.mark.gpu

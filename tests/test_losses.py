@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from carlib import losses
+from carlib.ops import penalties
 
 N, K, H, W, SCALE = 2, 3, 4, 5, 2
 
@@ -55,6 +56,52 @@ def test_gradients_at_rest_are_numbers(tensors):
 def test_the_gradient_of_the_distance_is_right(tensors):
     _, dv, dh = (t.requires_grad_() for t in tensors)
     assert torch.autograd.gradcheck(lambda a, b: losses.offset_distance(a, b, SCALE), (dv, dh))
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 5, 7), (1, 4, 1, 6), (3, 4, 6, 1), (1, 4, 1, 1)])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_compiled_sums_are_those_of_pytorch(shape, memory):
+    """Forward and backward; at entries that are 0, too."""
+    draw = torch.Generator().manual_seed(1)
+    tensors = [torch.randn(shape, generator=draw, dtype=torch.float64).to(memory_format=memory) for _ in range(3)]
+    for tensor in tensors:
+        tensor[:, 0] = 0
+        tensor.requires_grad_()
+    weight = torch.rand(shape[1], generator=draw, dtype=torch.float64)
+    lengths = [way(*tensors[1:], weight) for way in (penalties.sum_of_lengths, penalties._lengths)]
+    steps = [way(*tensors) for way in (penalties.sum_of_steps, penalties._steps)]
+    for ours, theirs in (lengths, steps):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+        found, expected = (torch.autograd.grad(-0.7 * y, tensors, allow_unused=True) for y in (ours, theirs))
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_compiled_sums_have_the_same_bits_on_any_number_of_threads():
+    draw = torch.Generator().manual_seed(1)
+    tensors = [torch.randn(3, 9, 20, 30, generator=draw).requires_grad_() for _ in range(3)]
+
+    def bits(threads):
+        torch.set_num_threads(threads)
+        total = losses.partial_tv(*tensors, SCALE) + losses.offset_distance(*tensors[1:], SCALE)
+        return total, *torch.autograd.grad(total, tensors)
+
+    before = torch.get_num_threads()
+    try:
+        assert all(map(torch.equal, bits(1), bits(2)))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_penalties_of_half_precision_are_summed_in_float32(tensors, dtype):
+    half = [t.to(dtype).requires_grad_() for t in tensors]
+    whole = [t.detach().float().requires_grad_() for t in half]
+    for found, expected in (
+        (losses.partial_tv(*half, SCALE), losses.partial_tv(*whole, SCALE)),
+        (losses.offset_distance(*half[1:], SCALE), losses.offset_distance(*whole[1:], SCALE)),
+    ):
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.float(), expected, rtol=1e-2, atol=0)
 
 
 def test_objective_is_the_weighted_sum(tensors):

@@ -14,6 +14,7 @@ import math
 import torch
 from torch.nn import functional
 
+from carlib.ops.guided_op import guided
 from carlib.ops.resample import reflect_pad
 
 _MOST_COLOURS = 1 << 23  # numbers in a strip: all of a photograph's at once are many times its kernels
@@ -29,6 +30,8 @@ def guided_residual(step, hr, window, *, scale, centre, eps):
         centre: place of the kernel's centre in taps, see ops/resample.py.
         eps:    in units of a variance of hr.
     """
+    if hr.device.type == "cpu" and not (torch.is_grad_enabled() and (hr.requires_grad or window.requires_grad)):
+        return guided(step, hr, window, scale, centre, eps)
     count, height = len(window), step.shape[2]
     padded, first = _padded(hr, scale, round(count**0.5), centre)
     lines = max(1, _MOST_COLOURS // (3 * count * step.shape[0] * step.shape[3]))

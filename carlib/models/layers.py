@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from carlib.ops.pixel_shuffle import enlarged
+
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB in [0, 1], the value every EDSR descendant uses
 
 
@@ -26,25 +28,30 @@ class MeanShift(nn.Conv2d):
 
 
 class PixelShuffle(nn.PixelShuffle):
-    """With channels last in memory on a GPU, too, where PyTorch's writes them first and convolutions turn them back."""
+    """Channels that come last in memory stay last. PyTorch's is slow backward on a CPU, and on a GPU writes them first,
+    after which convolutions turn them back.
+    """
 
     def forward(self, x):
-        return shuffled(x, self.upscale_factor) if _is_last_on_gpu(x) else super().forward(x)
+        if _comes_last(x, "cpu"):
+            return enlarged(x, self.upscale_factor)
+        return shuffled(x, self.upscale_factor) if _comes_last(x, "cuda") else super().forward(x)
 
 
 class PixelUnshuffle(nn.PixelUnshuffle):
-    """Likewise."""
+    """Likewise on a GPU."""
 
     def forward(self, x):
-        return unshuffled(x, self.downscale_factor) if _is_last_on_gpu(x) else super().forward(x)
+        return unshuffled(x, self.downscale_factor) if _comes_last(x, "cuda") else super().forward(x)
 
 
-def _is_last_on_gpu(x) -> bool:
-    return x.device.type == "cuda" and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+def _comes_last(x, device) -> bool:
+    """Whether channels come last in memory, on a device of this type."""
+    return x.device.type == device and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def shuffled(x, r):
-    """Pixel shuffle by `r` of a tensor whose channels come last in memory; those of the result do, too."""
+    """Pixel shuffle by `r` of a tensor whose channels come last in memory; those of the result do, too. For GPUs."""
     n, c, h, w = x.shape
     pixels = x.permute(0, 2, 3, 1).reshape(n, h, w, c // r**2, r, r).permute(0, 1, 4, 2, 5, 3)
     return pixels.reshape(n, h * r, w * r, c // r**2).permute(0, 3, 1, 2)

@@ -154,9 +154,15 @@ class ResamplerNet(nn.Module):
         if not self.with_offsets:
             return kernel, torch.zeros_like(kernel), torch.zeros_like(kernel)
         features = self.offsets_trunk(features) + local
-        offset_v = at_least_float32(self.offsets_v_generation(features)[:, :, :h, :w]) * self.scale
-        offset_h = at_least_float32(self.offsets_h_generation(features)[:, :, :h, :w]) * self.scale
+        offset_v = self._offset(self.offsets_v_generation, features, h, w)
+        offset_h = self._offset(self.offsets_h_generation, features, h, w)
         return kernel, offset_v, offset_h
+
+    def _offset(self, layers, features, h, w):
+        *head, tanh = layers
+        for layer in head:
+            features = layer(features)
+        return tanh(at_least_float32(features[:, :, :h, :w]).contiguous()) * self.scale
 
     def downscale(self, hr, impl="auto"):
         """lr (N, 3, H/scale, W/scale) resampled with the predicted kernels, and the (kernel, offset_v, offset_h)."""

@@ -277,7 +277,8 @@ def _locate(base, step, shift, zero, last, release_border):
 
 
 @compiled(inline="always")
-def _blocks(area):
+def blocks_of(area):
+    """Jobs of so many LR pixels."""
     return (area + BLOCK - 1) // BLOCK
 
 
@@ -356,7 +357,7 @@ def forward(padded, kernel, offset_v, offset_h, rest_v, rest_h, size, release_bo
     real = padded.dtype.type
     last_v, last_h = real(height - 2), real(width - 2)
     pixels = padded.reshape((-1, height * width, LANES))
-    blocks = _blocks(area)
+    blocks = blocks_of(area)
     for job in prange(lr.shape[0] * blocks):
         n, first, end = _part(job, blocks, area)
         at_v, at_h = rest_v[first:end], rest_h[first:end]
@@ -408,7 +409,7 @@ def backward_taps(
     real = padded.dtype.type
     last_v, last_h = real(height - 2), real(width - 2)
     pixels = padded.reshape((-1, height * width, LANES))
-    blocks = _blocks(area)
+    blocks = blocks_of(area)
     for job in prange(grad_lr.shape[0] * blocks):
         n, first, end = _part(job, blocks, area)
         at_v, at_h = rest_v[first:end], rest_h[first:end]

@@ -26,8 +26,18 @@ import numba
 import numpy as np
 import torch
 
+from carlib.ops.compiled import use_torch_threads
 from carlib.ops.resample import reflect_indices, working_dtype
-from carlib.ops.resample_kernels import BLOCK, LANES, STREAMED, backward_image, backward_taps, copy_padded, fold, reach
+from carlib.ops.resample_kernels import (
+    LANES,
+    STREAMED,
+    backward_image,
+    backward_taps,
+    blocks_of,
+    copy_padded,
+    fold,
+    reach,
+)
 from carlib.ops.resample_kernels import forward as forward_taps
 
 _AT_ONCE = 2**20  # bytes of images laid out at a time, more where the threads would have no image each
@@ -37,7 +47,7 @@ _PAST_CACHES = 2**24  # bytes of gradients of taps; fewer may still lie in a cac
 def forward(hr, kernel, offset_v, offset_h, geometry):
     """lr of `carlib.resample` for CPU tensors; the arguments have been checked there."""
     dtype = working_dtype(hr, kernel, offset_v, offset_h)
-    _use_torch_threads()
+    use_torch_threads()
     image, taps = _array(hr, dtype), [_planes(t, dtype) for t in (kernel, offset_v, offset_h)]
     lr = np.empty((*image.shape[:2], taps[0].shape[2]), image.dtype)
     numbers = _numbers(geometry, kernel.shape[2:], image.dtype)
@@ -50,7 +60,7 @@ def forward(hr, kernel, offset_v, offset_h, geometry):
 def backward(grad_lr, hr, kernel, offset_v, offset_h, geometry, needed):
     """Gradients of hr, kernel, offset_v and offset_h, None where not `needed`."""
     dtype = working_dtype(hr, kernel, offset_v, offset_h)
-    _use_torch_threads()
+    use_torch_threads()
     image, (upstream, *taps) = _array(hr, dtype), [_planes(t, dtype) for t in (grad_lr, kernel, offset_v, offset_h)]
     numbers = _numbers(geometry, kernel.shape[2:], image.dtype)
     of_image = np.empty_like(image) if needed[0] else None
@@ -82,14 +92,6 @@ def _streams(arrays) -> bool:
     """
     aligned = not any(array.ctypes.data % STREAMED for array in arrays)
     return aligned and arrays[0].shape[2] % 4 == 0 and sum(a.nbytes for a in arrays) >= _PAST_CACHES
-
-
-def _use_torch_threads():
-    """torch.set_num_threads governs this operator too."""
-    threads = torch.get_num_threads()
-    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
-    if torch.get_num_threads() != threads:  # numba's first launch sets OpenMP's number, which is torch's as well
-        torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=4)  # asked for twice in every update of a training
@@ -133,7 +135,7 @@ def _backward_image(arguments, geometry, grad_hr):
     threads = numba.get_num_threads()
     bands = threads // math.gcd(n, threads)  # of each image: as many for each thread
     _, offset_v, _, rest_v, _, size, *_ = arguments
-    spans = np.zeros((n, math.ceil(offset_v.shape[2] / BLOCK), 2), np.int32)
+    spans = np.zeros((n, blocks_of(offset_v.shape[2]), 2), np.int32)
     if bands == 1:
         spans[..., 1] = height
     else:

@@ -1,0 +1,115 @@
+"""Guided weights on the CPU as PyTorch knows them: carlib::guided and, for its gradient, carlib::guided_backward.
+
+models/guided.py says what is computed. Composed of PyTorch's operators it goes through the colours under all taps, many
+times the image, more than twenty times; the compiled loops keep a block of LR pixels in the first-level cache.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from carlib.ops.resample import reflect_indices
+
+# As in resample_op.py; a window's taps are those of the kernel, `step` is (N, 3, h, w), `hr` (N, 3, H, W).
+_TENSORS = "Tensor hr, Tensor window"
+_FORWARD, _BACKWARD = "carlib::guided", "carlib::guided_backward"
+torch.library.define(
+    _FORWARD, f"(Tensor step, {_TENSORS}, int scale, float centre, float eps) -> (Tensor, Tensor, Tensor)"
+)
+torch.library.define(
+    _BACKWARD, f"(Tensor grad, {_TENSORS}, Tensor inverses, Tensor means, int scale, float centre) -> Tensor"
+)
+
+
+def guided(step, hr, window, scale, centre, eps):
+    """(N, K*K, h, w) residual weights, differentiable in `step` alone; arguments as `models.guided.guided_residual`."""
+    return torch.ops.carlib.guided(step, hr, window, scale, centre, eps)[0]
+
+
+@torch.library.impl(_FORWARD, "CPU")
+def _guided(step, hr, window, scale, centre, eps):
+    from carlib.ops.compiled import launch
+    from carlib.ops.guided_kernels import forward
+
+    sides = step.shape[2:]
+    planes, *geometry = _planes(hr, len(window), scale, centre, sides)
+    found = _fake(step, hr, window, scale, centre, eps)
+    flat = [tensor.flatten(2).numpy() for tensor in found]
+    launch(forward, _array(step, hr.dtype), planes, _array(window, hr.dtype), *geometry, eps, *flat)
+    return found
+
+
+@torch.library.register_fake(_FORWARD)
+def _fake(step, hr, window, scale, centre, eps):
+    n, sides = step.shape[0], step.shape[2:]
+    inverses = hr.new_empty((n, 6, *sides), dtype=torch.float64)
+    return hr.new_empty((n, window.shape[0], *sides)), inverses, hr.new_empty((n, 3, *sides))
+
+
+@torch.library.impl(_BACKWARD, "CPU")
+def _guided_backward(grad, hr, window, inverses, means, scale, centre):
+    from carlib.ops.compiled import launch
+    from carlib.ops.guided_kernels import backward
+
+    planes, *geometry = _planes(hr, len(window), scale, centre, grad.shape[2:])
+    kept = _array(inverses, torch.float64), _array(means, hr.dtype)
+    found = hr.new_empty(means.shape)
+    launch(
+        backward, _array(grad, hr.dtype), planes, _array(window, hr.dtype), *geometry, *kept, found.flatten(2).numpy()
+    )
+    return found
+
+
+@torch.library.register_fake(_BACKWARD)
+def _(grad, hr, window, inverses, means, scale, centre):
+    return hr.new_empty(means.shape)
+
+
+def _array(tensor, dtype):
+    """A C-contiguous array; of images their pixels in one dimension."""
+    tensor = tensor.detach().to(dtype).contiguous()
+    return (tensor.flatten(2) if tensor.ndim == 4 else tensor).numpy()
+
+
+def _planes(hr, count, scale, centre, sides):
+    """The image taken apart, and size, pitch and places as the loops want them."""
+    from carlib.ops.compiled import launch
+    from carlib.ops.guided_kernels import BLOCK, lay_out
+
+    size = math.isqrt(count)
+    beyond = (size - 1) // scale  # planes are wider than the LR image by this
+    first = (scale - 1) / 2 - centre  # HR position of the first LR pixel's first tap
+    heights = [n + beyond for n in sides]
+    rows, columns = (
+        reflect_indices(math.floor(first), math.floor(first) + length * scale, n).numpy()
+        for length, n in zip(heights, hr.shape[2:], strict=True)
+    )
+    pitch = heights[1]
+    places = np.full(-(-sides[0] * pitch // BLOCK) * BLOCK, -1, np.int32)
+    places[: sides[0] * pitch].reshape(sides[0], pitch)[:, : sides[1]] = np.arange(math.prod(sides)).reshape(sides)
+    planes = np.empty((len(hr), 3, scale, scale, beyond * (pitch + 1) + len(places)), _dtype(hr))
+    launch(lay_out, hr.detach().contiguous().numpy(), rows, columns, first != math.floor(first), planes)
+    return planes, size, pitch, places
+
+
+def _dtype(tensor):
+    return np.float64 if tensor.dtype == torch.float64 else np.float32
+
+
+def _keep(ctx, inputs, output):
+    _, hr, window, ctx.scale, ctx.centre, _ = inputs
+    ctx.save_for_backward(hr, window, *output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _gradients(ctx, grad, *_):
+    if any(ctx.needs_input_grad[1:3]):
+        raise RuntimeError("carlib::guided has a gradient for `step` alone")
+    found = None
+    if grad is not None:
+        found = torch.ops.carlib.guided_backward(grad, *ctx.saved_tensors, ctx.scale, ctx.centre)
+    return found, *[None] * 5
+
+
+torch.library.register_autograd(_FORWARD, _gradients, setup_context=_keep)

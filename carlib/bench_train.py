@@ -1,8 +1,9 @@
 """`carlib bench train`: a training step of CAR as `carlib train` computes it, against the same step done plainly.
 
 The rival has the same networks, images and loss in float32, contiguous memory, and resamples with grid_sample. Ours in
-contiguous memory stands between them: it tells the layout's part from the operator's. Where there is a compiler, ours
-races itself by torch.compile (the option `compile` of a run) in a case of its own: compiling takes minutes.
+contiguous memory stands between them: it tells the layout's part from the operator's. On a GPU, and on a CPU if that is
+asked for, ours races itself by torch.compile (the option `compile` of a run) in a case of its own: compiling takes
+minutes, and gains nothing on a CPU.
 """
 
 import contextlib
@@ -43,12 +44,14 @@ def rows(repeats, profile="mini", device="auto", params=()):
 
     Args:
         params: "name=value" strings that change the runs, as `carlib train -p` takes them; the rival stays in float32.
+            compile=true or false: whether torch.compile has a case.
     Yields:
         a list for every case, once it is measured.
     Raises:
         ValueError: the profile trains nothing, a parameter does not fit, or the device cannot be used.
     """
     chosen = runs.parse_overrides(params)
+    compiles, params = chosen.pop("compile", None), [text for text in params if not text.startswith("compile=")]
     for name in RUNS:
         run, compiled, plain = (_run(name, profile, **chosen | options) for options in _OPTIONS)
         if not run.steps:
@@ -63,7 +66,7 @@ def rows(repeats, profile="mini", device="auto", params=()):
         calls[label.replace("channels_last", "contiguous")] = ContiguousStep(run, devices.fabric(run, device))
         calls["float32 contiguous, grid_sample"] = PlainStep(plain, devices.fabric(plain, device))
         yield _raced(calls, repeats, job)
-        if why := why_not_compile(fabric.device):
+        if why := why_not_compile(fabric.device, compiles):
             print(f"{job}: torch.compile is left out: {why}", file=sys.stderr)
             continue
         print(f"{job}: torch.compile now makes a program of it, for minutes", file=sys.stderr)
@@ -90,8 +93,12 @@ def _on(device) -> str:
     return f" on {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
 
 
-def why_not_compile(device) -> str:
-    """What keeps torch.compile from making programs for a device here; nothing if it can."""
+def why_not_compile(device, asked=None) -> str:
+    """What keeps torch.compile from making programs for a device here; nothing if it is to. asked: None, no choice."""
+    if asked is False:
+        return "compile=false"
+    if asked is None and device.type == "cpu":
+        return "on a CPU it takes minutes and gains nothing; -p compile=true times it"
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if not shutil.which(compiler):
         return f"there is no C++ compiler {compiler}; install it, or name another in CXX"

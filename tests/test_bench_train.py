@@ -1,5 +1,6 @@
 """The benchmark of training: both sides make the same updates, and it says what it measured, whatever the times."""
 
+import sys
 from itertools import chain
 
 import pytest
@@ -29,7 +30,7 @@ def test_training_is_raced_by_its_compiled_self_where_there_is_a_compiler(home, 
     monkeypatch.setattr(bench_train.torch, "compile", lambda module: made.append(module) or module)
     rows = {}
     for why in ("", "there is no C++ compiler"):
-        monkeypatch.setattr(bench_train, "why_not_compile", lambda device, why=why: why)
+        monkeypatch.setattr(bench_train, "why_not_compile", lambda device, asked, why=why: why)
         rows[why] = [[row["name"] for row in case] for case in bench_train.rows(1, "smoke", "cpu")]
     numba = "carlib, float32 channels_last, numba"
     between = "carlib, float32 contiguous, numba"
@@ -40,7 +41,7 @@ def test_training_is_raced_by_its_compiled_self_where_there_is_a_compiler(home, 
 
 def test_parameters_change_the_runs_that_are_timed(home, monkeypatch):
     monkeypatch.setattr(bench_train, "RUNS", ("car-edsr-x2",))
-    monkeypatch.setattr(bench_train, "why_not_compile", lambda device: "there is no compiler")
+    monkeypatch.setattr(bench_train, "why_not_compile", lambda *_: "there is no compiler")
     steps = []
     monkeypatch.setattr(bench_train, "_note", lambda step, seconds, operations: steps.append(step) or "note")
     changed = ["patch={2: 16}", "batch=3", "precision=bf16-mixed"]
@@ -69,8 +70,21 @@ def test_the_peak_is_measured_as_convolutions_compute(monkeypatch):
 
 def test_a_machine_without_a_compiler_is_told_what_to_do(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    told = bench_train.why_not_compile(torch.device("cpu"))
+    told = bench_train.why_not_compile(torch.device("cpu"), True)
     assert told == "there is no C++ compiler no-such-compiler; install it, or name another in CXX"
+
+
+def test_on_a_cpu_torch_compile_is_timed_if_it_is_asked_for(home, monkeypatch):
+    monkeypatch.setattr(bench_train, "RUNS", ("car-edsr-x2",))
+    monkeypatch.setattr(bench_train, "_note", lambda step, seconds, operations: "note")
+    monkeypatch.setattr(bench_train.torch, "compile", lambda module: module)
+    monkeypatch.setenv("CXX", sys.executable)
+    made = {}
+    for params in ([], ["compile=true"], ["compile=false"]):
+        rows = chain.from_iterable(bench_train.rows(1, "smoke", "cpu", params))
+        made[*params,] = {row["case"].rpartition(", ")[2] for row in rows if "compile" in row["case"]}
+    assert made == {(): set(), ("compile=true",): {"torch.compile"}, ("compile=false",): set()}
+    assert bench_train.why_not_compile(torch.device("cpu")).endswith("-p compile=true times it")
 
 
 def test_where_a_training_step_goes_adds_up(home):

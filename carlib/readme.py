@@ -1,4 +1,4 @@
-"""The numbers of README.md and REPLICATION.md, rendered from the committed results between two marker lines each.
+"""The numbers of README.md, REPLICATION.md and docs/speed.md, rendered from the committed results between two marker lines each.
 
 Nothing there is typed: `carlib report --readme` writes them, and a test compares the pages with the files.
 """
@@ -12,7 +12,10 @@ PAGES = {
         *("table1_claims", "table2_claims", "table3_claims", "table4_claims", "table5_findings", "fig6_claims"),
         *("rate_distortion_claims", "trials", "costs"),
     ),
+    "docs/speed.md": ("bench",),
 }
+# Cases of `carlib bench` that README.md shows; docs/speed.md has all.
+_SPEED = r"^operator x\d: .*taps$|^operator x\d on .*: one image|^training step .* px$|^CAR's downscaler|^bicubic|^DPID"
 _COLUMNS = {
     "bicubic": "Bicubic",
     "perceptual-as-published": "Perceptually, as published",
@@ -24,7 +27,7 @@ _NAMES = {"bicubic": "Bicubic", "edsr": "EDSR", "set5": "Set5", "set14": "Set14"
 
 
 def update() -> list:
-    """Renew every generated block of both pages; the paths written.
+    """Renew every generated block of the pages; the paths written.
 
     Raises:
         ValueError: a table or a marker is missing.
@@ -69,8 +72,9 @@ def render(block: str) -> str:
         return _markdown(claims[claims.verdict != "not tested"].to_dict("records"))
     if block == "costs":
         return _costs()
-    if block == "speed":
-        return _speed(pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False))
+    if block in ("speed", "bench"):
+        bench = pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False)
+        return _speed(bench[bench.case.str.contains(_SPEED)] if block == "speed" else bench)
     table = pd.read_csv(_there(results.folder(PROFILE, "tables", "table1.csv")))
     return {"results": _results, "downscalers": _downscalers}[block](table)
 

@@ -69,7 +69,7 @@ def test_no_command_shows_the_help(carlib):
 
 @pytest.mark.parametrize(("arguments", "told"), [
     (["dwonscale"], "No such command 'dwonscale'"), (["downscale"], "Missing argument"), (["train"], "name a RUN"),
-    (["downscale", "a", "b", "--scale", "x"], "'x' is not a valid integer"),
+    (["downscale", "a", "b", "--scale", "x"], "Invalid value for '--scale'"),
     (["train", "--foo"], "carlib train --help"), (["data", "fetch", "--foo"], "carlib data fetch --help"),
 ])  # fmt: skip
 def test_a_misuse_is_told_in_one_line(carlib, arguments, told):

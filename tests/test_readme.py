@@ -29,7 +29,7 @@ def test_a_page_without_one_pair_of_markers_is_refused(page):
         readme.insert(page, "x", "new\n")
 
 
-def test_speed_has_a_table_per_machine_with_a_line_per_case(tmp_path, monkeypatch):
+def test_what_was_timed_has_a_table_per_machine_with_a_line_per_case(tmp_path, monkeypatch):
     monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
     row = {"case": "a", "name": "carlib, x, y", "seconds": 0.5, "ratio": 1, "memory": 1.5, "machine": "one"}
     rival = row | {"name": "rival", "seconds": 12, "ratio": 24, "memory": None}
@@ -38,13 +38,25 @@ def test_speed_has_a_table_per_machine_with_a_line_per_case(tmp_path, monkeypatc
     path.mkdir()
     rows.to_csv(path / "bench.csv", index=False)
     head = ["| case | ours | others, times as long | memory |", "| --- | --- | --- | --- |"]
-    assert readme.render("speed").splitlines() == [
+    assert readme.render("bench").splitlines() == [
         *("one:", "", *head, "| a | x; y 500 ms | rival 24.00 | 1.50 |", "| b | x; y 500 ms |  | 1.50 |", ""),
         *("two, 4 cores:", "", *head, "| b | carlib 1.23 ms | carlib 1.23 ms | - |"),
     ]
     rows.assign(date=["2026-01-03", None, "2026-01-02", "2026-01-02", None]).to_csv(path / "bench.csv", index=False)
-    told = [line for line in readme.render("speed").splitlines() if line.endswith(":")]
+    told = [line for line in readme.render("bench").splitlines() if line.endswith(":")]
     assert told == ["one; 2026-01-02; 2026-01-03:", "two, 4 cores; 2026-01-02:"]
+
+
+def test_the_readme_shows_some_of_the_cases(tmp_path, monkeypatch):
+    monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
+    (tmp_path / "results").mkdir()
+    shown = ["operator x4: 16 patches, 13x13 taps", "operator x2 on GPU, forward: one image of 4K", "DPID x4"]
+    others = ["operator x4: 16 patches, 13x13 taps, hr's gradient too", "operator x2 on GPU, forward: 16 patches"]
+    row = {"name": "a", "seconds": 1, "ratio": 1, "memory": None, "machine": "one"}
+    rows = [row | {"case": case} for case in [*others, *shown]]
+    pd.DataFrame(rows).to_csv(tmp_path / "results" / "bench.csv", index=False)
+    lines = readme.render("speed").splitlines()[4:]
+    assert [line.split(" | ")[0].removeprefix("| ") for line in lines] == shown
 
 
 @pytest.mark.parametrize(

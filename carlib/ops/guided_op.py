@@ -80,12 +80,12 @@ def _planes(hr, count, scale, centre, sides):
     size = math.isqrt(count)
     beyond = (size - 1) // scale  # planes are wider than the LR image by this
     first = (scale - 1) / 2 - centre  # HR position of the first LR pixel's first tap
-    heights = [n + beyond for n in sides]
+    lengths = [n + beyond for n in sides]
     rows, columns = (
         reflect_indices(math.floor(first), math.floor(first) + length * scale, n).numpy()
-        for length, n in zip(heights, hr.shape[2:], strict=True)
+        for length, n in zip(lengths, hr.shape[2:], strict=True)
     )
-    pitch = heights[1]
+    pitch = lengths[1]
     places = np.full(-(-sides[0] * pitch // BLOCK) * BLOCK, -1, np.int32)
     places[: sides[0] * pitch].reshape(sides[0], pitch)[:, : sides[1]] = np.arange(math.prod(sides)).reshape(sides)
     planes = np.empty((len(hr), 3, scale, scale, beyond * (pitch + 1) + len(places)), _dtype(hr))

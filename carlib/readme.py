@@ -1,4 +1,4 @@
-"""The numbers of README.md, REPLICATION.md and docs/speed.md, rendered from the committed results between two marker lines each.
+"""The numbers of README.md, REPLICATION.md and docs/speed.md, rendered from the committed results between markers.
 
 Nothing there is typed: `carlib report --readme` writes them, and a test compares the pages with the files.
 """

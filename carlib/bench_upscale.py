@@ -4,7 +4,7 @@ EDSR, of untrained weights, runs in bfloat16 by autocast where the machine compu
 upscale` and `carlib evaluate` do: their images, made of arrays (H, W, 3), are channels_last as well. The rival has
 contiguous memory. CAR's downscaler, of the shipped weights, resamples by our operator, its rival by grid_sample. Large
 tensors of both lie in huge pages, as those of `carlib upscale` do (not in `carlib bench all`, where other cases have
-begun before).
+begun before and only memory is measured so).
 """
 
 import copy

@@ -49,7 +49,8 @@ def offset_distance(offset_v, offset_h, scale, reading="weighted", eta=1.0):
     weight = _distance_weight(offset_v, centred=reading != "printed")
     constant = eta * len(weight) if reading == "printed" else 0.0
     total = sum_of_lengths(offset_v, offset_h, weight + eta if reading == "regulated" else weight)
-    return constant + total / (scale * len(offset_v) * math.prod(offset_v.shape[2:]))
+    mean = constant + total / (scale * len(offset_v) * math.prod(offset_v.shape[2:]))
+    return mean.to(torch.promote_types(offset_v.dtype, offset_h.dtype))
 
 
 def partial_tv(kernel, offset_v, offset_h, scale, reading="batch"):
@@ -68,7 +69,8 @@ def partial_tv(kernel, offset_v, offset_h, scale, reading="batch"):
         raise ValueError(f'reading={reading!r} of Eq. 10 is unknown: use "batch" or "mean"')
     _check_shapes(kernel=kernel, offset_v=offset_v, offset_h=offset_h)
     total = sum_of_steps(kernel, offset_v, offset_h) / (scale * len(kernel))
-    return total / math.prod(kernel.shape[2:]) if reading == "mean" else total
+    total = total / math.prod(kernel.shape[2:]) if reading == "mean" else total
+    return total.to(torch.promote_types(kernel.dtype, torch.promote_types(offset_v.dtype, offset_h.dtype)))
 
 
 def objective(sr, hr, kernel, offset_v, offset_h, scale, *, loss="l1", lambda_offset, gamma_tv, readings=None):

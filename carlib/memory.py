@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+_ASKED = "THP_MEM_ALLOC_ENABLE"
 
 
 def keep_freed():
@@ -26,12 +27,17 @@ def use_huge_pages():
     """Have PyTorch ask Linux for pages of 2 MiB, not 4 KiB, for tensors of that size and more.
 
     A photograph's activations are larger than what `keep_freed` keeps: half of the time of down- and upscaling would go
-    to page faults. PyTorch looks at its first tensor whether to do so; after that this changes nothing. Where the
-    environment says so or otherwise (THP_MEM_ALLOC_ENABLE), that holds.
+    to page faults. It takes up to a fifth more memory. PyTorch looks at its first tensor whether to do so; after that
+    this changes nothing. Where the environment says so or otherwise (THP_MEM_ALLOC_ENABLE), that holds.
     """
     try:
         chosen = _HUGE_PAGES.read_text()
     except OSError:  # no Linux, or one without them, where PyTorch would warn
         return
-    if "[never]" not in chosen:
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    if "[never]" in chosen or _ASKED in os.environ:
+        return
+    import torch
+
+    os.environ[_ASKED] = "1"
+    torch.empty(1)
+    del os.environ[_ASKED]  # other processes may choose for themselves

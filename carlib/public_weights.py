@@ -56,8 +56,9 @@ def chain(key, checkpoints, profile, *, device="auto"):
     """
     from torch import nn
 
-    from carlib import evaluate, weights
+    from carlib import evaluate, memory, weights
 
+    memory.use_huge_pages()
     name, scale, path, options = check(checkpoints)[key]
     value_range = options.pop("value_range", None)
     network = models.create(name, scale, "paper", **options)

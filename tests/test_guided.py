@@ -24,9 +24,11 @@ def problem(scale, taps=None, height=12, width=20):
     return hr, step, net.window, {"scale": scale, "centre": net._centre}
 
 
-def residual(way, step, hr, window, **options):
+def residual(way, step, hr, window, *, scale, centre, eps):
     """By compiled loops or, as where the image wants a gradient, composed of PyTorch's operators."""
-    return guided_residual(step, hr.clone().requires_grad_(way == "composed"), window, **options).detach()
+    if way == "compiled":
+        return compiled(step, hr, window, scale, centre, eps)
+    return guided_residual(step, hr.clone().requires_grad_(), window, scale=scale, centre=centre, eps=eps).detach()
 
 
 @pytest.mark.parametrize(("scale", "taps"), [(2, None), (4, None), (2, 6), (4, 12), (1, 3), (3, 4)])
@@ -106,7 +108,8 @@ def test_gradients_reach_the_step_and_the_image():
 def test_compiled_loops_give_the_same_forward_and_backward(scale, taps, height, width):
     hr, step, window, options = problem(scale, taps, height, width)
     hr, step, window = hr.double(), step.double().requires_grad_(), window.double()
-    ways = [guided_residual(step, x, window, eps=1e-5, **options) for x in (hr, hr.clone().requires_grad_())]
+    composed = guided_residual(step, hr.clone().requires_grad_(), window, eps=1e-5, **options)
+    ways = [compiled(step, hr, window, *options.values(), 1e-5), composed]
     torch.testing.assert_close(*ways, rtol=1e-8, atol=1e-9)
     upstream = images(*ways[0].shape, seed=2).double()
     torch.testing.assert_close(*(torch.autograd.grad(way, step, upstream)[0] for way in ways), rtol=1e-8, atol=1e-9)
@@ -115,13 +118,15 @@ def test_compiled_loops_give_the_same_forward_and_backward(scale, taps, height, 
 def test_compiled_loops_know_neither_threads_nor_what_else_there_is():
     """The same bits; so downscaling an image in parts changes nothing."""
     hr, step, window, options = problem(2, 6, 24, 40)
-    found = residual("compiled", step, hr, window, eps=1e-5, **options)
-    threads = torch.get_num_threads()
+    threads, ways = torch.get_num_threads(), []
     try:
-        torch.set_num_threads(1)
-        assert torch.equal(residual("compiled", step, hr, window, eps=1e-5, **options), found)
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            ways.append(residual("compiled", step, hr, window, eps=1e-5, **options))
     finally:
         torch.set_num_threads(threads)
+    found = ways[0]
+    assert torch.equal(*ways)
     part = residual("compiled", step[:1, :, 7:20, 9:34], hr[:1, :, 14:40, 18:68], window, eps=1e-5, **options)
     assert torch.equal(part[:, :, 2:-2, 2:-2], found[:1, :, 9:18, 11:32])
 
@@ -136,11 +141,35 @@ def test_pytorch_finds_nothing_wrong_with_the_operator_and_its_backward_pass():
     torch.library.opcheck(backward, (grad, hr, window, inverses, means, 2, options["centre"]))
 
 
-def test_the_operator_has_no_gradient_for_the_image():
+def test_the_operator_has_no_gradient_for_the_image_and_no_second_one():
     hr, step, window, options = problem(2, 6, 3, 4)
+    found = compiled(step.requires_grad_(), hr, window, *options.values(), 1e-5)
+    (gradient,) = torch.autograd.grad(found.square().sum(), step, create_graph=True)
+    with pytest.raises(RuntimeError, match="second derivatives only where hr wants a gradient"):
+        gradient.sum().backward()
     found = compiled(step, hr.requires_grad_(), window, *options.values(), 1e-5)
     with pytest.raises(RuntimeError, match="for `step` alone"):
         found.sum().backward()
+
+
+def test_the_operator_refuses_an_image_that_does_not_fit():
+    hr, step, window, options = problem(2, 6, 3, 4)
+    for other in (hr[:1], hr[:, :1], hr[:, :, :4]):
+        with pytest.raises(ValueError, match=r"not \(N, 3, h, w\) and x2 of it"):
+            compiled(step, other, window, *options.values(), 1e-5)
+
+
+def test_an_inverse_that_is_not_there_is_not_a_number_and_no_exception():
+    _, step, window, options = problem(2, 6, 3, 4)
+    flat = torch.full((2, 3, 6, 8), 0.5)
+    assert not compiled(step, flat, window, *options.values(), 1e-200).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_cpu_has_loops_for_single_and_double_precision(dtype):
+    hr, step, window, options = problem(2, 6, 3, 4)
+    found = guided_residual(step.requires_grad_(), hr.to(dtype), window, eps=1e-5, **options)
+    assert ("carlib_guided" in type(found.grad_fn).__name__) == (dtype != torch.bfloat16)
 
 
 def test_a_grey_image_stays_grey():

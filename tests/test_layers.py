@@ -1,7 +1,5 @@
 """Layers of more than one network."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch.nn import functional
@@ -51,14 +49,15 @@ def test_modules_keep_the_order_in_memory():
 
 
 @pytest.mark.parametrize("memory", [torch.channels_last, torch.contiguous_format])
-@pytest.mark.parametrize("device", ["cuda", "cpu", "mps"])
-def test_channels_come_last_on_one_device(device, memory):
-    def is_contiguous(memory_format=torch.contiguous_format):
-        return memory_format == memory
+def test_with_channels_last_on_a_cpu_the_gradient_is_ours(memory):
+    x = torch.randn(2, 12, 4, 6).to(memory_format=memory).requires_grad_()
+    enlarged = layers.PixelShuffle(2)(x)
+    assert ("carlib_enlarged" in type(enlarged.grad_fn).__name__) == (memory == torch.channels_last)
 
-    x = SimpleNamespace(device=torch.device(device), is_contiguous=is_contiguous)
-    told = [where for where in ("cuda", "cpu") if layers._comes_last(x, where)]
-    assert told == ([device] if device != "mps" and memory == torch.channels_last else [])
+
+def test_odd_sides_are_refused():
+    with pytest.raises(RuntimeError, match="divisible"):
+        pixel_shuffle.reduced(torch.randn(1, 3, 4, 5).to(**LAST), 2)
 
 
 @pytest.mark.gpu

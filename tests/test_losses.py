@@ -68,8 +68,8 @@ def test_compiled_sums_are_those_of_pytorch(shape, memory):
         tensor[:, 0] = 0
         tensor.requires_grad_()
     weight = torch.rand(shape[1], generator=draw, dtype=torch.float64)
-    lengths = [way(*tensors[1:], weight) for way in (penalties.sum_of_lengths, penalties._lengths)]
-    steps = [way(*tensors) for way in (penalties.sum_of_steps, penalties._steps)]
+    lengths = [way(*tensors[1:], weight) for way in (torch.ops.carlib.sum_of_lengths, penalties._lengths)]
+    steps = [way(*tensors) for way in (torch.ops.carlib.sum_of_steps, penalties._steps)]
     for ours, theirs in (lengths, steps):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
         found, expected = (torch.autograd.grad(-0.7 * y, tensors, allow_unused=True) for y in (ours, theirs))
@@ -92,12 +92,36 @@ def test_compiled_sums_have_the_same_bits_on_any_number_of_threads():
         torch.set_num_threads(before)
 
 
+def test_pytorch_finds_nothing_wrong_with_the_compiled_sums(tensors):
+    tensors, weight = [t.requires_grad_() for t in tensors], torch.rand(K * K).double()
+    torch.library.opcheck(torch.ops.carlib.sum_of_lengths.default, (*tensors[1:], weight))
+    torch.library.opcheck(torch.ops.carlib.sum_of_steps.default, tuple(tensors))
+
+
+def test_on_a_cpu_penalties_are_compiled_sums_with_one_derivative(tensors):
+    tensors = [t.requires_grad_() for t in tensors]
+    for total in (losses.partial_tv(*tensors, SCALE), losses.offset_distance(*tensors[1:], SCALE)):
+        (gradient,) = torch.autograd.grad(total, tensors[1], create_graph=True)
+        with pytest.raises(RuntimeError, match="no second derivatives on a CPU"):
+            gradient.sum().backward()
+
+
+def test_what_is_not_a_number_stays_so_in_loss_and_gradients(tensors):
+    tensors[1][0, 0, 1, 1] = math.nan
+    kernel, dv, dh = (t.requires_grad_() for t in tensors)
+    total = losses.offset_distance(dv, dh, SCALE)
+    assert total.isnan() and all(g[0, 0, 1, 1].isnan() for g in torch.autograd.grad(total, (dv, dh)))
+    assert losses.partial_tv(kernel, dv, dh, SCALE).isnan()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_penalties_of_half_precision_are_summed_in_float32(tensors, dtype):
-    half = [t.to(dtype).requires_grad_() for t in tensors]
+def test_penalties_of_half_precision_are_summed_in_float32(dtype):
+    """Sums that float16 cannot hold, of which it can hold the mean."""
+    draw = torch.Generator().manual_seed(3)
+    half = [torch.rand(4, 49, 48, 48, generator=draw).to(dtype).requires_grad_() for _ in range(3)]
     whole = [t.detach().float().requires_grad_() for t in half]
     for found, expected in (
-        (losses.partial_tv(*half, SCALE), losses.partial_tv(*whole, SCALE)),
+        (losses.partial_tv(*half, SCALE, "mean"), losses.partial_tv(*whole, SCALE, "mean")),
         (losses.offset_distance(*half[1:], SCALE), losses.offset_distance(*whole[1:], SCALE)),
     ):
         assert found.dtype == dtype

@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+import torch
 from short_runs import go, short
 
 from carlib import evaluate, memory, rescale
@@ -46,20 +47,19 @@ def test_training_on_a_cpu_keeps_freed_memory(home, tmp_path, monkeypatch):
     assert asked
 
 
-def offered() -> bool:
+def are_for_the_asking() -> bool:
     try:
-        return "[never]" not in memory._HUGE_PAGES.read_text()
+        return "[madvise]" in memory._HUGE_PAGES.read_text()
     except OSError:
         return False
 
 
-@pytest.mark.skipif(not offered(), reason="this system has no huge pages")
-@pytest.mark.parametrize("imports", ["torch", "carlib.rescale", "carlib.evaluate"])
-def test_large_tensors_lie_in_huge_pages(imports):
+@pytest.mark.skipif(not are_for_the_asking(), reason="this system has no huge pages, or gives them unasked")
+def test_large_tensors_lie_in_huge_pages():
     """Asked for after PyTorch and we were imported, as by `carlib.upscale` in a notebook."""
-    script = f"""
+    script = """
         import resource, sys
-        import {imports}
+        import carlib.evaluate
         from carlib import memory
         if "huge" in sys.argv:
             memory.use_huge_pages()
@@ -79,11 +79,15 @@ def test_huge_pages_are_asked_for_where_the_system_has_them(tmp_path, monkeypatc
     path = tmp_path / "enabled"
     if told:
         path.write_text(told)
+    seen = []
     monkeypatch.setattr(memory, "_HUGE_PAGES", path)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "x")
-    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")  # and restored afterwards
+    monkeypatch.setattr(torch, "empty", lambda count: seen.append(os.environ["THP_MEM_ALLOC_ENABLE"]))
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
     memory.use_huge_pages()
-    assert os.environ.get("THP_MEM_ALLOC_ENABLE") == ("1" if asks else None)
+    assert seen == ["1"] * asks and "THP_MEM_ALLOC_ENABLE" not in os.environ  # other processes choose for themselves
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    memory.use_huge_pages()
+    assert len(seen) == asks and os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
 
 
 def test_down_and_upscaling_and_measuring_ask_for_them(monkeypatch):

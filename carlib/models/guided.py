@@ -30,8 +30,8 @@ def guided_residual(step, hr, window, *, scale, centre, eps):
         centre: place of the kernel's centre in taps, see ops/resample.py.
         eps:    in units of a variance of hr.
     """
-    if hr.device.type == "cpu" and not (torch.is_grad_enabled() and (hr.requires_grad or window.requires_grad)):
-        return guided(step, hr, window, scale, centre, eps)
+    if _has_loops(hr) and not (torch.is_grad_enabled() and (hr.requires_grad or window.requires_grad)):
+        return guided(step, hr, window, scale, centre, eps)  # with a gradient for `step` alone
     count, height = len(window), step.shape[2]
     padded, first = _padded(hr, scale, round(count**0.5), centre)
     lines = max(1, _MOST_COLOURS // (3 * count * step.shape[0] * step.shape[3]))
@@ -41,6 +41,10 @@ def guided_residual(step, hr, window, *, scale, centre, eps):
         colours = _colours(padded[:, :, top * scale :], first, round(count**0.5), scale, wanted.shape[2:])
         strips.append(_residual(wanted, colours, window.view(1, 1, -1, 1, 1), eps))
     return torch.cat(strips, 2)
+
+
+def _has_loops(hr) -> bool:
+    return hr.device.type == "cpu" and hr.dtype in (torch.float32, torch.float64)
 
 
 def _residual(step, colours, weights, eps):

@@ -159,6 +159,7 @@ class ResamplerNet(nn.Module):
         return kernel, offset_v, offset_h
 
     def _offset(self, layers, features, h, w):
+        """Pixel after pixel in memory, as the operator and the penalties want it; what follows is single precision."""
         *head, tanh = layers
         for layer in head:
             features = layer(features)

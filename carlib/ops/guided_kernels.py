@@ -80,7 +80,7 @@ def _give(source, target, places):
             target[places[j]] = source[j]
 
 
-@compiled()
+@compiled(error_model="numpy")  # a determinant of 0 gives infinities, as elsewhere
 def _invert(covariance, eps, inverse):
     """inverse = (covariance + eps I)^-1; both are rr, rg, rb, gg, gb, bb. In float64: the least eigenvalue counts."""
     for j in range(BLOCK):

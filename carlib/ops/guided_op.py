@@ -9,6 +9,7 @@ import math
 import numpy as np
 import torch
 
+from carlib.ops.once import refuse_second_derivative
 from carlib.ops.resample import reflect_indices
 
 # As in resample_op.py; a window's taps are those of the kernel, `step` is (N, 3, h, w), `hr` (N, 3, H, W).
@@ -23,7 +24,12 @@ torch.library.define(
 
 
 def guided(step, hr, window, scale, centre, eps):
-    """(N, K*K, h, w) residual weights, differentiable in `step` alone; arguments as `models.guided.guided_residual`."""
+    """(N, K*K, h, w) residual weights, differentiable once and in `step` alone.
+
+    Arguments as `models.guided.guided_residual`; hr is float32 or float64 and decides the dtype of the result.
+    Raises:
+        ValueError: the shapes of step and hr do not fit.
+    """
     return torch.ops.carlib.guided(step, hr, window, scale, centre, eps)[0]
 
 
@@ -32,16 +38,18 @@ def _guided(step, hr, window, scale, centre, eps):
     from carlib.ops.compiled import launch
     from carlib.ops.guided_kernels import forward
 
-    sides = step.shape[2:]
+    n, sides = step.shape[0], step.shape[2:]
+    if step.shape[1] != 3 or hr.shape != (n, 3, *(scale * side for side in sides)):
+        raise ValueError(f"step is {tuple(step.shape)} and hr {tuple(hr.shape)}, not (N, 3, h, w) and x{scale} of it")
     planes, *geometry = _planes(hr, len(window), scale, centre, sides)
-    found = _fake(step, hr, window, scale, centre, eps)
+    found = _new(step, hr, window, scale, centre, eps)
     flat = [tensor.flatten(2).numpy() for tensor in found]
     launch(forward, _array(step, hr.dtype), planes, _array(window, hr.dtype), *geometry, eps, *flat)
     return found
 
 
 @torch.library.register_fake(_FORWARD)
-def _fake(step, hr, window, scale, centre, eps):
+def _new(step, hr, window, scale, centre, eps):
     n, sides = step.shape[0], step.shape[2:]
     inverses = hr.new_empty((n, 6, *sides), dtype=torch.float64)
     return hr.new_empty((n, window.shape[0], *sides)), inverses, hr.new_empty((n, 3, *sides))
@@ -77,7 +85,7 @@ def _planes(hr, count, scale, centre, sides):
     from carlib.ops.compiled import launch
     from carlib.ops.guided_kernels import BLOCK, lay_out
 
-    size = math.isqrt(count)
+    size, image = math.isqrt(count), hr.detach().contiguous().numpy()
     beyond = (size - 1) // scale  # planes are wider than the LR image by this
     first = (scale - 1) / 2 - centre  # HR position of the first LR pixel's first tap
     lengths = [n + beyond for n in sides]
@@ -88,13 +96,9 @@ def _planes(hr, count, scale, centre, sides):
     pitch = lengths[1]
     places = np.full(-(-sides[0] * pitch // BLOCK) * BLOCK, -1, np.int32)
     places[: sides[0] * pitch].reshape(sides[0], pitch)[:, : sides[1]] = np.arange(math.prod(sides)).reshape(sides)
-    planes = np.empty((len(hr), 3, scale, scale, beyond * (pitch + 1) + len(places)), _dtype(hr))
-    launch(lay_out, hr.detach().contiguous().numpy(), rows, columns, first != math.floor(first), planes)
+    planes = np.empty((len(hr), 3, scale, scale, beyond * (pitch + 1) + len(places)), image.dtype)
+    launch(lay_out, image, rows, columns, first != math.floor(first), planes)
     return planes, size, pitch, places
-
-
-def _dtype(tensor):
-    return np.float64 if tensor.dtype == torch.float64 else np.float32
 
 
 def _keep(ctx, inputs, output):
@@ -113,3 +117,4 @@ def _gradients(ctx, grad, *_):
 
 
 torch.library.register_autograd(_FORWARD, _gradients, setup_context=_keep)
+refuse_second_derivative(_BACKWARD, "guided weights have second derivatives only where hr wants a gradient, too")

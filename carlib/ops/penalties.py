@@ -1,13 +1,13 @@
 """The sums behind the penalties on offsets (Eq. 9 and 10; carlib/losses.py says what they mean).
 
 On a CPU they are compiled loops, forward and backward, which go through kernels and offsets once each: autograd would
-go through them ten times. Elsewhere they are composed of PyTorch's operators, which also have second derivatives.
+go through them ten times. Elsewhere they are composed of PyTorch's operators.
 """
 
 import numpy as np
 import torch
-from torch.autograd.function import once_differentiable
 
+from carlib.ops.once import refuse_second_derivative
 from carlib.ops.resample import working_dtype
 
 
@@ -17,19 +17,21 @@ def sum_of_lengths(offset_v, offset_h, weight):
     Args:
         offset_v, offset_h: (N, K*K, h, w).
         weight: (K*K,), a constant.
+    Returns:
+        of offsets on a CPU in float64: a sum may be too large for their dtype, which divided is not.
     """
     if offset_v.device.type == "cpu":
-        return _Lengths.apply(offset_v, offset_h, weight)
+        return torch.ops.carlib.sum_of_lengths(offset_v, offset_h, weight)
     return _lengths(offset_v, offset_h, weight)
 
 
 def sum_of_steps(kernel, offset_v, offset_h):
     """Scalar: the sum of |kernel| * |step of offset_v to the right|, and the same of offset_h downward; (N, K*K, h, w).
 
-    The kernel is taken at the first pixel of each pair.
+    The kernel is taken at the first pixel of each pair. dtype as that of `sum_of_lengths`.
     """
     if kernel.device.type == "cpu":
-        return _Steps.apply(kernel, offset_v, offset_h)
+        return torch.ops.carlib.sum_of_steps(kernel, offset_v, offset_h)
     return _steps(kernel, offset_v, offset_h)
 
 
@@ -47,52 +49,54 @@ def _steps(kernel, v, h):
     return along_rows.sum() + along_columns.sum()
 
 
-class _Lengths(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, v, h, weight):
-        from carlib.ops import penalty_kernels
-        from carlib.ops.compiled import launch
-
-        ctx.save_for_backward(v, h, weight)
-        sums = np.empty(v.shape[:2])
-        launch(penalty_kernels.lengths, *_arrays(v, h), sums)
-        return torch.tensor(sums.sum(0) @ weight.double().numpy(), dtype=v.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        from carlib.ops import penalty_kernels
-        from carlib.ops.compiled import launch
-
-        v, h, weight = ctx.saved_tensors
-        arrays = _arrays(v, h)
-        found = [np.empty_like(a) for a in arrays]
-        each = (grad * weight).double().numpy().astype(arrays[0].dtype)
-        launch(penalty_kernels.lengths_backward, *arrays, each, *found)
-        return *_tensors(found, (v, h)), None
+_LENGTHS, _OF_LENGTHS = "carlib::sum_of_lengths", "carlib::sum_of_lengths_backward"
+_STEPS, _OF_STEPS = "carlib::sum_of_steps", "carlib::sum_of_steps_backward"
+torch.library.define(_LENGTHS, "(Tensor v, Tensor h, Tensor weight) -> Tensor")
+torch.library.define(_OF_LENGTHS, "(Tensor grad, Tensor v, Tensor h, Tensor weight) -> (Tensor, Tensor)")
+torch.library.define(_STEPS, "(Tensor kernel, Tensor v, Tensor h) -> Tensor")
+torch.library.define(_OF_STEPS, "(Tensor grad, Tensor kernel, Tensor v, Tensor h) -> (Tensor, Tensor, Tensor)")
 
 
-class _Steps(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, *tensors):
-        from carlib.ops import penalty_kernels
-        from carlib.ops.compiled import launch
+@torch.library.impl(_LENGTHS, "CPU")
+def _sum_of_lengths(v, h, weight):
+    from carlib.ops.compiled import launch
+    from carlib.ops.penalty_kernels import lengths
 
-        ctx.save_for_backward(*tensors)
-        sums = np.empty(tensors[0].shape[:2])
-        launch(penalty_kernels.steps, *_arrays(*tensors), sums)
-        return torch.tensor(sums.sum(), dtype=tensors[0].dtype)
+    sums = np.empty(v.shape[:2])
+    launch(lengths, *_arrays(v, h), sums)
+    return (torch.from_numpy(sums).sum(0) * weight.double()).sum()
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        from carlib.ops import penalty_kernels
-        from carlib.ops.compiled import launch
 
-        arrays = _arrays(*ctx.saved_tensors)
-        found = [np.empty_like(a) for a in arrays]
-        launch(penalty_kernels.steps_backward, *arrays, arrays[0].dtype.type(grad.item()), *found)
-        return tuple(_tensors(found, ctx.saved_tensors))
+@torch.library.impl(_OF_LENGTHS, "CPU")
+def _sum_of_lengths_backward(grad, v, h, weight):
+    from carlib.ops.compiled import launch
+    from carlib.ops.penalty_kernels import lengths_backward
+
+    arrays = _arrays(v, h)
+    found = [np.empty_like(a) for a in arrays]
+    launch(lengths_backward, *arrays, (grad * weight.double()).numpy().astype(arrays[0].dtype), *found)
+    return _tensors(found, (v, h))
+
+
+@torch.library.impl(_STEPS, "CPU")
+def _sum_of_steps(kernel, v, h):
+    from carlib.ops.compiled import launch
+    from carlib.ops.penalty_kernels import steps
+
+    sums = np.empty(v.shape[:2])
+    launch(steps, *_arrays(kernel, v, h), sums)
+    return torch.from_numpy(sums).sum()
+
+
+@torch.library.impl(_OF_STEPS, "CPU")
+def _sum_of_steps_backward(grad, *tensors):
+    from carlib.ops.compiled import launch
+    from carlib.ops.penalty_kernels import steps_backward
+
+    arrays = _arrays(*tensors)
+    found = [np.empty_like(a) for a in arrays]
+    launch(steps_backward, *arrays, arrays[0].dtype.type(grad.item()), *found)
+    return _tensors(found, tensors)
 
 
 def _arrays(*tensors):
@@ -101,4 +105,38 @@ def _arrays(*tensors):
 
 
 def _tensors(arrays, like):
-    return [torch.from_numpy(array).to(tensor.dtype) for array, tensor in zip(arrays, like, strict=True)]
+    return tuple(torch.from_numpy(array).to(tensor.dtype) for array, tensor in zip(arrays, like, strict=True))
+
+
+@torch.library.register_fake(_LENGTHS)
+@torch.library.register_fake(_STEPS)
+def _scalar(*tensors):
+    return tensors[0].new_empty((), dtype=torch.float64)
+
+
+@torch.library.register_fake(_OF_LENGTHS)
+def _(grad, v, h, weight):
+    return v.new_empty(v.shape), h.new_empty(h.shape)
+
+
+@torch.library.register_fake(_OF_STEPS)
+def _(grad, *tensors):
+    return tuple(tensor.new_empty(tensor.shape) for tensor in tensors)
+
+
+def _keep(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+torch.library.register_autograd(
+    _LENGTHS,
+    lambda ctx, grad: (*torch.ops.carlib.sum_of_lengths_backward(grad, *ctx.saved_tensors), None),
+    setup_context=_keep,
+)
+torch.library.register_autograd(
+    _STEPS,
+    lambda ctx, grad: torch.ops.carlib.sum_of_steps_backward(grad, *ctx.saved_tensors),
+    setup_context=_keep,
+)
+for _name in (_OF_LENGTHS, _OF_STEPS):
+    refuse_second_derivative(_name, "the penalties on offsets have no second derivatives on a CPU")

@@ -1,7 +1,7 @@
 """The loops of the penalties (carlib/losses.py, Eq. 9 and 10), compiled for the CPU.
 
-A job is one tap of one image, (N, K*K, h, w) tensors throughout. Sums of a tap are added up in float64 and in the order
-of the taps: the same bits on every run, whatever the number of threads.
+A job is one tap of one image; tensors are (N, K*K, h, w). Each tap is summed by itself, in float64: the same bits on
+every run, whatever the number of threads.
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ def lengths_backward(v, h, weight, grad_v, grad_h):
         zero = v.dtype.type(0)
         for p in range(height * width):
             square = one[p] * one[p] + other[p] * other[p]
-            each = weight[tap] / np.sqrt(square) if square > zero else zero
+            each = zero if square == zero else weight[tap] / np.sqrt(square)
             of_one[p], of_other[p] = each * one[p], each * other[p]
 
 

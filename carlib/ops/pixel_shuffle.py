@@ -19,7 +19,7 @@ def enlarged(x, r):
 
 
 def reduced(x, r):
-    """The inverse, likewise."""
+    """The inverse, likewise; sides are multiples of r."""
     return torch.ops.carlib.reduced(x, r)
 
 
@@ -36,7 +36,7 @@ def _(x, r):
 
 @torch.library.impl(_REDUCED, "CPU")
 def _reduced(x, r):
-    if r != 2:
+    if r != 2 or x.shape[2] % 2 or x.shape[3] % 2:  # PyTorch's refuses odd sides
         return functional.pixel_unshuffle(x, r).contiguous(memory_format=torch.channels_last)
     from carlib.ops.compiled import launch
     from carlib.ops.shuffle_kernels import halve

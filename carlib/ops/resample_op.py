@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import torch
 
+from carlib.ops.once import refuse_second_derivative
+
 
 class Geometry(NamedTuple):
     """Where taps lie: everything of Eq. 1-3 that is not a tensor."""
@@ -116,9 +118,5 @@ def _gradients(ctx, grad_lr):
     return *(gradient if need else None for gradient, need in zip(found, needed, strict=True)), *[None] * 6
 
 
-def _no_second_derivative(ctx, *gradients):
-    raise RuntimeError('carlib.resample has second derivatives only with impl="reference"')
-
-
 torch.library.register_autograd(_FORWARD, _gradients, setup_context=_keep)
-torch.library.register_autograd(_BACKWARD, _no_second_derivative)
+refuse_second_derivative(_BACKWARD, 'carlib.resample has second derivatives only with impl="reference"')

@@ -1,9 +1,15 @@
-"""The operator's rival in benchmarks: the composition of PyTorch's own operators that one would write without us."""
+"""The rivals in benchmarks: the compositions of PyTorch's own operators that one would write without us."""
 
+import contextlib
 from math import isqrt
+from unittest import mock
 
 import torch
 from torch.nn import functional
+
+from carlib import losses
+from carlib.models import guided
+from carlib.ops import penalties
 
 
 def grid_sample_resample(hr, kernel, offset_v, offset_h, *, scale):
@@ -27,3 +33,14 @@ def grid_sample_resample(hr, kernel, offset_v, offset_h, *, scale):
     grid = torch.stack([u, v], -1).view(n, taps * h, w, 2)
     sampled = functional.grid_sample(padded, grid, padding_mode="border", align_corners=True)
     return (kernel[:, None] * sampled.view(n, -1, taps, h, w)).sum(2)
+
+
+@contextlib.contextmanager
+def composed():
+    """Within it guided weights and penalties are composed of PyTorch's operators, as on devices without our loops."""
+    with (
+        mock.patch.object(guided, "_has_loops", lambda hr: False),
+        mock.patch.object(losses, "sum_of_lengths", penalties._lengths),
+        mock.patch.object(losses, "sum_of_steps", penalties._steps),
+    ):
+        yield

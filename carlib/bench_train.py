@@ -1,7 +1,8 @@
 """`carlib bench train`: a training step of CAR as `carlib train` computes it, against the same step done plainly.
 
-The rival has the same networks, images and loss in float32, contiguous memory, and resamples with grid_sample. Ours in
-contiguous memory stands between them: it tells the layout's part from the operator's. On a GPU, and on a CPU if that is
+The rival has the same networks, images and loss in float32, contiguous memory, and is composed of PyTorch's operators:
+it resamples with grid_sample, and has none of our compiled loops for guided weights and penalties. Ours in contiguous
+memory stands between them: it tells the layout's part from that of the loops. On a GPU, and on a CPU if that is
 asked for, ours races itself by torch.compile (the option `compile` of a run) in a case of its own: compiling takes
 minutes, and gains nothing on a CPU.
 """
@@ -18,7 +19,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from carlib import devices, runs, timing, training_cost
-from carlib.bench_rival import grid_sample_resample
+from carlib.bench_rival import composed, grid_sample_resample
 from carlib.loop import Loop
 from carlib.ops.quantize import quantize
 from carlib.ops.resample_op import automatic
@@ -143,6 +144,10 @@ class PlainStep(ContiguousStep):
         super().__init__(run, fabric)
         rescaler = self.loop.rescaler.module
         rescaler.forward = partial(_plain_forward, rescaler)
+
+    def __call__(self):
+        with composed():
+            super().__call__()
 
 
 def _plain_forward(rescaler, hr, lr=None):

@@ -23,6 +23,24 @@ def test_training_races_the_same_update_done_plainly(home):
         torch.testing.assert_close(networks[2][key], value, rtol=0, atol=1e-4)
 
 
+def test_the_rival_of_training_is_composed_of_pytorchs_operators(home, monkeypatch):
+    run, reached = bench_train._run("car-edsr-x2", "mini", patch={2: 16}, batch=1), {}
+    for name in ("guided", "sum_of_lengths", "sum_of_steps", "resample"):
+        monkeypatch.setattr(torch.ops.carlib, name, counted(getattr(torch.ops.carlib, name), name, reached))
+    for kind, calls in ((bench_train.PlainStep, 0), (bench_train.Step, 1), (bench_train.PlainStep, 0)):
+        reached.clear()
+        kind(run, devices.fabric(run, "cpu"))()
+        assert set(reached.values()) == ({calls} if calls else set())
+
+
+def counted(op, name, reached):
+    def call(*arguments):
+        reached[name] = reached.get(name, 0) + 1
+        return op(*arguments)
+
+    return call
+
+
 def test_training_is_raced_by_its_compiled_self_where_there_is_a_compiler(home, monkeypatch, capsys):
     made = []
     monkeypatch.setattr(bench_train, "RUNS", ("car-edsr-x2",))

@@ -3,7 +3,9 @@
 The floor is the time in which the device, at the rate at which it copies in the same run, reads kernel and offsets once
 (backward: and writes their gradients once). The share of it is told twice: of the seconds of a call that is waited for,
 and of the device's own time, without Python's for launching. Inputs change from call to call, so that no cache has
-them. On a CPU, for tests, the same function races "numba" in place of "cuda" and knows no device's own time.
+them. Offsets are drawn from an LR pixel to either side, the most that a network can ask for, and then as small as those
+of trained ones, whose taps lie beside each other in memory. On a CPU, for tests, the same function races "numba" in
+place of "cuda" and knows no device's own time.
 """
 
 import itertools
@@ -18,9 +20,11 @@ from carlib import timing
 from carlib.bench_rival import grid_sample_resample
 from carlib.ops.resample import resample
 
+_TRAINED = 0.01  # pixels: the shipped CARs with EDSR move no tap by a third of it
 # The paper's batch at x4, the same patches at x2, and one 4K image.
 _PROBLEMS = [
-    {"n": n, "height": height, "width": width, "scale": scale, "size": 3 * scale + 1}
+    {"n": n, "height": height, "width": width, "scale": scale, "size": 3 * scale + 1, "spread": spread}
+    for spread in (None, _TRAINED)
     for scale in (2, 4)
     for n, height, width in ((16, 192, 192), (1, 2160, 3840))
 ]
@@ -47,10 +51,11 @@ def rows(repeats, device="cuda", problems=_PROBLEMS, copied=_COPIED):
     for problem in problems:
         n, height, width, scale, size = (problem[key] for key in ("n", "height", "width", "scale", "size"))
         what = f"{n} patches of {width} px" if n > 1 else f"one image of {width}x{height}"
+        small = f", offsets below {problem['spread']:g} px" if problem.get("spread") else ""
         sets = _inputs(device, **problem)
         read = 3 * sets[0][1].numel() * sets[0][1].element_size()
         for direction, bytes_moved in (("forward", read), ("backward", 2 * read)):
-            job = f"operator x{scale} on {name}, {direction}: {what}, {size}x{size} taps"
+            job = f"operator x{scale} on {name}, {direction}: {what}, {size}x{size} taps{small}"
             yield _raced(direction, sets, scale, device, job, repeats, bytes_moved / rate, rate)
 
 
@@ -74,8 +79,12 @@ def _candidates(device):
     }
 
 
-def _inputs(device, n, height, width, scale, size):
-    """Sets of hr, kernel, offset_v, offset_h and the gradient of lr, float32: as many as no cache holds, 4 at most."""
+def _inputs(device, n, height, width, scale, size, spread=None):
+    """Sets of hr, kernel, offset_v, offset_h and the gradient of lr, float32: as many as no cache holds, 4 at most.
+
+    spread: the largest offset in pixels, default the scale.
+    """
+    spread = scale if spread is None else spread
     draw = torch.Generator(device).manual_seed(0)
     shape = (n, size * size, height // scale, width // scale)
     count = min(4, math.ceil(_COLD / (3 * 4 * math.prod(shape))))
@@ -84,7 +93,7 @@ def _inputs(device, n, height, width, scale, size):
         hr, upstream = (torch.rand(n, 3, *side, generator=draw, device=device) for side in ((height, width), shape[2:]))
         kernel = torch.rand(shape, generator=draw, device=device)
         kernel /= kernel.sum(1, keepdim=True)
-        offsets = (torch.empty(shape, device=device).uniform_(-scale, scale, generator=draw) for _ in range(2))
+        offsets = (torch.empty(shape, device=device).uniform_(-spread, spread, generator=draw) for _ in range(2))
         return hr, *(t.requires_grad_() for t in (kernel, *offsets)), upstream
 
     return [made() for _ in range(count)]

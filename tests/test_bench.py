@@ -114,6 +114,15 @@ def test_the_gpus_case_races_forward_and_backward_apart_and_knows_the_floor():
         assert reached == pytest.approx(float(row["note"].split()[1]) / row["seconds"] / 10, abs=1)
 
 
+def test_the_gpus_case_knows_offsets_as_small_as_trained_ones():
+    problem = {"n": 1, "height": 8, "width": 12, "scale": 2, "size": 3, "spread": 0.01}
+    rows = flat(bench_operator_gpu.rows(1, "cpu", [problem], copied=1 << 20))
+    assert {row["case"].rpartition(", 3x3 taps")[2] for row in rows} == {", offsets below 0.01 px"}
+    for spread, least, most in ((0.01, 0.005, 0.01), (None, 1, 2)):
+        _, _, offset_v, offset_h, _ = bench_operator_gpu._inputs("cpu", **problem | {"spread": spread})[0]
+        assert all(least < offset.abs().max() <= most for offset in (offset_v, offset_h))
+
+
 def test_backward_alone_gives_the_gradients():
     problem = {"n": 1, "height": 8, "width": 12, "scale": 2, "size": 3}
     (hr, *taps, upstream), *_ = sets = bench_operator_gpu._inputs("cpu", **problem)

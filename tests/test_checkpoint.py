@@ -72,7 +72,17 @@ def test_a_changed_number_or_line_is_a_change(package, file, before, after):
 def test_what_the_training_loop_is_made_of_is_digested_and_a_dependency_of_its_stage():
     """A new module of it that was forgotten would leave old weights standing."""
     # Compared by their values, kept by the header, or no part of the numbers.
-    apart = {"checkpoint", "devices", "models", "overview", "provenance", "runs", "stopping", "training_folder"}
+    apart = {
+        "checkpoint",
+        "devices",
+        "memory",
+        "models",
+        "overview",
+        "provenance",
+        "runs",
+        "stopping",
+        "training_folder",
+    }
     package, made_of = Path(checkpoint.__file__).parent, set(checkpoint._TRAINING)
     imported = set()
     for file in ("train.py", "loop.py"):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from carlib.ops.once import refuse_second_derivative
-from carlib.ops.resample import working_dtype
+from carlib.ops.precision import working_dtype
 
 
 def sum_of_lengths(offset_v, offset_h, weight):

@@ -23,6 +23,7 @@ import numbers
 
 import torch
 
+from carlib.ops.precision import working_dtype
 from carlib.ops.resample_op import Geometry, resample_op
 
 _MOST_PIXELS = 2**31  # of a padded image: they are counted in 32 bits
@@ -127,11 +128,6 @@ def reflect_pad(hr, pad):
     """(N, C, H + 2 pad, W + 2 pad): the image continued by reflection, of any width."""
     rows, columns = (reflect_indices(-pad, n - 1 + pad, n, hr.device) for n in hr.shape[-2:])
     return hr.index_select(2, rows).index_select(3, columns)
-
-
-def working_dtype(*tensors) -> torch.dtype:
-    """What positions and sums are computed in: float64 where a tensor is, else float32."""
-    return torch.float64 if torch.float64 in [t.dtype for t in tensors] else torch.float32
 
 
 def _reference(hr, kernel, offset_v, offset_h, geometry):

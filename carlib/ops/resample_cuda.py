@@ -32,7 +32,7 @@ from numba import config, cuda, float32, float64, int32, int64, uint8, uint32, u
 
 from carlib.ops import cuda_memory
 from carlib.ops.cuda_memory import LANES
-from carlib.ops.resample import working_dtype
+from carlib.ops.precision import working_dtype
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 ACROSS, PARTS = (4, 3) if SIMULATED else (32, 8)  # LR pixels and threads for each; the simulator's threads are slow

@@ -27,7 +27,8 @@ import numpy as np
 import torch
 
 from carlib.ops.compiled import use_torch_threads
-from carlib.ops.resample import reflect_indices, working_dtype
+from carlib.ops.precision import working_dtype
+from carlib.ops.resample import reflect_indices
 from carlib.ops.resample_kernels import (
     LANES,
     STREAMED,

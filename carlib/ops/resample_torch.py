@@ -7,7 +7,8 @@ added up by `scatter_add_` and `index_add_`, whose order PyTorch fixes on a GPU 
 
 import torch
 
-from carlib.ops.resample import neighbours, positions, reflect_indices, reflect_pad, sum_of_taps, working_dtype
+from carlib.ops.precision import working_dtype
+from carlib.ops.resample import neighbours, positions, reflect_indices, reflect_pad, sum_of_taps
 
 
 def forward(hr, kernel, offset_v, offset_h, geometry):

@@ -12,6 +12,8 @@ import typer
 from carlib import data_commands, stopping, train_commands
 from carlib.train_commands import Profile
 
+_MISUSE = typer.BadParameter.__base__  # Click's UsageError: some versions of Typer bring a Click of theirs
+
 app = typer.Typer(
     name="carlib",
     help="Learned image downscaling with a content adaptive resampler (CAR), and the replication of its paper.",
@@ -244,20 +246,18 @@ def main():
         told = " ".join(str(error).split())
         typer.echo(f"carlib: not enough memory{f' ({told})' if told else ''}: use a smaller image or scale", err=True)
         sys.exit(2)
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # Typer's own; some versions of it bring a Click of theirs
-            raise
+    except _MISUSE as error:
         _tell_misuse(error)
         sys.exit(error.exit_code)
 
 
 def _tell_misuse(error):
     """In one line, unless it is the help of a command that was called with nothing."""
-    told, context = error.format_message(), getattr(error, "ctx", None)
-    if "\n" in told or context is None:
+    told = error.format_message()
+    if "\n" in told or error.ctx is None:
         error.show()
     else:
-        typer.echo(f"carlib: {told.rstrip('.')}: see {context.command_path} --help", err=True)
+        typer.echo(f"carlib: {told.rstrip('.')}: see {error.ctx.command_path} --help", err=True)
 
 
 def _read(source, target, **options):

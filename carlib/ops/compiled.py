@@ -26,6 +26,11 @@ def use_torch_threads():
         torch.set_num_threads(threads)
 
 
+def as_array(tensor, dtype):
+    """A tensor on the CPU as compiled loops take it: C-contiguous, without gradient; its own memory where it is so."""
+    return tensor.detach().to(dtype).contiguous().numpy()
+
+
 def launch(loop, *arguments):
     """Run a compiled loop with PyTorch's threads."""
     use_torch_threads()

@@ -35,7 +35,7 @@ def guided(step, hr, window, scale, centre, eps):
 
 @torch.library.impl(_FORWARD, "CPU")
 def _guided(step, hr, window, scale, centre, eps):
-    from carlib.ops.compiled import launch
+    from carlib.ops.compiled import as_array, launch
     from carlib.ops.guided_kernels import forward
 
     n, sides = step.shape[0], step.shape[2:]
@@ -44,7 +44,7 @@ def _guided(step, hr, window, scale, centre, eps):
     planes, *geometry = _planes(hr, len(window), scale, centre, sides)
     found = _new(step, hr, window, scale, centre, eps)
     flat = [tensor.flatten(2).numpy() for tensor in found]
-    launch(forward, _array(step, hr.dtype), planes, _array(window, hr.dtype), *geometry, eps, *flat)
+    launch(forward, as_array(step.flatten(2), hr.dtype), planes, as_array(window, hr.dtype), *geometry, eps, *flat)
     return found
 
 
@@ -57,14 +57,20 @@ def _new(step, hr, window, scale, centre, eps):
 
 @torch.library.impl(_BACKWARD, "CPU")
 def _guided_backward(grad, hr, window, inverses, means, scale, centre):
-    from carlib.ops.compiled import launch
+    from carlib.ops.compiled import as_array, launch
     from carlib.ops.guided_kernels import backward
 
     planes, *geometry = _planes(hr, len(window), scale, centre, grad.shape[2:])
-    kept = _array(inverses, torch.float64), _array(means, hr.dtype)
+    kept = [as_array(tensor.flatten(2), tensor.dtype) for tensor in (inverses, means)]
     found = hr.new_empty(means.shape)
     launch(
-        backward, _array(grad, hr.dtype), planes, _array(window, hr.dtype), *geometry, *kept, found.flatten(2).numpy()
+        backward,
+        as_array(grad.flatten(2), hr.dtype),
+        planes,
+        as_array(window, hr.dtype),
+        *geometry,
+        *kept,
+        found.flatten(2).numpy(),
     )
     return found
 
@@ -74,18 +80,12 @@ def _(grad, hr, window, inverses, means, scale, centre):
     return hr.new_empty(means.shape)
 
 
-def _array(tensor, dtype):
-    """A C-contiguous array; of images their pixels in one dimension."""
-    tensor = tensor.detach().to(dtype).contiguous()
-    return (tensor.flatten(2) if tensor.ndim == 4 else tensor).numpy()
-
-
 def _planes(hr, count, scale, centre, sides):
     """The image taken apart, and size, pitch and places as the loops want them."""
-    from carlib.ops.compiled import launch
+    from carlib.ops.compiled import as_array, launch
     from carlib.ops.guided_kernels import BLOCK, lay_out
 
-    size, image = math.isqrt(count), hr.detach().contiguous().numpy()
+    size, image = math.isqrt(count), as_array(hr, hr.dtype)
     beyond = (size - 1) // scale  # planes are wider than the LR image by this
     first = (scale - 1) / 2 - centre  # HR position of the first LR pixel's first tap
     lengths = [n + beyond for n in sides]

@@ -100,8 +100,10 @@ def _sum_of_steps_backward(grad, *tensors):
 
 
 def _arrays(*tensors):
+    from carlib.ops.compiled import as_array
+
     dtype = working_dtype(*tensors)
-    return [tensor.detach().to(dtype).contiguous().numpy() for tensor in tensors]
+    return [as_array(tensor, dtype) for tensor in tensors]
 
 
 def _tensors(arrays, like):

@@ -26,7 +26,7 @@ import numba
 import numpy as np
 import torch
 
-from carlib.ops.compiled import use_torch_threads
+from carlib.ops.compiled import as_array, use_torch_threads
 from carlib.ops.precision import working_dtype
 from carlib.ops.resample import reflect_indices
 from carlib.ops.resample_kernels import (
@@ -49,7 +49,7 @@ def forward(hr, kernel, offset_v, offset_h, geometry):
     """lr of `carlib.resample` for CPU tensors; the arguments have been checked there."""
     dtype = working_dtype(hr, kernel, offset_v, offset_h)
     use_torch_threads()
-    image, taps = _array(hr, dtype), [_planes(t, dtype) for t in (kernel, offset_v, offset_h)]
+    image, taps = as_array(hr, dtype), [_planes(t, dtype) for t in (kernel, offset_v, offset_h)]
     lr = np.empty((*image.shape[:2], taps[0].shape[2]), image.dtype)
     numbers = _numbers(geometry, kernel.shape[2:], image.dtype)
     for some in _portions(image.shape, geometry, dtype):
@@ -62,7 +62,7 @@ def backward(grad_lr, hr, kernel, offset_v, offset_h, geometry, needed):
     """Gradients of hr, kernel, offset_v and offset_h, None where not `needed`."""
     dtype = working_dtype(hr, kernel, offset_v, offset_h)
     use_torch_threads()
-    image, (upstream, *taps) = _array(hr, dtype), [_planes(t, dtype) for t in (grad_lr, kernel, offset_v, offset_h)]
+    image, (upstream, *taps) = as_array(hr, dtype), [_planes(t, dtype) for t in (grad_lr, kernel, offset_v, offset_h)]
     numbers = _numbers(geometry, kernel.shape[2:], image.dtype)
     of_image = np.empty_like(image) if needed[0] else None
     of_taps = [np.empty_like(t) for t in taps] if any(needed[1:]) else [None] * 3
@@ -79,12 +79,8 @@ def backward(grad_lr, hr, kernel, offset_v, offset_h, geometry, needed):
     return [torch.from_numpy(a).view(t.shape).to(t.dtype) if need else None for a, t, need in found]
 
 
-def _array(tensor, dtype):
-    return tensor.detach().to(dtype).contiguous().numpy()
-
-
 def _planes(tensor, dtype):
-    return _array(tensor, dtype).reshape(*tensor.shape[:2], -1)
+    return as_array(tensor, dtype).reshape(*tensor.shape[:2], -1)
 
 
 def _streams(arrays) -> bool:

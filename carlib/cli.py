@@ -12,6 +12,19 @@ import typer
 from carlib import data_commands, stopping, train_commands
 from carlib.train_commands import Profile
 
+# Options of downscale and upscale alike.
+Weights = Annotated[Path | None, typer.Option(help="Weights of a trained run; default: the shipped ones.")]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS", help="Networks: compute larger HR images in parts so wide; 0: whole. Default: 1024."
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="Of networks: cpu, cuda or auto (the default).")]
+Alpha = Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")]
+Depth = Annotated[str, typer.Option(help="16-bit images: refuse or round.")]
+MaxPixels = Annotated[int | None, typer.Option(help="Images of more pixels are refused; default: 178 million.")]
+
 _MISUSE = typer.BadParameter.__base__  # Click's UsageError: some versions of Typer bring a Click of theirs
 
 app = typer.Typer(
@@ -63,18 +76,21 @@ def downscale(
     ] = None,
     rounding: Annotated[str | None, typer.Option(help="dpid: nearest (default) or truncate.")] = None,
     pad: Annotated[bool, typer.Option("--pad", help="Pad an image whose sides are no multiples of the scale.")] = False,
-    weights: Annotated[Path | None, typer.Option(help="Weights of a trained run; default: the shipped ones.")] = None,
-    alpha: Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")] = "refuse",
-    depth: Annotated[str, typer.Option(help="16-bit images: refuse or round.")] = "refuse",
+    weights: Weights = None,
+    tile: Tile = None,
+    device: Device = None,
+    alpha: Alpha = "refuse",
+    depth: Depth = "refuse",
+    max_pixels: MaxPixels = None,
 ):
     """Downscale an image."""
     from carlib import data, origin, rescale
 
-    image, profile = _read(source, target, alpha=alpha, depth=depth)
+    image, profile = _read(source, target, alpha=alpha, depth=depth, max_pixels=max_pixels)
     scale = 4 if scale is None and size is None else scale
     lr = rescale.downscale(
-        image, scale, method, size=_parse_size(size), pad=pad, weights=weights, variant=variant, lambda_=lambda_,
-        rounding=rounding,
+        image, scale, method, size=_parse_size(size), pad=pad, weights=weights, tile=tile, device=device,
+        variant=variant, lambda_=lambda_, rounding=rounding,
     )  # fmt: skip
     made = origin.Origin(method, scale, None if scale is None else image.shape[:2], weights and weights.name)
     data.write_image(target, lr, profile=profile, note=origin.written(made))
@@ -97,16 +113,21 @@ def upscale(
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Size of the original, to cut padding off; the PNG may know it.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights of a trained run; default: the shipped ones.")] = None,
+    weights: Weights = None,
+    tile: Tile = None,
+    device: Device = None,
     steps: Annotated[int | None, typer.Option(help="Of zssr: training steps at most; default 3000.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Of zssr: training takes no longer.")] = None,
-    alpha: Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")] = "refuse",
-    depth: Annotated[str, typer.Option(help="16-bit images: refuse or round.")] = "refuse",
+    seconds: Annotated[
+        float | None, typer.Option(help="Of zssr: training takes no longer; enlarging comes on top.")
+    ] = None,
+    alpha: Alpha = "refuse",
+    depth: Depth = "refuse",
+    max_pixels: MaxPixels = None,
 ):
     """Enlarge an image, usually one that `carlib downscale` made; zssr trains a network on it, which takes minutes."""
     from carlib import data, origin, rescale
 
-    image, profile = _read(source, target, alpha=alpha, depth=depth)
+    image, profile = _read(source, target, alpha=alpha, depth=depth, max_pixels=max_pixels)
     made = origin.read(source)
     method = origin.upscaler_for(made) if method is None else method
     scale = (made.scale or 4) if scale is None else scale
@@ -114,7 +135,8 @@ def upscale(
         raise ValueError(f"{source} was made with {made.weights}: give that file (--weights), or the one you want")
     budget = {"steps": steps, "seconds": seconds, "progress": method == "zssr" or None}
     whole = origin.size_for(made, scale, image.shape) if size is None else _parse_size(size)
-    sr = rescale.upscale(image, scale, method, size=whole, weights=weights, **budget)
+    network = {"weights": weights, "tile": tile, "device": device}
+    sr = rescale.upscale(image, scale, method, size=whole, **network, **budget)
     if told := origin.doubt(made, method, scale):
         typer.echo(f"carlib: {source}: {told}", err=True)
     data.write_image(target, sr, profile=profile)
@@ -244,7 +266,9 @@ def main():
         sys.exit(128 + signal.SIGTERM)
     except MemoryError as error:  # NumPy says how much it wanted, Python nothing
         told = " ".join(str(error).split())
-        typer.echo(f"carlib: not enough memory{f' ({told})' if told else ''}: use a smaller image or scale", err=True)
+        typer.echo(
+            f"carlib: not enough memory{f' ({told})' if told else ''}: use a smaller image, scale or --tile", err=True
+        )
         sys.exit(2)
     except _MISUSE as error:
         _tell_misuse(error)
@@ -260,13 +284,14 @@ def _tell_misuse(error):
         typer.echo(f"carlib: {told.rstrip('.')}: see {error.ctx.command_path} --help", err=True)
 
 
-def _read(source, target, **options):
+def _read(source, target, *, max_pixels, **options):
     """An image and its colour profile (or None); refused at once where `target` could not take what is made of it."""
     from carlib import data
 
     if target.exists() and source.exists() and target.samefile(source):
         raise ValueError(f"{target} is the source itself, which would be lost: write to another file")
-    image, profile = data.read_image(source, **options), data.colour_profile(source)
+    limit = {} if max_pixels is None else {"max_pixels": max_pixels}
+    image, profile = data.read_image(source, **options, **limit), data.colour_profile(source)
     data.check_writable(target, grey=image.ndim == 2, profile=profile)
     return image, profile
 

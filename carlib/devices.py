@@ -39,6 +39,20 @@ def is_first() -> bool:
     return int(os.environ["RANK" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_PROCID"]) == 0
 
 
+def usable(device: str) -> str:
+    """What networks are moved to: `device` itself; of "auto" a GPU where there is one, else "cpu".
+
+    Raises:
+        ValueError: it cannot be used.
+    """
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return name
+
+
 def is_cpu(device: str) -> bool:
     """Whether training on `device` ("auto", "cpu", "cuda", ...) computes on the processor."""
     return device == "cpu" or (device == "auto" and not torch.accelerator.is_available())

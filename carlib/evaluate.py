@@ -6,7 +6,15 @@ from pathlib import Path
 from carlib import data, kept, memory, metrics, provenance, rescale, results, runs, sources, weights, zssr
 from carlib.ops.imresize import imresize
 
-_MEASURING = ("evaluate.py", "metrics.py", "rescale.py", "weights.py", "data/images.py", "models/__init__.py")
+_MEASURING = (
+    "evaluate.py",
+    "metrics.py",
+    "rescale.py",
+    "tiles.py",
+    "weights.py",
+    "data/images.py",
+    "models/__init__.py",
+)
 
 
 class Chain:
@@ -22,8 +30,10 @@ class Chain:
     """
 
     def __init__(self, run: runs.Run, path=None, device="cpu", networks=None):
+        from carlib import devices
+
         memory.use_huge_pages()
-        self.run, self.device, self.digest = run, _device(device), None
+        self.run, self.device, self.digest = run, devices.usable(device), None
         self.networks = {} if networks is None else networks.to(self.device).eval()
         if run.trains and networks is None:
             before = provenance.sha256(path) if Path(path).is_file() else None
@@ -52,18 +62,6 @@ class Chain:
 
 def _of_zssr(run) -> dict:
     return {"steps": run.image_steps, "size": run.size_of("zssr"), "seed": run.seed}
-
-
-def _device(name):
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return name
 
 
 def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, crop=None, progress=False, keep=False):

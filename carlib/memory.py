@@ -1,5 +1,6 @@
 """How this process holds its memory: what is given back to the system comes again as pages that are cleared first."""
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -41,3 +42,16 @@ def use_huge_pages():
     os.environ[_ASKED] = "1"
     torch.empty(1)
     del os.environ[_ASKED]  # other processes may choose for themselves
+
+
+@contextlib.contextmanager
+def shortage_told():
+    """Within it PyTorch's errors for want of memory, which are RuntimeErrors, are MemoryErrors of one line."""
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise MemoryError(str(error).splitlines()[0].rpartition("] ")[2]) from error

@@ -5,13 +5,15 @@
 So do the other learned downscalers, "cnn-cr", "tad" and "irn".
 """
 
+import math
+from fractions import Fraction
 from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 
-from carlib import results
+from carlib import memory, results, tiles
 from carlib.ops.imresize import imresize
 
 _FILTERS = {"bicubic": "cubic", "lanczos": "lanczos3", "box": "box"}
@@ -28,10 +30,12 @@ _OPTIONS = {
     "perceptual": ("variant",),
     "dpid": ("lambda", "rounding"),
     "l0": ("variant", "lambda"),
-    **dict.fromkeys((*LEARNED, "edsr"), ("weights",)),
-    "zssr": ("steps", "seconds", "seed", "progress"),
+    **dict.fromkeys((*LEARNED, "edsr"), ("weights", "tile", "device")),
+    "zssr": ("steps", "seconds", "seed", "progress", "device"),
 }
 _SIZED = (*_FILTERS, "dpid")
+_LEAST = 64  # pixels of a part: narrower ones would be margins above all
+_MOST_SCALE = 16  # an image that is small for a network of this scale need not be asked for the network's own
 _MOST_PIXELS = 1 << 28  # of a padded image: 16384 x 16384, 0.8 GB
 
 # The classical downscalers by the names that runs and tables use: what each means to `downscale`.
@@ -66,8 +70,9 @@ def file_of(name) -> str:
 
 
 def downscale(
-    image, scale=None, method="car", *, size=None, pad=False, weights=None, variant=None, lambda_=None, rounding=None
-):
+    image, scale=None, method="car", *, size=None, pad=False, weights=None, tile=None, device=None, variant=None,
+    lambda_=None, rounding=None,
+):  # fmt: skip
     """Downscale an 8-bit image by a whole factor, or to any smaller size.
 
     Args:
@@ -80,6 +85,10 @@ def downscale(
                   LR image is then ceil(H/scale) x ceil(W/scale) and `upscale(..., size=(H, W))` gives the size back.
         weights:  "car", "cnn-cr", "tad", "irn": a weights file of a trained run, default the shipped one of this scale
                   (of CAR that with EDSR).
+        tile:     of the same methods: an image of more than tile x tile pixels is computed in parts about so wide, each
+                  with a margin as wide as the network sees, so that no seam is left (carlib/tiles.py). Default 1024; 0:
+                  always whole.
+        device:   of the same methods: "cpu", "cuda", ...; "auto", the default, takes a GPU where there is one.
         variant:  "perceptual": "paper" (default) or "as-published"; "l0": "reconstruction" (default) or "surrogate".
         lambda_:  "dpid": 0 to 100, default 1.0, the CAR paper 0.5; "l0": price of an edge, default 2e-4.
         rounding: "dpid": "nearest" (default) or "truncate".
@@ -87,14 +96,17 @@ def downscale(
         uint8 (H/scale, W/scale[, 3]) or (h, w[, 3]).
     Raises:
         ValueError: image, scale, size or method do not fit; the method has no such option; a side is no multiple of
-            `scale` and pad is False.
+            `scale` and pad is False; the device cannot be used; `tile` is given and the network sees the whole image.
+        MemoryError: the image, or a part, is too large for the machine.
     """
     from carlib.data import check_image
 
     check_image(image)
     if method not in DOWNSCALERS:
         raise ValueError(f"downscaling method {method!r} is unknown: use one of {', '.join(DOWNSCALERS)}")
-    options = {"weights": weights, "variant": variant, "lambda": lambda_, "rounding": rounding}
+    options = {
+        "weights": weights, "tile": tile, "device": device, "variant": variant, "lambda": lambda_, "rounding": rounding,
+    }  # fmt: skip
     options = _given(method, options)
     if size is not None:
         size = _check_smaller(image, size, method, scale, pad)
@@ -111,10 +123,10 @@ def downscale(
         from carlib.downscalers.l0 import l0
 
         return l0(image, scale, **options)
-    network = downscaler_of(_pair(method, weights, scale))
+    network = downscaler_of(_pair(method, weights, scale, device))
     if network is None:
         raise ValueError(f"{weights} holds no resampler: it belongs to an upscaler trained on bicubic LR")
-    return learned_downscale(network, image)
+    return learned_downscale(network, image, tile)
 
 
 def _given(method, options) -> dict:
@@ -138,7 +150,10 @@ def _fit(image, size, method, options):
     return dpid(image, size, **options)
 
 
-def upscale(image, scale, method="car", size=None, *, weights=None, steps=None, seconds=None, seed=None, progress=None):
+def upscale(
+    image, scale, method="car", size=None, *, weights=None, tile=None, device=None, steps=None, seconds=None, seed=None,
+    progress=None,
+):  # fmt: skip
     """Enlarge an 8-bit image by a whole factor.
 
     Args:
@@ -150,12 +165,16 @@ def upscale(image, scale, method="car", size=None, *, weights=None, steps=None, 
                  "zssr": a network trained on this very image, which takes minutes (`carlib.zssr.restore`).
         size:    (H, W) of the original image: what was padded is cut off. None keeps h*scale x w*scale.
         weights: of all but "bicubic", "lanczos" and "zssr": a weights file of a trained run, default the shipped one.
+        tile:    of the same methods: the result is computed in parts about so wide if it has more than tile x tile
+                 pixels, as by `downscale`. Default 1024; 0: always whole.
+        device:  of all but "bicubic" and "lanczos", as of `downscale`.
         steps, seconds, seed, progress: of "zssr", as in `carlib.zssr.restore`; None: its defaults.
     Returns:
         uint8 (h*scale, w*scale[, 3]) or of `size`.
     Raises:
         ValueError: image, scale or method do not fit, the method has no such option, or `size` does not belong to
-            this LR image.
+            this LR image; the device cannot be used; `tile` is given and the network sees the whole image.
+        MemoryError: the image, or a part, is too large for the machine.
     """
     from carlib.data import check_image
 
@@ -163,21 +182,26 @@ def upscale(image, scale, method="car", size=None, *, weights=None, steps=None, 
     scale = _check_scale(scale)
     if method not in UPSCALERS:
         raise ValueError(f"upscaling method {method!r} is unknown: use one of {', '.join(UPSCALERS)}")
-    options = {"weights": weights, "steps": steps, "seconds": seconds, "seed": seed, "progress": progress}
+    options = {
+        "weights": weights, "tile": tile, "device": device, "steps": steps, "seconds": seconds, "seed": seed,
+        "progress": progress,
+    }  # fmt: skip
     options = _given(method, options)
     height, width = _check_size(image, scale, size)
     if method in _FILTERS:
         return imresize(image, scale, kernel=_FILTERS[method])[:height, :width]
     if method == "zssr":
-        from carlib import zssr
+        from carlib import devices, zssr
 
+        options["device"] = devices.usable(device or "auto")
         return zssr.restore(image, scale, **options)[:height, :width]
     if method == "edsr":
-        networks = _networks(weights or _shipped(f"bicubic-edsr-x{scale}"), scale)
+        networks = _networks(weights or _shipped(f"bicubic-edsr-x{scale}"), scale, device)
     else:
-        networks = _pair(method, weights, scale)
-    sr = restore(networks["upscaler"], image)[:height, :width]
-    return to_8_bits(sr)
+        networks = _pair(method, weights, scale, device)
+    upscaler = networks["upscaler"]
+    sr = in_parts(lambda part: to_8_bits(_enlarged(upscaler, part)), image, upscaler, tile)  # rounded part by part
+    return sr[:height, :width]
 
 
 def downscaler_of(networks):
@@ -188,16 +212,72 @@ def downscaler_of(networks):
     return networks["upscaler"] if hasattr(networks["upscaler"], "downscale") else None
 
 
-def learned_downscale(network, hr):
+def learned_downscale(network, hr, tile=None):
     """uint8 (H, W[, 3]) -> uint8 (H/scale, W/scale[, 3]) through a ResamplerNet or another learned downscaler.
 
     Grey stays grey: through a ResamplerNet all channels do, exactly; of others, which may colour it, the luma is kept.
+    tile: as of `downscale`.
     """
+    return in_parts(partial(_reduced, network), hr, network, tile, reduces=True)
+
+
+def restore(upscaler, lr, tile=None):
+    """uint8 (h, w[, 3]) -> float32 in [0, 1], (h*scale, w*scale[, 3]); of a grey image the result's luma.
+
+    tile: as of `upscale`.
+    """
+    return in_parts(partial(_enlarged, upscaler), lr, upscaler, tile)
+
+
+def in_parts(function, image, network, tile, reduces=False):
+    """`function` of an image, whose numbers `network` makes: of the whole, or where it is large in parts.
+
+    Args:
+        function: (H, W[, C]) -> array with sides as `network` makes them, an upscaler, or a downscaler if it `reduces`.
+        tile:     as of `downscale` and `upscale`.
+    """
+    if tile is not None and (isinstance(tile, bool) or not isinstance(tile, Integral) or 0 < tile < _LEAST or tile < 0):
+        raise ValueError(f"tile={tile!r} is not 0 nor a whole number >= {_LEAST}")
+    side, pixels = int(tiles.SIDE if tile is None else tile), image.shape[0] * image.shape[1]
+    if not side or pixels * (1 if reduces else _MOST_SCALE**2) <= side**2:
+        return function(image)
+    if reduces:
+        scale, grid, call = Fraction(1, network.scale), math.lcm(8, network.scale), _call_downscaler
+    else:
+        scale, grid, call = _scale_of(network), 1, _call_upscaler
+        side = max(1, side // scale)
+        if pixels <= side**2:
+            return function(image)
+    margin = tiles.margin(network, call, scale=scale, grid=grid)
+    if margin is not None:
+        side = side if tile else max(side, 8 * margin)
+        return tiles.applied(function, image, side, margin, scale=scale, grid=grid)
+    if tile:
+        raise ValueError(f"{type(network).__name__} sees the whole image at once: leave tile out, or use 0")
+    return function(image)
+
+
+def _call_downscaler(network, hr):
+    return network.downscale(hr)[0]
+
+
+def _call_upscaler(network, lr):
+    return network(lr)
+
+
+def _scale_of(upscaler) -> int:
+    import torch
+
+    with torch.inference_mode():
+        return upscaler(torch.zeros(1, 3, 8, 8, device=_device(upscaler))).shape[-1] // 8
+
+
+def _reduced(network, hr):
     import torch
 
     from carlib.data import LUMA
 
-    with torch.inference_mode():
+    with memory.shortage_told(), torch.inference_mode():
         lr, _ = network.downscale(to_tensor(hr, _device(network)))
         if hr.ndim == 2:
             first = lr[:, :1]
@@ -205,13 +285,12 @@ def learned_downscale(network, hr):
     return to_image(_finite(lr, "downscaler"), grey=hr.ndim == 2)
 
 
-def restore(upscaler, lr):
-    """uint8 (h, w[, 3]) -> float32 in [0, 1], (h*scale, w*scale[, 3]); of a grey image the result's luma."""
+def _enlarged(upscaler, lr):
     import torch
 
     from carlib.data import LUMA
 
-    with torch.inference_mode():
+    with memory.shortage_told(), torch.inference_mode():
         sr = _finite(upscaler(to_tensor(lr, _device(upscaler))), "upscaler")
     sr = sr[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     return sr @ LUMA.astype(np.float32) if lr.ndim == 2 else sr
@@ -230,7 +309,7 @@ def to_tensor(image, device="cpu"):
 
     from carlib.data import to_colour
 
-    return torch.tensor(np.ascontiguousarray(to_colour(image)), device=device).permute(2, 0, 1)[None].float() / 255
+    return torch.tensor(np.array(to_colour(image), order="C"), device=device).permute(2, 0, 1)[None].float() / 255
 
 
 def to_8_bits(image):
@@ -253,10 +332,10 @@ def _device(network):
     return "cpu" if tensor is None else tensor.device
 
 
-def _pair(method, weights, scale):
+def _pair(method, weights, scale, device):
     """The networks of a learned method; weights that belong to another one are refused."""
     path = weights or _shipped(f"{LEARNED[method][1]}-x{scale}")
-    networks = _networks(path, scale)
+    networks = _networks(path, scale, device)
     found = type(downscaler_of(networks)).__name__
     for other, (network, _) in LEARNED.items():
         if network == found and other != method:
@@ -264,24 +343,26 @@ def _pair(method, weights, scale):
     return networks
 
 
-def _networks(path, scale):
+def _networks(path, scale, device):
+    from carlib import devices
+
+    memory.use_huge_pages()
     path = Path(path)
     stamp = path.stat().st_mtime_ns if path.is_file() else None
-    networks, found = _load(path, stamp)
+    networks, found = _load(path, stamp, devices.usable(device or "auto"))
     if found != scale:
         raise ValueError(f"{path} is for scale {found}, not {scale}: choose other weights or another scale")
     return networks
 
 
 @lru_cache(maxsize=4)
-def _load(path, stamp):
-    from carlib import memory, weights
+def _load(path, stamp, device):
+    from carlib import weights
 
-    memory.use_huge_pages()
     networks, metadata = weights.load_run(path)
     if "upscaler" not in networks:
         raise ValueError(f"{path} holds no upscaler: it is not the weights file of a run")
-    return networks, metadata["networks"]["upscaler"]["scale"]
+    return networks.to(device), metadata["networks"]["upscaler"]["scale"]
 
 
 def _shipped(run) -> Path:

@@ -9,13 +9,15 @@ orientations whose median counts, ten back-projections. Ours is the single jump:
 
 import math
 import time
+from functools import partial
+from itertools import product
 from numbers import Real
 
 import numpy as np
 
 from carlib.data import to_grey
 from carlib.ops.imresize import imresize
-from carlib.rescale import to_8_bits, to_tensor
+from carlib.rescale import in_parts, to_8_bits, to_tensor
 
 _CROP = 128  # pixels of a father
 _FATHERS = (1.0, 0.9, 0.8, 0.7, 0.6)  # sizes of the image that serve as fathers
@@ -32,11 +34,12 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", de
         lr:       uint8 (h, w) or (h, w, 3) RGB, made by bicubic downscaling; sides of 4*scale pixels at least.
         scale:    whole number >= 2.
         steps:    at most so many; fewer when the rate has fallen below 9e-6.
-        seconds:  stop training after these; the result then depends on the machine.
+        seconds:  stop training after these; the result then depends on the machine. Enlarging comes on top, at size
+                  "paper" and scale 4 twelve seconds of two cores for every 100x100 LR pixels.
         seed:     of the network and the crops. On a CPU the same seed and steps give the same image.
         size:     of the network, see `carlib.models.SIZES`.
         device:   of the network: "cpu", "cuda", ...
-        progress: show a bar.
+        progress: show a bar of training, then one of enlarging.
     Returns:
         uint8 (h*scale, w*scale[, 3]).
     Raises:
@@ -55,7 +58,7 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", de
     image = to_tensor(lr)[0].permute(1, 2, 0).double().numpy()
     budget = {"steps": int(steps), "seconds": seconds, "seed": int(seed)}
     network = train(image, int(scale), **budget, size=size, device=device, progress=progress)
-    sr = to_8_bits(apply(network, image, int(scale)))
+    sr = to_8_bits(apply(network, image, int(scale), progress=progress))
     return sr if lr.ndim == 3 else to_grey(sr)
 
 
@@ -91,18 +94,24 @@ def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", device
     return network.eval()
 
 
-def apply(network, image, scale):
+def apply(network, image, scale, progress=False):
     """float (h, w, 3) in [0, 1] -> (h*scale, w*scale, 3): the median over eight orientations, back-projected."""
+    from tqdm import tqdm
+
+    variants, orientations = [], list(product(range(4), (1, -1)))
+    for turns, step in tqdm(orientations, desc="ZSSR, enlarging", unit="orientation", disable=not progress):
+        turned = np.rot90(image, turns)[:, ::step]
+        sr = in_parts(partial(_enlarged, network), turned, network, tile=None)
+        variants.append(np.rot90(back_project(sr, turned, scale)[:, ::step], -turns))
+    return back_project(np.median(variants, 0), image, scale).clip(0, 1)
+
+
+def _enlarged(network, image):
     import torch
 
-    variants, device = [], next(network.parameters()).device
-    for turns in range(4):
-        for flip in (False, True):
-            turned = np.rot90(image, turns)[:, :: -1 if flip else 1]
-            with torch.inference_mode():
-                sr = network(_tensor(turned, device))[0].permute(1, 2, 0).cpu().double().numpy()
-            variants.append(np.rot90(back_project(sr, turned, scale)[:, :: -1 if flip else 1], -turns))
-    return back_project(np.median(variants, 0), image, scale).clip(0, 1)
+    with torch.inference_mode():
+        sr = network(_tensor(image, next(network.parameters()).device))
+    return sr[0].permute(1, 2, 0).cpu().double().numpy()
 
 
 def back_project(sr, lr, scale, iterations=_BACK_PROJECTIONS):
@@ -142,4 +151,4 @@ def _stalls(errors):
 def _tensor(image, device):
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float().to(device)
+    return torch.from_numpy(np.array(image, order="C")).permute(2, 0, 1)[None].float().to(device)

@@ -207,8 +207,8 @@ def _check_header(image, path, max_pixels):
     width, height = image.size
     if width * height > max_pixels:
         raise ValueError(
-            f"{path} is {width}x{height}, {width * height} pixels, over the cap of {max_pixels};"
-            f" pass max_pixels={width * height} to read it all the same"
+            f"{path} is {width}x{height}, {width * height} pixels, over the cap of {max_pixels}: to read it all the "
+            f"same, give max_pixels={width * height} (--max-pixels)"
         )
     with _readable(path):
         # The further pictures of a camera's MPO file are previews or the other eye: the first is the photograph.

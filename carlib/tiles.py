@@ -1,0 +1,101 @@
+"""Large images in parts: the numbers that a network makes of the whole, in memory that does not grow with the image.
+
+Each part is computed with a margin, as wide as the network can see, that is cut off again; at the image's own borders
+there is none. So nothing of a seam is left, and nothing is blended. How far a network can see is found by asking it:
+what it makes of an image whose one half is not a number is not a number as far as that half is seen.
+"""
+
+import copy
+import math
+from fractions import Fraction
+from itertools import product
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+SIDE = 1024  # HR pixels of a part's side; images up to the square of it are computed whole
+_MOST = 512  # the widest margin that is looked for, HR pixels: IRN of 16 couplings sees 440
+_FIRST = 64  # pixels on each side of the first cut that a network is asked about: what leaps less far is noticed
+_LOW = 3  # steps of the grid: sides of the images that networks are asked about, reflected borders need some
+_margins = WeakKeyDictionary()  # network -> what `margin` found
+
+
+def applied(function, image, side, margin, *, scale, grid=1):
+    """`function` of an image, put together from parts.
+
+    Args:
+        function: of an array (h, w[, c]) makes one of `scale` times its sides (a Fraction where it becomes smaller).
+        image:    (H, W[, C]).
+        side:     of a part without its margins, pixels of the image, at most; parts are of one size, but the last.
+        margin:   pixels of the image that a part's border spoils, see `margin`.
+        grid:     parts and margins begin at its multiples.
+    """
+    from tqdm import tqdm
+
+    whole = image.shape[:2]
+    pieces = list(product(*(_pieces(length, side, margin, grid) for length in whole)))
+    joined = None
+    for piece in tqdm(pieces, desc="parts of the image", leave=False, disable=None):  # shown to people, not to files
+        seen, kept, place = (tuple(_scaled(span, by) for span in spans) for spans, by in _cuts(piece, scale))
+        made = function(image[seen])
+        if joined is None:
+            joined = np.empty((*(int(length * scale) for length in whole), *made.shape[2:]), made.dtype)
+        joined[place] = made[kept]
+    return joined
+
+
+def _pieces(length, side, margin, grid):
+    """Along one axis: begin and end of each part, with its margins and without."""
+    step = math.ceil(length / math.ceil(length / side) / grid) * grid
+    margin = math.ceil(margin / grid) * grid
+    inner = [(first, min(first + step, length)) for first in range(0, length, step)]
+    return [((max(0, first - margin), min(length, last + margin)), (first, last)) for first, last in inner]
+
+
+def _cuts(piece, scale):
+    """What is looked at, what of its result is kept, and where that goes, each down and right; and their scale."""
+    seen = [outer for outer, _ in piece]
+    kept = [(first - outer[0], last - outer[0]) for outer, (first, last) in piece]
+    return (seen, 1), (kept, scale), ([inner for _, inner in piece], scale)
+
+
+def _scaled(span, by):
+    return slice(*(int(place * by) for place in span))
+
+
+def margin(network, call, *, scale, grid=1):
+    """How many pixels of an image a cut through it spoils: as far as a pixel can have to do with another.
+
+    Args:
+        network: an nn.Module that is not training.
+        call:    of it and (1, 3, H, W) makes (1, C, H * scale, W * scale).
+        scale:   a Fraction where the result is smaller.
+        grid:    where cuts are: at multiples of it.
+    Returns:
+        pixels of the image, of both axes and directions the most; None where it is more than _MOST: such a network is
+        taken to see the whole image.
+    """
+    if network not in _margins:
+        on_cpu = copy.deepcopy(network).cpu()  # elsewhere convolutions may spread what is not a number by Fourier's
+        most = _MOST / max(1, scale)
+        lengths = [n for n in (math.ceil(_FIRST / grid) * grid * 2**power for power in range(10)) if n <= most]
+        tried = (_spoilt(on_cpu, call, length, scale, grid) for length in lengths)
+        _margins[network] = next((found for found in tried if found is not None), None)
+    return _margins[network]
+
+
+def _spoilt(network, call, length, scale, grid):
+    """Pixels before a cut that are spoilt by what lies behind it, of the four directions the most; None: all are."""
+    import torch
+
+    image = torch.full((1, 3, _LOW * grid, 2 * length), 0.5)
+    image[..., length:] = torch.nan
+    found = []
+    for turns in range(4):
+        with torch.inference_mode():
+            made = call(network, image.rot90(turns, (2, 3))).rot90(-turns, (2, 3))
+        whole = made.isfinite().all(1).all(1)[0, : int(length * scale)].nonzero()
+        if not len(whole):
+            return None
+        found.append(length - math.floor((int(whole[-1]) + 1) / Fraction(scale)))
+    return max(found)

@@ -30,7 +30,8 @@ _OPTIONS = ({}, {"compile": True}, {"precision": "32-true"})  # ours, ours compi
 # Parts of a step by the name of what PyTorch's profiler sees; the first that fits counts.
 _PARTS = {
     "convolutions": ("conv", "cudnn", "mkldnn"),
-    "operator": ("carlib::", "carlib_resample", "grid_sampler"),
+    "operator": ("carlib::resample", "carlib_resample", "grid_sampler"),
+    "other loops": ("carlib::", "_carlib_"),  # of guided weights, penalties and pixel shuffles
     "optimizer": ("Optimizer", "adam"),
     "patches": ("patches",),
 }

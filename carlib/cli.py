@@ -1,7 +1,6 @@
 """The command `carlib`. Bad input ends in one line on stderr and exit code 2; heavy imports happen inside commands."""
 
 import os
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -263,7 +262,7 @@ def main():
         sys.exit(2)
     except stopping.Stopped as told:
         typer.echo(f"carlib: {told}: the same command continues", err=True)
-        sys.exit(128 + signal.SIGTERM)
+        sys.exit(128 + told.number)
     except MemoryError as error:  # NumPy says how much it wanted, Python nothing
         told = " ".join(str(error).split())
         typer.echo(

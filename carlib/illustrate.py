@@ -185,7 +185,7 @@ def over_training(profile, history, image, scale, box):
 
     top, left, height, width = box
     hr = to_colour(check_crop(image, scale, box, figure=4))
-    kept = _spread(sorted((results.root() / history).glob("steps/*.safetensors")))
+    kept = _spread(sorted((results.root() / history).glob("steps/[!.]*.safetensors")))
     if not kept:
         raise ParameterError(f"history={history!r} holds no steps/: `carlib train RUN --history` keeps them")
     examples = []

@@ -76,7 +76,7 @@ class Loop:
         self.batches = self.patches.ahead(range(self.step, self.run.steps), workers=devices.workers(self.fabric))
 
     def block(self, bar) -> dict | None:
-        """Train up to the next validation and validate: its row of the log; None if SIGTERM came within the block."""
+        """Train up to the next validation and validate: its row of the log; None if told to stop within the block."""
         run, began = self.run, time.perf_counter()
         first = self.step - self.step % run.validate_every
         last = min(first + run.validate_every, run.steps)

@@ -166,7 +166,7 @@ def trained_on(path) -> str:
     from carlib import weights
 
     try:
-        return weights.read(path)[1].get("device", "")
+        return weights.header(path).get("device", "")
     except ValueError:
         return ""
 
@@ -182,7 +182,7 @@ def other_recipe(path, run) -> str:
 
     wanted = run if runs.profile(run.profile)["train"] is not None else runs.trained(run.name, run.profile)
     try:
-        _, header = weights.read(path)
+        header = weights.header(path)
     except ValueError as error:
         return str(error)
     if "parameters" not in header:

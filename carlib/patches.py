@@ -2,6 +2,7 @@
 
 import atexit
 import signal
+import weakref
 
 import numpy as np
 import torch
@@ -40,16 +41,22 @@ class Patches:
     __getitem__ = batch
 
     def ahead(self, steps: range, workers: int):
-        """An iterator over the batches of `steps`; with workers, so many processes make them beforehand."""
+        """An iterator over the batches of `steps`; with workers, so many processes make them beforehand.
+
+        They end with it, however many batches it has left.
+        """
         if not workers:
             return map(self.batch, steps)
         from torch.utils.data import DataLoader
 
         pinned = torch.cuda.is_available()
         options = {"num_workers": workers, "prefetch_factor": 4, "pin_memory": pinned}
+        options["generator"] = torch.Generator()  # the loader draws a number, which is not to be one of the training's
         batches = iter(DataLoader(self, None, sampler=steps, worker_init_fn=_outlive_signals, **options))
+        ahead = (batch for batch in batches)
         atexit.register(batches._shutdown_workers)  # after an error; multiprocessing would send SIGTERM and wait
-        return batches
+        weakref.finalize(ahead, _dismiss, batches._shutdown_workers).atexit = False
+        return ahead
 
     def _crop(self, draw):
         """Draw a crop; a function that cuts it: (hr, lr or None)."""
@@ -64,6 +71,11 @@ class Patches:
             return colour(patch)
 
         return lambda: (cut(self.hr[index], scale), None if self.lr is None else cut(self.lr[index], 1))
+
+
+def _dismiss(shutdown):
+    shutdown()
+    atexit.unregister(shutdown)  # which held the workers, and what they read, to the process's end
 
 
 def _outlive_signals(_worker):

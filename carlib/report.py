@@ -59,8 +59,11 @@ def build(folder: Path, profile: str, *, headline=None, more=None) -> Path:
 
 
 def _sidecars(folder, kind):
-    """Paths of the folder's sidecars of a kind: the paper's tables, its figures, then ours; table2 before table10."""
-    paths = [path for path in folder.glob("*.json") if _read_json(path).get("kind") == kind]
+    """Paths of the folder's sidecars of a kind: the paper's tables, its figures, then ours; table2 before table10.
+
+    Names with a dot in front are what a killed process left (results.atomic).
+    """
+    paths = [path for path in folder.glob("[!.]*.json") if _read_json(path).get("kind") == kind]
     return sorted(paths, key=lambda path: _place(path.stem))
 
 

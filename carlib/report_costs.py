@@ -59,7 +59,7 @@ def _environment(profile) -> dict:
 def _commits(profile) -> dict:
     """Commit -> how many tables, pictures and rows of the profile were made by it."""
     counts = {}
-    for path in sorted(results.folder(profile, "provenance").glob("*.json")):
+    for path in sorted(results.folder(profile, "provenance").glob("[!.]*.json")):  # hidden: half-written
         name = json.loads(path.read_text(encoding="utf-8")).get("commit") or "unknown"
         counts[name] = counts.get(name, 0) + 1
     return counts

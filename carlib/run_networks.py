@@ -5,7 +5,6 @@ from pathlib import Path
 from torch import nn
 
 from carlib import models, rescale, results, runs, weights
-from carlib.models.resampler import default_kernel_size
 from carlib.ops.quantize import quantize
 
 _BEFORE_TRAINING = ("head_scale",)  # options of a network that trained weights do not show
@@ -68,9 +67,7 @@ def _check_same_resampler(run, start, theirs):
     """Weights may fit a resampler that reads them otherwise (another weighting, another border)."""
     ours = models.specification(**run.networks()["resampler"])
     theirs = ours | runs.defaults() | theirs if theirs else ours  # what they do not name yet was the default
-    ours, theirs = (
-        spec | {"kernel_size": spec["kernel_size"] or default_kernel_size(run.scale)} for spec in (ours, theirs)
-    )
+    ours, theirs = (spec | {"kernel_size": spec["kernel_size"] or 3 * run.scale + 1} for spec in (ours, theirs))
     differing = sorted(key for key in ours if theirs[key] != ours[key] and key not in _BEFORE_TRAINING)
     if differing:
         told = ", ".join(f"{key}={theirs[key]!r}, not {ours[key]!r}" for key in differing)

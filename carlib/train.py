@@ -55,7 +55,7 @@ def train(
     Raises:
         ValueError: nothing to train, a set is missing, the folder holds other parameters or cannot be written to, the
             batch cannot be shared out, or the loss or the validation is no number (loop.Diverged).
-        stopping.Stopped: SIGTERM came. The checkpoint is of the step during which it came.
+        stopping.Stopped: SIGTERM or Ctrl-C came. The checkpoint is of the step during which it came.
     """
     if not run.trains or not run.steps:
         when = ": it trains on each image when it is measured, call `carlib evaluate`" if run.image_steps else ""
@@ -93,7 +93,8 @@ def train(
             record = training_folder.Record(loop, folder, recipe, header, history)
             if state is None:
                 record.begin()
-            with _bar(run, loop.step, progress and fabric.is_global_zero) as bar:
+            bar = _bar(run, loop.step, progress and fabric.is_global_zero)
+            with bar, stopping.on_ctrl_c(told):
                 while loop.step < run.steps:
                     row = loop.block(bar)
                     if row is None:
@@ -104,7 +105,8 @@ def train(
                         if on_validation and fabric.is_global_zero:
                             on_validation(loop.log)
                     if row is None or (loop.step < run.steps and loop.stops()):
-                        raise stopping.Stopped(f"{run.name}: stopped by SIGTERM after step {loop.step} of {run.steps}")
+                        after = f"after step {loop.step} of {run.steps}"
+                        raise stopping.Stopped(f"{run.name}: stopped by {told.by} {after}", told.number)
             fabric.barrier()  # the others return when the files are there
     return training_folder.finished(folder)
 

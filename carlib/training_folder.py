@@ -96,9 +96,8 @@ def finished(folder):
 
 def sweep(folder):
     """Remove what a killed process left half-written."""
-    for name in ("last.ckpt", "weights.safetensors", "log.csv", "curve.png"):
-        stem, _, suffix = name.partition(".")
-        for stale in folder.glob(f".{stem}.*.{suffix}"):  # see results.atomic
+    for hidden in (".last.*.ckpt", ".weights.*.safetensors", ".log.*.csv", ".curve.*.png", "steps/.*.safetensors"):
+        for stale in folder.glob(hidden):  # see results.atomic
             stale.unlink()
 
 

@@ -106,7 +106,7 @@ def load_run(path):
     Raises:
         ValueError: as `load`, or the file does not say how to build its networks.
     """
-    _, metadata = read(path)
+    metadata = header(path)
     if not metadata.get("networks"):
         raise ValueError(f"{path} does not say which networks it holds: load it with carlib.weights.load(model, path)")
     try:
@@ -119,6 +119,18 @@ def load_run(path):
             load(network, path)
     provenance.used_weights(path, metadata)
     return networks.eval(), metadata
+
+
+def header(path) -> dict:
+    """The metadata that `read` gives, of a .safetensors file without reading its tensors.
+
+    Raises:
+        ValueError: as `read`.
+    """
+    path = Path(path)
+    if not path.is_file() or path.suffix != ".safetensors":
+        return read(path)[1]
+    return _read_safetensors(path, tensors=False)[1] or {}
 
 
 def read(path):
@@ -139,17 +151,17 @@ def _read(path):
     return _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), None)
 
 
-def _read_safetensors(path):
+def _read_safetensors(path, tensors=True):
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get("carlib")
-            metadata = None if header is None else json.loads(header)
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            told = (file.metadata() or {}).get("carlib")
+            metadata = None if told is None else json.loads(told)
+            state = {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}): copy or download it again") from error
-    if header is not None and not isinstance(metadata, dict):
+    if told is not None and not isinstance(metadata, dict):
         raise ValueError(f'{path} has no dict as "carlib" in its header, but a {type(metadata).__name__}')
     return state, metadata
 

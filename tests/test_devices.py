@@ -1,6 +1,8 @@
 """Where a run is computed, by how many processes, and how it is told to stop."""
 
 import contextlib
+import gc
+import multiprocessing
 import os
 import re
 import signal
@@ -190,10 +192,25 @@ def test_workers_outlive_what_tells_the_whole_group_to_stop(home):
     """Slurm signals every process of a step: the one that trains still needs its batches for the step it is at."""
     batches = Patches(short("car-edsr-x2")).ahead(range(40), 2)  # more than the workers make beforehand
     made = [next(batches), next(batches)]  # one of each: both have begun
-    for worker in batches._workers:
+    for worker in multiprocessing.active_children():
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             os.kill(worker.pid, number)
     assert len(made + list(batches)) == 40
+
+
+def test_workers_end_with_their_training(home, tmp_path, monkeypatch):
+    """Several runs are trained in one process: workers of the earlier ones would hold their images."""
+    monkeypatch.setattr(devices, "workers", lambda fabric: 2)
+    go(short(steps=2), tmp_path)
+    gc.collect()
+    assert not multiprocessing.active_children()
+
+
+def test_workers_take_no_number_of_the_training(home):
+    """A run that is resumed begins with new workers; PyTorch's generator must be where the checkpoint left it."""
+    before = torch.get_rng_state()
+    next(Patches(short("car-edsr-x2")).ahead(range(4), 2))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 FAILS = """
@@ -267,6 +284,50 @@ def test_sigterm_is_heeded_after_a_validation(home, tmp_path, monkeypatch):
     with pytest.raises(stopping.Stopped, match="after step 1 of 4"):
         go(short(validate_every=1), tmp_path / "run")
     assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["step"] == 1
+
+
+@pytest.fixture
+def ctrl_c():
+    """Heeded as usual, even where these tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_leaves_a_checkpoint(home, tmp_path, monkeypatch, capfd, ctrl_c):
+    """It continues to the same bits, as after SIGTERM; a second one waits for nothing."""
+    update, at = train.Loop._update, {1: 1}
+
+    def interrupted(self, step, psnrs):
+        for _ in range(at.get(step, 0)):
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(self, step, psnrs)
+
+    monkeypatch.setattr(train.Loop, "_update", interrupted)
+    with pytest.raises(stopping.Stopped, match=r"stopped by Ctrl-C after step 2 of 4") as told:
+        go(short(), tmp_path / "run")
+    assert told.value.number == signal.SIGINT and "stopping after this step" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    at.update({1: 0, 2: 2})
+    with pytest.raises(KeyboardInterrupt):
+        go(short(), tmp_path / "run")
+    at.clear()
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["step"] == 2
+    parts, whole = go(short(), tmp_path / "run"), go(short(), tmp_path / "whole")
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_ctrl_c_in_the_last_step_ends_what_comes_after_it(home, tmp_path, monkeypatch, ctrl_c):
+    validated = training_folder.Record.validated
+
+    def interrupted(self, row):
+        os.kill(os.getpid(), signal.SIGINT)
+        return validated(self, row)
+
+    monkeypatch.setattr(training_folder.Record, "validated", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        go(short(steps=1, validate_every=1), tmp_path / "run")
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
 
 
 def test_sigterm_is_heeded_while_another_process_trains(home, tmp_path):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from carlib import experiments, illustrate, notebook, results, weights
+from carlib import experiments, illustrate, notebook, results, training_folder, weights
 
 TINY = ["steps=6", "validate_every=2", "patch={4: 16}", "validation_crop=32"]
 BOX = [40, 120, 48, 64]
@@ -36,11 +36,15 @@ def test_every_validation_leaves_its_weights(home, tmp_path):
 def test_the_picture_shows_the_start_and_the_kept_steps(home, tmp_path):
     folder = tmp_path / "run"
     train(folder, history=True)
+    half = folder / "steps" / ".000002.abcd.safetensors"  # of a killed process
+    half.write_bytes(b"")
     figure = illustrate.over_training("smoke", str(folder), "demo/kodim23", 4, BOX)
     titles = " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
     for title in ("at the start", "after 2 steps", "after 4 steps", "after 6 steps"):
         assert title in titles
     assert results.folder("smoke", "figures", "over_training.png").is_file()
+    training_folder.sweep(folder)
+    assert not half.exists()
 
 
 @pytest.mark.parametrize(("count", "chosen"), [(0, []), (1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (100, [0, 4, 21, 99])])

@@ -169,6 +169,13 @@ def test_pair_stays_inside_its_folder(folder, name):
         build(folder)
 
 
+def test_what_a_killed_process_left_half_written_is_not_read(folder):
+    text = build(folder)
+    for name in ("tables/.table2.abcd.json", "figures/.curve.abcd.json"):
+        (folder / name).write_text("{")
+    assert build(folder) == text
+
+
 def test_a_missing_picture_or_broken_sidecar_is_named(folder):
     (folder / "figures" / "crops.png").unlink()
     with pytest.raises(ValueError, match=r"crops\.png"):

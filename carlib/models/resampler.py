@@ -21,17 +21,12 @@ WEIGHTINGS = ("clamp", "softmax", "signed", "guided", "static")
 ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.2)}  # of trunks and heads
 
 
-def default_kernel_size(scale) -> int:
-    """Taps along each axis where none are told: as released."""
-    return 3 * scale + 1
-
-
 class ResamplerNet(nn.Module):
     """hr -> kernel, offset_v, offset_h.
 
     Args:
         scale:       1, 2, 4 or 8.
-        kernel_size: taps along each axis; None = `default_kernel_size` (3*scale + 1), 3*scale = printed.
+        kernel_size: taps along each axis; None = 3*scale + 1 (released), 3*scale = printed.
         weighting:   how raw outputs become weights that sum to 1:
                      "clamp":   clamp(raw, 1e-6, 1) / sum, the released rule; non-negative, no gradient where clamped.
                      "softmax": softmax(raw + log prior), prior a Gaussian of 0.35 LR pixels; positive everywhere.
@@ -104,7 +99,7 @@ class ResamplerNet(nn.Module):
         if learned_prior and weighting not in ("signed", "guided"):
             raise ValueError(f'learned_prior=True is for "signed" and "guided", not for weighting={weighting!r}')
         self.scale, self.weighting, self.taps, self.border, self.bound = scale, weighting, taps, border, bound
-        self.kernel_size = default_kernel_size(scale) if kernel_size is None else kernel_size
+        self.kernel_size = 3 * scale + 1 if kernel_size is None else kernel_size
         if isinstance(kernel_size, bool) or not isinstance(self.kernel_size, int) or self.kernel_size < 1:
             raise ValueError(f"kernel_size={kernel_size!r} is not a whole number >= 1")
         self.with_offsets, self.guided_eps = offsets, guided_eps

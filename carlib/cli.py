@@ -24,6 +24,7 @@ Alpha = Annotated[str, typer.Option(help="Transparency: refuse, drop, white or b
 Depth = Annotated[str, typer.Option(help="16-bit images: refuse or round.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Images of more pixels are refused; default: 178 million.")]
 
+_UNKNOWN = "it does not say how it was made, and was taken for one of CAR's: for others use --method edsr"
 _MISUSE = typer.BadParameter.__base__  # Click's UsageError: some versions of Typer bring a Click of theirs
 
 app = typer.Typer(
@@ -91,8 +92,10 @@ def downscale(
         image, scale, method, size=_parse_size(size), pad=pad, weights=weights, tile=tile, device=device,
         variant=variant, lambda_=lambda_, rounding=rounding,
     )  # fmt: skip
-    made = origin.Origin(method, scale, None if scale is None else image.shape[:2], weights and weights.name)
+    made = origin.Origin(method, scale, image.shape[:2], weights and weights.name)
     data.write_image(target, lr, profile=profile, note=origin.written(made))
+    if target.suffix.lower() != ".png":
+        typer.echo(f"carlib: {target}: only a PNG says how it was made: tell that when you enlarge it", err=True)
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")
 
@@ -128,15 +131,16 @@ def upscale(
 
     image, profile = _read(source, target, alpha=alpha, depth=depth, max_pixels=max_pixels)
     made = origin.read(source)
+    unknown = method is None and made.method is None
     method = origin.upscaler_for(made) if method is None else method
-    scale = (made.scale or 4) if scale is None else scale
+    scale = _scale_of(source, made, image) if scale is None else scale
     if made.weights and method == made.method and weights is None:
         raise ValueError(f"{source} was made with {made.weights}: give that file (--weights), or the one you want")
     budget = {"steps": steps, "seconds": seconds, "progress": method == "zssr" or None}
     whole = origin.size_for(made, scale, image.shape) if size is None else _parse_size(size)
     network = {"weights": weights, "tile": tile, "device": device}
     sr = rescale.upscale(image, scale, method, size=whole, **network, **budget)
-    if told := origin.doubt(made, method, scale):
+    if told := _UNKNOWN * unknown or origin.doubt(made, method, scale):
         typer.echo(f"carlib: {source}: {told}", err=True)
     data.write_image(target, sr, profile=profile)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")
@@ -155,10 +159,12 @@ def evaluate(
     """Measure PSNR and SSIM of a run: one CSV row per image, protocol and metric."""
     from carlib import experiments, results
 
-    rows = experiments.measure(
-        run, profile, sets or None, protocols=protocol or ["standard"], weights=weights, device=device
-    )
-    out = out or results.folder(rows[0]["profile"], "metrics", "-".join([run, *(sets or [])]) + ".csv")
+    if out is not None:
+        results.check_table(out, results.ROW_COLUMNS)
+    protocols = list(dict.fromkeys(protocol or ["standard"]))
+    sets = list(dict.fromkeys(sets or []))
+    rows = experiments.measure(run, profile, sets or None, protocols=protocols, weights=weights, device=device)
+    out = out or results.folder(rows[0]["profile"], "metrics", "-".join([run, *sets]) + ".csv")
     typer.echo(experiments.summary(rows).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
     typer.echo(results.save_rows(rows, out))
 
@@ -287,12 +293,24 @@ def _read(source, target, *, max_pixels, **options):
     """An image and its colour profile (or None); refused at once where `target` could not take what is made of it."""
     from carlib import data
 
+    if target.is_dir():
+        raise ValueError(f"{target} is a folder: name a file in it")
     if target.exists() and source.exists() and target.samefile(source):
         raise ValueError(f"{target} is the source itself, which would be lost: write to another file")
     limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     image, profile = data.read_image(source, **options, **limit), data.colour_profile(source)
     data.check_writable(target, grey=image.ndim == 2, profile=profile)
     return image, profile
+
+
+def _scale_of(source, made, image) -> int:
+    """The factor an LR image was made at, or 4."""
+    from carlib import origin
+
+    try:
+        return origin.scale_for(made, image.shape) or 4
+    except ValueError as error:
+        raise ValueError(f"{source}: {error} (--scale)") from error
 
 
 def _parse_size(text):

@@ -23,6 +23,9 @@ def list_sets(
     for name, image_set in sets.SETS.items():
         where = sets.folder_of(name) if name in here else f"- (carlib data fetch {name})"
         typer.echo(f"{name:<14} {here.get(name, 0):>5} {image_set.count:>5}  {where}")
+    for folder in sets.named():
+        if not folder.is_dir():
+            typer.echo(f"carlib: CARLIB_DATA names {folder}, which is no folder", err=True)
     if json_file is not None:
         results.write_text(json_file, json.dumps(sets.inventory(), indent=1, sort_keys=True) + "\n")
 

@@ -49,7 +49,9 @@ def usable(device: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+        why = str(error).splitlines()[0]
+        why = "there is no such kind, use auto, cpu or cuda" if why.startswith("Expected one of") else why
+        raise ValueError(f"device {name!r} cannot be used: {why}") from error
     return name
 
 

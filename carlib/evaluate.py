@@ -81,6 +81,8 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
     """
     from tqdm import tqdm
 
+    for protocol in protocols:
+        metrics.check_protocol(protocol)
     loaded = tqdm(
         data.load(set_name, limit=limit),
         total=len(data.find(set_name)[:limit]),

@@ -336,6 +336,8 @@ def run_notebook(name, params=(), *, out=None, progress=True, patience=60) -> Pa
         raise ValueError(f"unknown parameter {', '.join(unknown)}: {name} takes {', '.join(known)}")
     profile = values.get("profile", ast.literal_eval(known["profile"]["default"]))
     out = results.folder(runs.profile(profile)["name"], "notebooks", f"{name}.ipynb") if out is None else Path(out)
+    if out.suffix != ".ipynb":
+        raise ValueError(f"{out} would be a notebook: name an .ipynb file")
     out.parent.mkdir(parents=True, exist_ok=True)
     options = {"cwd": str(results.root()), "progress_bar": progress, "log_output": False, "start_timeout": patience}
     try:

@@ -100,10 +100,15 @@ def _ssim_map(x, y):
                                  sigma=1.5, use_sample_covariance=False, K1=0.01, K2=0.03, full=True)[1]  # fmt: skip
 
 
-def _pair(reference, image, scale, protocol):
-    """Both images checked, in 8 bit and shaved."""
+def check_protocol(protocol):
+    """Refuse what is none of PROTOCOLS."""
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}")
+
+
+def _pair(reference, image, scale, protocol):
+    """Both images checked, in 8 bit and shaved."""
+    check_protocol(protocol)
     if isinstance(scale, bool) or not isinstance(scale, numbers.Integral) or scale < 0:
         raise ValueError(f"scale is {scale!r}, not a whole number of at least 0")
     scale = int(scale)  # an unsigned NumPy integer has no negative

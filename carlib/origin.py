@@ -14,7 +14,7 @@ class Origin(NamedTuple):
 
     method: str | None = None  # one of rescale.DOWNSCALERS
     scale: int | None = None
-    size: tuple[int, int] | None = None  # (H, W) of the HR image
+    size: tuple[int, int] | None = None  # (H, W) of the HR image; without a scale it was made to another size
     weights: str | None = None  # name of the weights file, where it was not the shipped one
 
 
@@ -46,9 +46,26 @@ def upscaler_for(origin) -> str:
     return origin.method if origin.method in rescale.LEARNED else "edsr"
 
 
+def scale_for(origin, shape):
+    """The whole factor by which an LR image of this shape was made, None where it is not known.
+
+    Raises:
+        ValueError: there was none.
+    """
+    if origin.scale is not None or origin.size is None:
+        return origin.scale
+    factor = round(origin.size[0] / shape[0])
+    if factor >= 2 and all(-(-n // factor) == m for n, m in zip(origin.size, shape, strict=False)):
+        return factor
+    made_of = f"{origin.size[1]}x{origin.size[0]}"
+    raise ValueError(
+        f"it was made of {made_of}, by no whole factor, which alone can be enlarged: give the one you want"
+    )
+
+
 def size_for(origin, scale, shape):
     """(H, W) of the HR image, where it is known and fits an LR image of this shape at this scale; else None."""
-    if origin.size is None or scale != origin.scale:
+    if origin.size is None or origin.scale not in (None, scale):
         return None
     fits = all(-(-n // scale) == m for n, m in zip(origin.size, shape, strict=False))
     return origin.size if fits else None

@@ -107,7 +107,7 @@ def downscale(
     options = {
         "weights": weights, "tile": tile, "device": device, "variant": variant, "lambda": lambda_, "rounding": rounding,
     }  # fmt: skip
-    options = _given(method, options)
+    options = _given(method, options, DOWNSCALERS)
     if size is not None:
         size = _check_smaller(image, size, method, scale, pad)
         return _fit(image, size, method, options)
@@ -129,12 +129,12 @@ def downscale(
     return learned_downscale(network, image, tile)
 
 
-def _given(method, options) -> dict:
-    """The options that are not None, as arguments; refused where the method has none of that name."""
+def _given(method, options, methods) -> dict:
+    """The options that are not None, as arguments; refused where the method has none of that name (others may)."""
     given = {name: value for name, value in options.items() if value is not None}
     if unknown := [name for name in given if name not in _OPTIONS.get(method, ())]:
         name = unknown[0]
-        those = " or ".join(other for other, names in _OPTIONS.items() if name in names)
+        those = " or ".join(other for other in methods if name in _OPTIONS.get(other, ()))
         raise ValueError(f"method {method!r} has no {name}: leave {name} out, or use method {those}")
     if given.get("variant") == "surrogate" and "lambda" in given:
         raise ValueError("variant 'surrogate' of l0 has no lambda: leave lambda out, or use variant reconstruction")
@@ -186,7 +186,7 @@ def upscale(
         "weights": weights, "tile": tile, "device": device, "steps": steps, "seconds": seconds, "seed": seed,
         "progress": progress,
     }  # fmt: skip
-    options = _given(method, options)
+    options = _given(method, options, UPSCALERS)
     height, width = _check_size(image, scale, size)
     if method in _FILTERS:
         return imresize(image, scale, kernel=_FILTERS[method])[:height, :width]
@@ -372,9 +372,8 @@ def _shipped(run) -> Path:
         networks, _, scale = run.rpartition("-x")
         known = [n for n in range(2, 17) if (folder / f"{networks}-x{n}.safetensors").is_file()]
         here = f"only for scale {' and '.join(map(str, known))}" if known else "for no scale"
-        raise ValueError(
-            f"no weights of {networks} are shipped for scale {scale}, {here}: give your own (--weights FILE, weights=)"
-        )
+        advice = "give your own (--weights FILE, weights=)" + ", or use method bicubic" * (networks == "bicubic-edsr")
+        raise ValueError(f"no weights of {networks} are shipped for scale {scale}, {here}: {advice}")
     return path
 
 

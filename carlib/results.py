@@ -72,6 +72,24 @@ def atomic(path):
             temporary.unlink(missing_ok=True)
 
 
+def check_table(path, columns):
+    """Refuse, before work that takes long, a path at which a table with (at least) these columns is not to be written.
+
+    Raises:
+        ValueError: as `atomic`; it is no .csv; another file is there, which would be lost.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        raise ValueError(f"{path} would be a table: name a .csv file")
+    check_writable(path)
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with open(path, encoding="utf-8", errors="replace") as file:
+        header = file.readline().rstrip("\n").split(",")
+    if not set(columns) <= set(header):
+        raise ValueError(f"{path} is there and no such table, it would be lost: name another file")
+
+
 class _Checked(Exception):
     pass
 

@@ -136,6 +136,8 @@ def list_experiments(
     """List the declared runs: tables that show them, state, steps, seconds of training, size, and what is to know."""
     from carlib import overview, results
 
+    if out is not None:
+        results.check_table(out, overview.COLUMNS)
     table = overview.table(profile)
     if at is not None:
         from carlib import training_cost

@@ -11,6 +11,7 @@ COLUMNS = [
     "offset_length", "set", "n", "psnr", "note",
 ]  # fmt: skip
 SETS = ("set5", "bsd100")
+_KEY = ["run", "profile", "parameters", "set"]
 RECIPE = "recipe"  # the variant in which nothing is changed
 _SHORT = ("steps", "validate_every")  # what makes a trial short is no change of the recipe
 
@@ -31,14 +32,16 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
         offset_length: at the last validation (see `validation.behaviour`), psnr: mean over the n images, dB of luma;
         the last four "" of a trial that diverged.
     Raises:
-        ValueError: as `experiments.prepare`, or a note with a line break.
+        ValueError: as `experiments.prepare`; a note with a line break; `out` is no table of trials.
     """
     from carlib import loop
 
     if "\n" in note:
         raise ValueError(f"note={note!r} has more than one line")
     run = runs.get(name, profile, runs.parse_overrides(params))
-    sets = sets or experiments.present_sets(SETS) or ["demo"]
+    sets = list(dict.fromkeys(sets or experiments.present_sets(SETS) or ["demo"]))
+    out = results.root() / "data" / "trials.csv" if out is None else Path(out)
+    results.check_table(out, _KEY)
     given = " ".join(sorted(params))
     folder = results.folder(run.profile, "runs", f"trial-{name}-{_digest(given)}")
     try:
@@ -51,7 +54,7 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
         rows = experiments.measure(name, run.profile, sets, weights=path, device=device, progress=progress)
         trained = _trained(path, run, given)
         lines = [{**trained, **line, "note": note} for line in _means(rows)]
-    _append(lines, results.root() / "data" / "trials.csv" if out is None else Path(out))
+    _append(lines, out)
     return lines
 
 
@@ -264,9 +267,8 @@ def _append(lines, path):
     """Add lines to the table; those of the same trial and set are replaced."""
     import pandas as pd
 
-    key = ["run", "profile", "parameters", "set"]
     frame = pd.DataFrame(lines, columns=COLUMNS)
     if path.is_file():
         before = pd.read_csv(path, keep_default_na=False).reindex(columns=COLUMNS, fill_value="")
-        frame = pd.concat([before, frame]).drop_duplicates(key, keep="last")
+        frame = pd.concat([before, frame]).drop_duplicates(_KEY, keep="last")
     results.write_text(path, frame.to_csv(index=False))

@@ -174,8 +174,8 @@ def _read_torch(path):
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} is damaged or holds more than tensors, and is refused: get a state dict") from error
     except Exception as error:  # what torch raises for a damaged file is not one family (IndexError, KeyError, ...)
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} is not a whole PyTorch checkpoint ({reason}): copy or download it again") from error
+        told = "is not a whole PyTorch checkpoint: give a file of weights (.safetensors, .pth), or download it again"
+        raise ValueError(f"{path} {told}") from error
     content = _unwrapped(content)
     if not _is_state(content):
         raise ValueError(f"{path} is not a state dict of tensors")

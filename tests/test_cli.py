@@ -321,6 +321,78 @@ def test_evaluate_writes_rows_and_shows_means(carlib, home):
     assert f"{frame[frame['metric'] == 'ssim']['value'].mean():.4f}" in out
 
 
+def test_what_is_named_twice_is_measured_once(carlib, home):
+    twice = ["--set", "demo"] * 2 + ["--protocol", "rgb"] * 2
+    assert carlib("evaluate", "bicubic-bicubic-x2", "--profile", "smoke", *twice)[0] == 0
+    frame = results.read_rows(home / "results" / "smoke" / "metrics" / "bicubic-bicubic-x2-demo.csv")
+    assert len(frame) == len(frame.drop_duplicates(["image", "metric"])) == 4
+
+
+@pytest.mark.parametrize("command", [
+    ["evaluate", "bicubic-bicubic-x2", "--profile", "smoke"], ["experiments", "--profile", "smoke"],
+    ["trial", "car-bicubic-x2", "--profile", "smoke", "-p", "steps=2"],
+])  # fmt: skip
+@pytest.mark.parametrize(("name", "told"), [
+    ("photo.png", "would be a table: name a .csv file"), ("notes.csv", "no such table, it would be lost"),
+    ("folder.csv", "no regular file"),
+])  # fmt: skip
+def test_a_table_takes_the_place_of_no_other_file(carlib, home, tmp_path, monkeypatch, command, name, told):
+    """Which is said before anything is measured or trained."""
+    monkeypatch.setattr(experiments, "prepare", None)
+    monkeypatch.setattr(experiments, "measure", None)
+    (tmp_path / "folder.csv").mkdir()
+    for file in ("photo.png", "notes.csv"):
+        (tmp_path / file).write_text("a,b\n1,2\n")
+    assert_refused(carlib(*command, "--out", tmp_path / name), told, tmp_path / "nothing")
+    assert (tmp_path / "photo.png").read_text() == (tmp_path / "notes.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_evaluate_renews_a_table_of_its_own(carlib, home, tmp_path):
+    for protocol in ("rgb", "standard"):
+        options = ["--profile", "smoke", "--protocol", protocol, "--out", tmp_path / "rows.csv"]
+        assert carlib("evaluate", "bicubic-bicubic-x2", *options)[0] == 0
+    assert set(results.read_rows(tmp_path / "rows.csv").protocol) == {"standard"}
+
+
+def test_a_folder_is_no_target(carlib, image, tmp_path):
+    assert_refused(carlib("downscale", image, tmp_path), "is a folder: name a file in it", tmp_path / "nothing")
+
+
+def test_more_pixels_are_read_where_they_are_asked_for(carlib, image, tmp_path):
+    lr = tmp_path / "lr.png"
+    refused = carlib("downscale", image, lr, "--method", "box", "--max-pixels", 383)
+    assert_refused(refused, "give max_pixels=384 (--max-pixels)", lr)
+    assert carlib("downscale", image, lr, "--method", "box", "--max-pixels", 384)[0] == 0
+
+
+def test_a_want_of_memory_is_one_line(carlib, image, tmp_path, monkeypatch):
+    """PyTorch's own is a RuntimeError of many."""
+
+    def starved(*_):
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried\nx"
+        )
+
+    monkeypatch.setattr(models.ResamplerNet, "downscale", starved)
+    outcome = carlib("downscale", image, tmp_path / "lr.png")
+    assert_refused(outcome, "use a smaller image, scale or --tile", tmp_path / "lr.png")
+
+
+def test_a_device_that_is_not_there_is_told(carlib, image, tmp_path):
+    outcome = carlib("downscale", image, tmp_path / "lr.png", "--device", "abacus")
+    assert_refused(
+        outcome, "device 'abacus' cannot be used: there is no such kind, use auto, cpu or cuda", tmp_path / "lr.png"
+    )
+    refused = carlib("downscale", image, tmp_path / "lr.png", "--method", "box", "--device", "cpu")
+    assert_refused(refused, "method 'box' has no device", tmp_path / "lr.png")
+
+
+def test_data_list_tells_of_folders_that_are_none(carlib, tmp_path, monkeypatch):
+    monkeypatch.setenv("CARLIB_DATA", f"{tmp_path}{os.pathsep}{tmp_path / 'typo'}")
+    code, _, err = carlib("data", "list")
+    assert code == 0 and "typo, which is no folder" in err and err.count("\n") == 1
+
+
 def test_train_trains_and_evaluate_takes_it(carlib, home):
     run = ["bicubic-edsr-x2", "--profile", "smoke"]
     small = ["-p", "steps=3", "-p", "validate_every=1", "-p", "patch={2: 16}", "-p", "validation_crop=32"]

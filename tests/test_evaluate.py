@@ -273,6 +273,12 @@ def test_a_summary_is_the_mean_over_images(sets):
     assert line["mean"] == pytest.approx(np.mean(values)) and line["images"] == 2
 
 
+def test_an_unknown_protocol_is_refused_before_an_image_is_restored(sets, monkeypatch):
+    monkeypatch.setattr(evaluate.Chain, "__call__", None)
+    with pytest.raises(ValueError, match="unknown protocol 'foo'"):
+        experiments.measure("bicubic-bicubic-x2", "smoke", ["set5"], protocols=["standard", "foo"], progress=False)
+
+
 def test_rows_come_back_from_their_file(sets, tmp_path):
     rows = experiments.measure("bicubic-bicubic-x2", "smoke", ["set5"], progress=False)
     frame = results.read_rows(results.save_rows(rows, tmp_path / "rows.csv"))

@@ -38,11 +38,14 @@ def test_a_file_tells_how_it_was_made_and_changes_no_pixel(carlib, tmp_path):
     assert (code, err) == (0, "")
     assert data.read_image(tmp_path / "sr.png").shape == (15, 23, 3)
     assert carlib("downscale", photo, lr, "--size", "9x7", "--method", "dpid")[0] == 0
-    assert origin.read(lr) == Origin("dpid")
+    assert origin.read(lr) == Origin("dpid", None, (15, 23))
 
 
 @pytest.mark.parametrize(("told", "options", "expected", "doubt"), [
-    (None, [], ("car", 4, None, None), ""),
+    (None, [], ("car", 4, None, None), "does not say how it was made, and was taken for one of CAR's"),
+    (None, ["--method", "car"], ("car", 4, None, None), ""),
+    (Origin("bicubic", None, (16, 24)), [], ("edsr", 2, (16, 24), None), ""),  # by --size
+    (Origin("dpid", None, (23, 36)), ["--method", "bicubic"], ("bicubic", 3, (23, 36), None), ""),
     (Origin("car", 2, (16, 23)), [], ("car", 2, (16, 23), None), ""),
     (Origin("irn", 2, (16, 24)), [], ("irn", 2, (16, 24), None), ""),
     (Origin("bicubic", 2, (16, 24)), [], ("edsr", 2, (16, 24), None), ""),
@@ -94,3 +97,17 @@ def test_an_impossible_scale_is_refused_whatever_the_image_says(carlib, tmp_path
     code, _, err = carlib("upscale", lr, tmp_path / "sr.png", "--scale", scale, "--method", "bicubic")
     assert code == 2 and f"scale={scale} is not a whole number >= 2" in err and err.count("\n") == 1
     assert not (tmp_path / "sr.png").exists()
+
+
+@pytest.mark.parametrize("size", [(20, 30), (16, 36), (8, 12), (4, 12)])
+def test_a_size_of_no_whole_factor_is_told(carlib, asked, tmp_path, size):
+    lr = lr_image(tmp_path / "lr.png", Origin("bicubic", None, size))
+    code, _, err = carlib("upscale", lr, tmp_path / "sr.png")
+    assert code == 2 and f"made of {size[1]}x{size[0]}, by no whole factor" in err and err.count("\n") == 1
+    assert carlib("upscale", lr, tmp_path / "sr.png", "--scale", 2)[0] == 0 and asked == [("edsr", 2, None, None)]
+
+
+def test_a_format_that_keeps_no_line_is_told(carlib, tmp_path):
+    photo = data.write_image(tmp_path / "hr.png", np.zeros((8, 8), np.uint8))
+    code, _, err = carlib("downscale", photo, tmp_path / "lr.tiff", "--method", "box")
+    assert code == 0 and "only a PNG says how it was made" in err and err.count("\n") == 1

@@ -161,7 +161,10 @@ def check_image(image):
         )
     if image.dtype != np.uint8:
         nan = " and holds NaN" if image.dtype.kind == "f" and np.isnan(image).any() else ""
-        raise ValueError(f"the image is {image.dtype}{nan}, not uint8: round it to 0..255 first")
+        advice = (
+            "multiply it by 255 if it is in [0, 1], and round it" if image.dtype.kind == "f" else "bring it to 0..255"
+        )
+        raise ValueError(f"the image is {image.dtype}{nan}, not uint8: {advice} first")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
         raise ValueError(f"the image has shape {image.shape}, expected (H, W) or (H, W, 3), not empty")
 

@@ -193,6 +193,11 @@ def _project() -> Path | None:
         return None
 
 
+def named() -> list[Path]:
+    """The folders that CARLIB_DATA names, whether they are there or not."""
+    return [Path(entry).expanduser() for entry in os.environ.get("CARLIB_DATA", "").split(os.pathsep) if entry]
+
+
 def _shippers() -> list[Path]:
     checkout = Path(__file__).resolve().parents[2]
     return [base / "data" for base in (_project(), checkout) if base is not None]
@@ -201,9 +206,8 @@ def _shippers() -> list[Path]:
 def _bases(part: Part) -> list[Path]:
     if part is _DEMO:
         return _shippers()
-    named = [Path(entry).expanduser() for entry in os.environ.get("CARLIB_DATA", "").split(os.pathsep) if entry]
     project = _project()
-    return named + ([project / "data" / "raw"] if project else [])
+    return named() + ([project / "data" / "raw"] if project else [])
 
 
 def files_in(folder: Path) -> list[Path]:

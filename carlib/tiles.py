@@ -17,7 +17,7 @@ SIDE = 1024  # HR pixels of a part's side; images up to the square of it are com
 _MOST = 512  # the widest margin that is looked for, HR pixels: IRN of 16 couplings sees 440
 _FIRST = 64  # pixels on each side of the first cut that a network is asked about: what leaps less far is noticed
 _LOW = 3  # steps of the grid: sides of the images that networks are asked about, reflected borders need some
-_margins = WeakKeyDictionary()  # network -> what `margin` found
+_margins = WeakKeyDictionary()  # network -> {scale: what `margin` found}; IRN makes images larger and smaller
 
 
 def applied(function, image, side, margin, *, scale, grid=1):
@@ -75,13 +75,14 @@ def margin(network, call, *, scale, grid=1):
         pixels of the image, of both axes and directions the most; None where it is more than _MOST: such a network is
         taken to see the whole image.
     """
-    if network not in _margins:
+    found = _margins.setdefault(network, {})
+    if scale not in found:
         on_cpu = copy.deepcopy(network).cpu()  # elsewhere convolutions may spread what is not a number by Fourier's
         most = _MOST / max(1, scale)
         lengths = [n for n in (math.ceil(_FIRST / grid) * grid * 2**power for power in range(10)) if n <= most]
         tried = (_spoilt(on_cpu, call, length, scale, grid) for length in lengths)
-        _margins[network] = next((found for found in tried if found is not None), None)
-    return _margins[network]
+        found[scale] = next((spoilt for spoilt in tried if spoilt is not None), None)
+    return found[scale]
 
 
 def _spoilt(network, call, length, scale, grid):

@@ -90,6 +90,12 @@ def test_pieces_cover_a_side_once_and_keep_to_the_grid(length, side, margin, gri
         assert end == length or (end - last >= margin and end % grid == 0)
 
 
+def test_a_network_for_both_directions_has_a_margin_for_each():
+    made = network("irn", 2)
+    both = [(tiles.margin(made, up, scale=2), tiles.margin(made, down, scale=Fraction(1, 2), grid=8)) for _ in range(2)]
+    assert both == [(40, 70)] * 2
+
+
 @pytest.mark.parametrize("name", ["rcan", "srram"])
 def test_networks_that_see_the_whole_image_are_known(name):
     assert tiles.margin(network(name, 2), up, scale=2) is None

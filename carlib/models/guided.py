@@ -17,7 +17,7 @@ from torch.nn import functional
 from carlib.ops.guided_op import guided
 from carlib.ops.resample import reflect_pad
 
-_MOST_COLOURS = 1 << 23  # numbers in a strip: all of a photograph's at once are many times its kernels
+_MOST_COLOURS = 1 << 25  # numbers in a strip, more than a batch has: all of a photograph's are many times its kernels
 
 
 def guided_residual(step, hr, window, *, scale, centre, eps):
@@ -53,7 +53,7 @@ def _residual(step, colours, weights, eps):
     colours = colours - (colours * weights).sum(2, keepdim=True)
     weighted = colours * weights
     multiplier = _solve(_covariance(weighted, colours), step.double(), eps).to(colours.dtype)
-    return sum(weighted[:, channel] * multiplier[:, channel, None] for channel in range(3))
+    return (weighted * multiplier[:, :, None]).sum(1)
 
 
 def tap_colours(hr, scale, size, centre):
@@ -74,26 +74,24 @@ def _padded(hr, scale, size, centre):
 
 def _colours(padded, first, size, scale, shape):
     """(N, 3, K*K, *shape) from the top left of `padded`."""
-    starts = range(first, first + size)
-    spans = [[slice(start, start + (n - 1) * scale + 1, scale) for start in starts] for n in shape]
-    return torch.stack([padded[:, :, row, column] for row in spans[0] for column in spans[1]], 2)
+    rows, columns = (slice(first, first + (n - 1) * scale + size) for n in shape)
+    windows = padded[:, :, rows, columns].unfold(2, size, scale).unfold(3, size, scale)  # (N, 3, h, w, K, K)
+    return windows.permute(0, 1, 4, 5, 2, 3).flatten(2, 3)
 
 
 def _covariance(weighted, colours):
-    """The six different entries of the 3x3 covariance, float64 (N, h, w): its smallest eigenvalue is what counts."""
+    """The symmetric 3x3 covariance, float64 (N, 3, 3, h, w): its smallest eigenvalue is what counts."""
     pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-    return [(weighted[:, i] * colours[:, j]).sum(1).double() for i, j in pairs]
+    rr, rg, rb, gg, gb, bb = ((weighted[:, i] * colours[:, j]).sum(1) for i, j in pairs)
+    return torch.stack([rr, rg, rb, rg, gg, gb, rb, gb, bb], 1).unflatten(1, (3, 3)).double()
 
 
 def _solve(covariance, step, eps):
-    """(covariance + eps I)^-1 step, (N, 3, h, w), by the adjugate: far faster than a batch of LU decompositions."""
-    rr, rg, rb, gg, gb, bb = covariance
-    rr, gg, bb = rr + eps, gg + eps, bb + eps
-    adjugate = [
-        [gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg],
-        [rb * gb - rg * bb, rr * bb - rb * rb, rg * rb - rr * gb],
-        [rg * gb - rb * gg, rg * rb - rr * gb, rr * gg - rg * rg],
-    ]
-    determinant = rr * adjugate[0][0] + rg * adjugate[0][1] + rb * adjugate[0][2]
-    rows = [sum(entry * step[:, channel] for channel, entry in enumerate(row)) for row in adjugate]
-    return torch.stack(rows, 1) / determinant[:, None]
+    """(covariance + eps I)^-1 step, (N, 3, h, w), by the adjugate: far faster than a batch of LU decompositions.
+
+    A symmetric matrix's adjugate has for rows the cross products of the other two rows.
+    """
+    matrix = covariance + eps * torch.eye(3, dtype=torch.float64, device=step.device).view(1, 3, 3, 1, 1)
+    cross = torch.linalg.cross(matrix.roll(-1, 1), matrix.roll(-2, 1), dim=2)
+    determinant = (matrix[:, 0] * cross[:, 0]).sum(1, keepdim=True)
+    return (cross * step[:, :, None]).sum(1) / determinant

@@ -118,6 +118,9 @@ def upscale(
     weights: Weights = None,
     tile: Tile = None,
     device: Device = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Networks: float32 (default) or bfloat16, faster on GPUs and processors with it.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Of zssr: training steps at most; default 3000.")] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Of zssr: training takes no longer; enlarging comes on top.")
@@ -138,7 +141,7 @@ def upscale(
         raise ValueError(f"{source} was made with {made.weights}: give that file (--weights), or the one you want")
     budget = {"steps": steps, "seconds": seconds, "progress": method == "zssr" or None}
     whole = origin.size_for(made, scale, image.shape) if size is None else _parse_size(size)
-    network = {"weights": weights, "tile": tile, "device": device}
+    network = {"weights": weights, "tile": tile, "device": device, "precision": precision}
     sr = rescale.upscale(image, scale, method, size=whole, **network, **budget)
     if told := _UNKNOWN * unknown or origin.doubt(made, method, scale):
         typer.echo(f"carlib: {source}: {told}", err=True)

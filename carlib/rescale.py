@@ -30,7 +30,7 @@ _OPTIONS = {
     "perceptual": ("variant",),
     "dpid": ("lambda", "rounding"),
     "l0": ("variant", "lambda"),
-    **dict.fromkeys((*LEARNED, "edsr"), ("weights", "tile", "device")),
+    **dict.fromkeys((*LEARNED, "edsr"), ("weights", "tile", "device", "precision")),
     "zssr": ("steps", "seconds", "seed", "progress", "device"),
 }
 _SIZED = (*_FILTERS, "dpid")
@@ -151,8 +151,8 @@ def _fit(image, size, method, options):
 
 
 def upscale(
-    image, scale, method="car", size=None, *, weights=None, tile=None, device=None, steps=None, seconds=None, seed=None,
-    progress=None,
+    image, scale, method="car", size=None, *, weights=None, tile=None, device=None, precision=None, steps=None,
+    seconds=None, seed=None, progress=None,
 ):  # fmt: skip
     """Enlarge an 8-bit image by a whole factor.
 
@@ -168,6 +168,9 @@ def upscale(
         tile:    of the same methods: the result is computed in parts about so wide if it has more than tile x tile
                  pixels, as by `downscale`. Default 1024; 0: always whole.
         device:  of all but "bicubic" and "lanczos", as of `downscale`.
+        precision: of the methods with weights: "float32" (default), or "bfloat16", in which networks compute faster on
+                 GPUs and on processors that have it (on others far slower). A fifth of the 8-bit numbers is then
+                 another by 1 or 2, and Set5's PSNR, 36 to 43 dB at x2, by up to 0.05.
         steps, seconds, seed, progress: of "zssr", as in `carlib.zssr.restore`; None: its defaults.
     Returns:
         uint8 (h*scale, w*scale[, 3]) or of `size`.
@@ -183,13 +186,15 @@ def upscale(
     if method not in UPSCALERS:
         raise ValueError(f"upscaling method {method!r} is unknown: use one of {', '.join(UPSCALERS)}")
     options = {
-        "weights": weights, "tile": tile, "device": device, "steps": steps, "seconds": seconds, "seed": seed,
-        "progress": progress,
+        "weights": weights, "tile": tile, "device": device, "precision": precision, "steps": steps, "seconds": seconds,
+        "seed": seed, "progress": progress,
     }  # fmt: skip
     options = _given(method, options, UPSCALERS)
     height, width = _check_size(image, scale, size)
     if method in _FILTERS:
         return imresize(image, scale, kernel=_FILTERS[method])[:height, :width]
+    if precision not in (None, "float32", "bfloat16"):
+        raise ValueError(f"precision={precision!r} is unknown: use float32 or bfloat16")
     if method == "zssr":
         from carlib import devices, zssr
 
@@ -200,7 +205,9 @@ def upscale(
     else:
         networks = _pair(method, weights, scale, device)
     upscaler = networks["upscaler"]
-    sr = in_parts(lambda part: to_8_bits(_enlarged(upscaler, part)), image, upscaler, tile)  # rounded part by part
+    sr = in_parts(
+        lambda part: to_8_bits(_enlarged(upscaler, part, precision)), image, upscaler, tile
+    )  # rounded part by part
     return sr[:height, :width]
 
 
@@ -285,13 +292,15 @@ def _reduced(network, hr):
     return to_image(_finite(lr, "downscaler"), grey=hr.ndim == 2)
 
 
-def _enlarged(upscaler, lr):
+def _enlarged(upscaler, lr, precision=None):
     import torch
 
     from carlib.data import LUMA
 
-    with memory.shortage_told(), torch.inference_mode():
-        sr = _finite(upscaler(to_tensor(lr, _device(upscaler))), "upscaler")
+    image = to_tensor(lr, _device(upscaler))
+    half = torch.autocast(image.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    with memory.shortage_told(), torch.inference_mode(), half:
+        sr = _finite(upscaler(image), "upscaler")
     sr = sr[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     return sr @ LUMA.astype(np.float32) if lr.ndim == 2 else sr
 

@@ -334,3 +334,21 @@ def test_what_a_method_does_not_take_is_refused_in_one_line(arguments, told):
     with pytest.raises(ValueError, match=told) as refusal:
         downscale(picture(8, 10, 3), **arguments)
     assert "\n" not in str(refusal.value)
+
+
+def test_networks_enlarge_in_half_precision_where_that_is_asked_for(pair):
+    lr, options = picture(20, 24, 3), {"weights": pair(2)}
+    single, half = upscale(lr, 2, **options), upscale(lr, 2, precision="bfloat16", **options)
+    assert (single != half).any() and np.abs(single.astype(int) - half).max() <= 3
+    np.testing.assert_array_equal(upscale(lr, 2, precision="float32", **options), single)
+    assert_refused("precision='half' is unknown: use float32 or bfloat16", upscale, lr, 2, precision="half")
+    assert_refused("'bicubic' has no precision", upscale, lr, 2, "bicubic", precision="float32")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_makes_the_same_images(pair):
+    hr, options = picture(96, 120, 3), {"weights": pair(2)}
+    lr, on_gpu = (downscale(hr, 2, device=device, **options) for device in ("cpu", "cuda"))
+    assert np.abs(lr.astype(int) - on_gpu).max() <= 1 and np.mean(lr != on_gpu) < 0.01
+    sr, on_gpu = (upscale(lr, 2, device=device, tile=64, **options) for device in ("cpu", "cuda"))
+    assert np.abs(sr.astype(int) - on_gpu).max() <= 1 and np.mean(sr != on_gpu) < 0.05  # convolutions in TF32

@@ -1,14 +1,16 @@
-"""`carlib bench upscale`: inference of EDSR (size base) on one LR image, and of CAR's own downscaler (size mini).
+"""`carlib bench upscale`: inference of EDSR (size base) on one LR image, and of CAR (size mini), down and up.
 
 EDSR, of untrained weights, runs in bfloat16 by autocast where the machine computes in it, and in float32 as `carlib
 upscale` and `carlib evaluate` do: their images, made of arrays (H, W, 3), are channels_last as well. The rival has
-contiguous memory. CAR's downscaler, of the shipped weights, resamples by our operator, its rival by grid_sample. Large
+contiguous memory. CAR's downscaler, of the shipped weights, resamples by our operator, its rival by grid_sample. An
+image of four megapixels goes through CAR's networks in parts, as it does unasked; the rival is the whole at once. Large
 tensors of both lie in huge pages, as those of `carlib upscale` do (not in `carlib bench all`, where other cases have
 begun before and only memory is measured so).
 """
 
 import copy
 from functools import partial
+from itertools import product
 from math import log10
 
 import numpy as np
@@ -16,10 +18,13 @@ import torch
 
 from carlib import data, devices, experiments, memory, models, rescale, timing
 from carlib.bench_rival import grid_sample_resample
+from carlib.ops.imresize import imresize
 from carlib.ops.resample_op import automatic
 
 SCALES = (4, 2)
 _SIDE = 64  # of the LR image, pixels: at x4 a call takes a core about half a second
+_LARGE = 2048  # side of the HR image that is computed in parts
+_ROUNDS = 3  # of it: a call takes seconds
 _RESTORED = 40.0  # PSNR in dB of a good restoration, whose error hides that of half precision
 _MOST = 0.1  # dB
 
@@ -45,6 +50,12 @@ def rows(repeats, size="base", side=_SIDE):
         told = _same_pixels(calls, job)
         torch.set_num_threads(threads)  # numba's first launch changes them, see bench.py
         yield _raced(calls, repeats, job, image.shape, dict.fromkeys(calls, told), f"_downscalers({scale})")
+    for scale, way in product(SCALES, ("down", "up")):
+        job = f"CAR (mini) x{scale}, {way}: one image of {_LARGE}x{_LARGE}"
+        calls = _in_parts_or_whole(scale, way)
+        told = dict.fromkeys(calls, _same_pixels(calls, job))
+        whole = _LARGE, _LARGE
+        yield _raced(calls, min(repeats, _ROUNDS), job, whole, told, f"_in_parts_or_whole({scale}, {way!r})")
 
 
 def _raced(calls, repeats, job, hr, told, code):
@@ -122,13 +133,28 @@ def _downscalers(scale):
     return {name: partial(rescale.learned_downscale, candidate, image) for name, candidate in candidates.items()}
 
 
+def _in_parts_or_whole(scale, way):
+    """name -> function without arguments: uint8 image of CAR, `way` "down" or "up"."""
+    networks = experiments.chain(f"car-edsr-x{scale}", "demo").networks
+    photo = _photograph()
+    hr = np.pad(photo, [(0, _LARGE - n) for n in photo.shape[:2]] + [(0, 0)], mode="symmetric")
+    call = partial(rescale.learned_downscale, rescale.downscaler_of(networks), hr)
+    if way == "up":
+        call = partial(_restored, networks["upscaler"], imresize(hr, 1 / scale))
+    return {"carlib, in parts": partial(call, tile=None), "whole": partial(call, tile=0)}
+
+
+def _restored(upscaler, lr, tile):
+    return rescale.to_8_bits(rescale.restore(upscaler, lr, tile))
+
+
 def _plain_downscale(network, hr):
     predicted = network(hr)
     return grid_sample_resample(hr, *predicted, scale=network.scale), predicted
 
 
 def _same_pixels(calls, job) -> str:
-    """In how many of the LR image's 8-bit numbers candidates differ, by 1 at most.
+    """In how many of the image's 8-bit numbers candidates differ, by 1 at most.
 
     Raises:
         ValueError: by more.
@@ -136,8 +162,8 @@ def _same_pixels(calls, job) -> str:
     ours, rival = (call().astype(np.int16) for call in calls.values())
     difference = np.abs(ours - rival)
     if difference.max() > 1:
-        raise ValueError(f"{job}: LR images differ by {difference.max()} of 255, more than 1; nothing was timed")
-    return f"lr: {np.mean(difference > 0):.1%} of the numbers differ, by 1 of 255"
+        raise ValueError(f"{job}: images differ by {difference.max()} of 255, more than 1; nothing was timed")
+    return f"{np.mean(difference > 0):.1%} of the numbers differ, by 1 of 255"
 
 
 def _photograph():

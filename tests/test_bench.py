@@ -204,15 +204,21 @@ def test_upscale_races_what_the_machine_computes_in_with_plain_float32(monkeypat
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
     monkeypatch.setattr(bench_upscale, "_memory_in_a_child", lambda code, name, size: 1.5)
     monkeypatch.setattr(bench_upscale, "_photograph", lambda: PHOTOGRAPH)
+    monkeypatch.setattr(bench_upscale, "_LARGE", 128)
+    monkeypatch.setattr(bench_upscale.rescale.tiles, "SIDE", 64)
     rows = flat(bench_upscale.rows(1, size="mini", side=16))
     own = ["carlib, bfloat16 channels_last"] * native + ["carlib, float32 channels_last"]
-    assert [row["name"] for row in rows] == [*own, "float32 contiguous"] * 2 + ["carlib, numba", "grid_sample"] * 2
+    downscalers, large = ["carlib, numba", "grid_sample"], ["carlib, in parts", "whole"]
+    assert [row["name"] for row in rows] == [*own, "float32 contiguous"] * 2 + downscalers * 2 + large * 4
     cases = list(dict.fromkeys(row["case"] for row in rows))
     assert cases[:2] == [f"EDSR (mini) x{scale}: one LR image of 16x16" for scale in (4, 2)]
-    assert cases[2:] == [f"CAR's downscaler (mini) x{scale}: one image of 32x32" for scale in (4, 2)]
+    assert cases[2:4] == [f"CAR's downscaler (mini) x{scale}: one image of 32x32" for scale in (4, 2)]
+    assert cases[4:] == [
+        f"CAR (mini) x{scale}, {way}: one image of 128x128" for scale in (4, 2) for way in ("down", "up")
+    ]
     assert all(row["memory"] == 1.5 and " s per HR megapixel; " in row["note"] for row in rows)
-    assert ["no bfloat16" in row["note"] for row in rows] == [not native] * (2 * len(own) + 2) + [False] * 4
-    assert all("by 1 of 255" in row["note"] for row in rows[-4:])
+    assert ["no bfloat16" in row["note"] for row in rows] == [not native] * (2 * len(own) + 2) + [False] * 12
+    assert all("by 1 of 255" in row["note"] for row in rows[-12:])
 
 
 def test_upscalers_that_restore_differently_are_not_timed():
@@ -230,14 +236,16 @@ def test_upscalers_that_restore_differently_are_not_timed():
 
 def test_downscalers_that_differ_are_not_timed():
     lr = PHOTOGRAPH
-    assert bench_upscale._same_pixels({"ours": lambda: lr, "rival": lambda: lr + 1}, "a job").startswith("lr: 100.0%")
-    with pytest.raises(ValueError, match="a job: LR images differ by 2 of 255"):
+    assert bench_upscale._same_pixels({"ours": lambda: lr, "rival": lambda: lr + 1}, "a job").startswith("100.0%")
+    with pytest.raises(ValueError, match="a job: images differ by 2 of 255"):
         bench_upscale._same_pixels({"ours": lambda: lr, "rival": lambda: lr + 2}, "a job")
 
 
 def test_extra_memory_knows_every_upscaler(monkeypatch):
     monkeypatch.setattr(bench_upscale, "_photograph", lambda: PHOTOGRAPH)
-    for calls in (bench_upscale._upscalers(2, "mini", 16), bench_upscale._downscalers(2)):
+    monkeypatch.setattr(bench_upscale, "_LARGE", 32)
+    both = bench_upscale._in_parts_or_whole(2, "up"), bench_upscale._in_parts_or_whole(2, "down")
+    for calls in (bench_upscale._upscalers(2, "mini", 16), bench_upscale._downscalers(2), *both):
         for name in calls:
             ratio = bench_upscale._extra_memory(calls, name, 32 * 32 * 12)
             assert ratio >= 0 or math.isnan(ratio)

@@ -15,7 +15,7 @@ PAGES = {
     "docs/speed.md": ("bench",),
 }
 # Cases of `carlib bench` that README.md shows; docs/speed.md has all.
-_SPEED = r"^operator x\d: .*taps$|^operator x\d on .*: one image|^training step .* px$|^CAR's downscaler|^bicubic|^DPID"
+_SPEED = r"^operator x\d: .*taps$|^operator x\d on .*: one image|^training step .* px$|^CAR|^bicubic|^DPID"
 _COLUMNS = {
     "bicubic": "Bicubic",
     "perceptual-as-published": "Perceptually, as published",

@@ -274,9 +274,8 @@ def main():
         sys.exit(128 + told.number)
     except MemoryError as error:  # NumPy says how much it wanted, Python nothing
         told = " ".join(str(error).split())
-        typer.echo(
-            f"carlib: not enough memory{f' ({told})' if told else ''}: use a smaller image, scale or --tile", err=True
-        )
+        advice = "use a smaller image, or with a network a smaller --tile"
+        typer.echo(f"carlib: not enough memory{f' ({told})' if told else ''}: {advice}", err=True)
         sys.exit(2)
     except _MISUSE as error:
         _tell_misuse(error)

@@ -46,9 +46,11 @@ def usable(device: str) -> str:
         ValueError: it cannot be used.
     """
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if name == "meta":
+        raise ValueError("device 'meta' holds no numbers: use auto, cpu or cuda")
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         why = str(error).splitlines()[0]
         why = "there is no such kind, use auto, cpu or cuda" if why.startswith("Expected one of") else why
         raise ValueError(f"device {name!r} cannot be used: {why}") from error

@@ -54,7 +54,7 @@ def scale_for(origin, shape):
     """
     if origin.scale is not None or origin.size is None:
         return origin.scale
-    factor = round(origin.size[0] / shape[0])
+    factor = max(-(-n // m) for n, m in zip(origin.size, shape, strict=False))  # no smaller one is enough
     if factor >= 2 and all(-(-n // factor) == m for n, m in zip(origin.size, shape, strict=False)):
         return factor
     made_of = f"{origin.size[1]}x{origin.size[0]}"

@@ -80,7 +80,7 @@ def _dismiss(shutdown):
 
 def _outlive_signals(_worker):
     """What tells the whole group of processes to stop is for the one that trains: it still needs its batches."""
-    for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 

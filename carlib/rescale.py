@@ -96,7 +96,7 @@ def downscale(
         uint8 (H/scale, W/scale[, 3]) or (h, w[, 3]).
     Raises:
         ValueError: image, scale, size or method do not fit; the method has no such option; a side is no multiple of
-            `scale` and pad is False; the device cannot be used; `tile` is given and the network sees the whole image.
+            `scale` and pad is False; the device cannot be used; `tile` is given and the network sees too far for parts.
         MemoryError: the image, or a part, is too large for the machine.
     """
     from carlib.data import check_image
@@ -176,7 +176,7 @@ def upscale(
         uint8 (h*scale, w*scale[, 3]) or of `size`.
     Raises:
         ValueError: image, scale or method do not fit, the method has no such option, or `size` does not belong to
-            this LR image; the device cannot be used; `tile` is given and the network sees the whole image.
+            this LR image; the device cannot be used; `tile` is given and the network sees too far for parts.
         MemoryError: the image, or a part, is too large for the machine.
     """
     from carlib.data import check_image
@@ -198,7 +198,7 @@ def upscale(
     if method == "zssr":
         from carlib import devices, zssr
 
-        options["device"] = devices.usable(device or "auto")
+        options["device"] = devices.usable("auto" if device is None else device)
         return zssr.restore(image, scale, **options)[:height, :width]
     if method == "edsr":
         networks = _networks(weights or _shipped(f"bicubic-edsr-x{scale}"), scale, device)
@@ -260,7 +260,7 @@ def in_parts(function, image, network, tile, reduces=False):
         side = side if tile else max(side, 8 * margin)
         return tiles.applied(function, image, side, margin, scale=scale, grid=grid)
     if tile:
-        raise ValueError(f"{type(network).__name__} sees the whole image at once: leave tile out, or use 0")
+        raise ValueError(f"{type(network).__name__} sees too far, perhaps the whole image: leave tile out, or use 0")
     return function(image)
 
 
@@ -358,7 +358,7 @@ def _networks(path, scale, device):
     memory.use_huge_pages()
     path = Path(path)
     stamp = path.stat().st_mtime_ns if path.is_file() else None
-    networks, found = _load(path, stamp, devices.usable(device or "auto"))
+    networks, found = _load(path, stamp, devices.usable("auto" if device is None else device))
     if found != scale:
         raise ValueError(f"{path} is for scale {found}, not {scale}: choose other weights or another scale")
     return networks
@@ -371,7 +371,9 @@ def _load(path, stamp, device):
     networks, metadata = weights.load_run(path)
     if "upscaler" not in networks:
         raise ValueError(f"{path} holds no upscaler: it is not the weights file of a run")
-    return networks.to(device), metadata["networks"]["upscaler"]["scale"]
+    with memory.shortage_told():
+        networks.to(device)
+    return networks, metadata["networks"]["upscaler"]["scale"]
 
 
 def _shipped(run) -> Path:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 
-_SAID = b"\ncarlib: stopping after this step, with a checkpoint (Ctrl-C again: at once, without)\n"
+_SAID = b"\ncarlib: stopping soon, with a checkpoint (Ctrl-C again: at once, without)\n"
 
 
 class Stopped(BaseException):
@@ -27,6 +27,10 @@ class Told:
     def __init__(self):
         self.came = None
 
+    def hear(self, number, frame):
+        """A signal's handler."""
+        self.came = number
+
     def __call__(self) -> bool:
         return self.came is not None
 
@@ -45,50 +49,49 @@ def on_sigterm():
 
     An error after it becomes a Stopped, or whoever survives errors would begin with something else.
 
-    Whoever handles SIGTERM already goes on doing so, and another thread than the main one cannot: then it tells False.
+    Whoever handles SIGTERM already goes on doing so, and another thread than the main one cannot: then it tells of
+    Ctrl-C alone.
     """
     told = Told()
-    if not _free(signal.SIGTERM, signal.SIG_DFL):
-        yield told
-        return
-
-    def heard(number, frame):
-        told.came = number
-
-    signal.signal(signal.SIGTERM, heard)
-    try:
-        yield told
-    except Exception as error:
-        if told():
-            raise Stopped(f"stopped by {told.by}; before that: {error}", told.number) from error
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with _handled(signal.SIGTERM, signal.SIG_DFL, told.hear):
+        try:
+            yield told
+        except Exception as error:
+            if told():
+                raise Stopped(f"stopped by {told.by}; before that: {error}", told.number) from error
+            raise
     if told():
         os.kill(os.getpid(), told.number)
 
 
-@contextlib.contextmanager
-def on_ctrl_c(told):
+def on_ctrl_c(told, bar=None):
     """Within it the first Ctrl-C lets `told` know, and says so on stderr; a second one interrupts as usual.
 
     Whoever handles SIGINT already, or ignores it, goes on doing so.
+
+    Args:
+        bar: a progress bar, which then writes no more: who read it may have ended by the same Ctrl-C.
     """
-    if not _free(signal.SIGINT, signal.default_int_handler):
-        yield
-        return
 
     def heard(number, frame):
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        told.came = number
-        os.write(2, _SAID)
+        told.hear(number, frame)
+        if bar is not None:
+            bar.disable = True
+        with contextlib.suppress(OSError):
+            os.write(2, _SAID)
 
-    signal.signal(signal.SIGINT, heard)
+    return _handled(signal.SIGINT, signal.default_int_handler, heard)
+
+
+@contextlib.contextmanager
+def _handled(number, usual, handler):
+    """Within it `handler` handles a signal, if it is handled as usual and this is the main thread."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) != usual:
+        yield
+        return
+    signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _free(number, usual) -> bool:
-    return threading.current_thread() is threading.main_thread() and signal.getsignal(number) == usual
+        signal.signal(number, usual)

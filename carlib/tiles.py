@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 SIDE = 1024  # HR pixels of a part's side; images up to the square of it are computed whole
-_MOST = 512  # the widest margin that is looked for, HR pixels: IRN of 16 couplings sees 440
+_MOST = 2048  # the widest margin that is looked for, HR pixels: RRDB of the paper's size sees 700 at x2, 1,400 at x4
 _FIRST = 64  # pixels on each side of the first cut that a network is asked about: what leaps less far is noticed
 _LOW = 3  # steps of the grid: sides of the images that networks are asked about, reflected borders need some
 _margins = WeakKeyDictionary()  # network -> {scale: what `margin` found}; IRN makes images larger and smaller
@@ -78,7 +78,7 @@ def margin(network, call, *, scale, grid=1):
     found = _margins.setdefault(network, {})
     if scale not in found:
         on_cpu = copy.deepcopy(network).cpu()  # elsewhere convolutions may spread what is not a number by Fourier's
-        most = _MOST / max(1, scale)
+        most = max(_FIRST, _MOST / max(1, scale))
         lengths = [n for n in (math.ceil(_FIRST / grid) * grid * 2**power for power in range(10)) if n <= most]
         tried = (_spoilt(on_cpu, call, length, scale, grid) for length in lengths)
         found[scale] = next((spoilt for spoilt in tried if spoilt is not None), None)

@@ -94,7 +94,7 @@ def train(
             if state is None:
                 record.begin()
             bar = _bar(run, loop.step, progress and fabric.is_global_zero)
-            with bar, stopping.on_ctrl_c(told):
+            with bar, stopping.on_ctrl_c(told, bar):
                 while loop.step < run.steps:
                     row = loop.block(bar)
                     if row is None:

@@ -15,6 +15,7 @@ from numbers import Real
 
 import numpy as np
 
+from carlib import memory
 from carlib.data import to_grey
 from carlib.ops.imresize import imresize
 from carlib.rescale import in_parts, to_8_bits, to_tensor
@@ -45,6 +46,7 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", de
     Raises:
         ValueError: the image is not uint8, has other than one or three colours, or is too small to have a son; scale,
             steps, seconds or seed are not such numbers.
+        MemoryError: the image is too large for the machine.
     """
     if not isinstance(lr, np.ndarray) or lr.dtype != np.uint8 or (lr.ndim != 2 and lr.shape[2:] != (3,)):
         raise ValueError("lr is no uint8 image (h, w) or (h, w, 3): read it with carlib.data.read_image")
@@ -57,8 +59,9 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", de
         raise ValueError(f"lr is {lr.shape[1]}x{lr.shape[0]}: ZSSR at scale {scale} needs sides of {4 * scale} pixels")
     image = to_tensor(lr)[0].permute(1, 2, 0).double().numpy()
     budget = {"steps": int(steps), "seconds": seconds, "seed": int(seed)}
-    network = train(image, int(scale), **budget, size=size, device=device, progress=progress)
-    sr = to_8_bits(apply(network, image, int(scale), progress=progress))
+    with memory.shortage_told():
+        network = train(image, int(scale), **budget, size=size, device=device, progress=progress)
+        sr = to_8_bits(apply(network, image, int(scale), progress=progress))
     return sr if lr.ndim == 3 else to_grey(sr)
 
 

@@ -375,7 +375,7 @@ def test_a_want_of_memory_is_one_line(carlib, image, tmp_path, monkeypatch):
 
     monkeypatch.setattr(models.ResamplerNet, "downscale", starved)
     outcome = carlib("downscale", image, tmp_path / "lr.png")
-    assert_refused(outcome, "use a smaller image, scale or --tile", tmp_path / "lr.png")
+    assert_refused(outcome, "use a smaller image, or with a network a smaller --tile", tmp_path / "lr.png")
 
 
 def test_a_device_that_is_not_there_is_told(carlib, image, tmp_path):

@@ -209,7 +209,7 @@ COLOUR = np.zeros((4, 5, 3), np.uint8)
     ((COLOUR, "png"), {"interleave": "line"}, "interleave='line' is for jpegls alone, not for png"),
     ((COLOUR[..., 0], "jpegls"), {"interleave": "plane"}, "takes a colour image, this one is grey"),
     ((COLOUR, "jpeg2000"), {"quality": 40}, "codec 'jpeg2000' has no lossy mode here"),
-    ((COLOUR.astype(float), "png"), {}, "the image is float64, not uint8: round it"),
+    ((COLOUR.astype(float), "png"), {}, "the image is float64, not uint8: multiply it by 255"),
     ((COLOUR.tolist(), "png"), {}, "the image is a list, not a NumPy array"),
     ((np.zeros((4, 5, 4), np.uint8), "png"), {}, r"shape \(4, 5, 4\), expected \(H, W\) or \(H, W, 3\)"),
     ((np.zeros((0, 5, 3), np.uint8), "png"), {}, r"shape \(0, 5, 3\)"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import io
 import multiprocessing
 import os
 import re
@@ -193,7 +194,7 @@ def test_workers_outlive_what_tells_the_whole_group_to_stop(home):
     batches = Patches(short("car-edsr-x2")).ahead(range(40), 2)  # more than the workers make beforehand
     made = [next(batches), next(batches)]  # one of each: both have begun
     for worker in multiprocessing.active_children():
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
             os.kill(worker.pid, number)
     assert len(made + list(batches)) == 40
 
@@ -306,7 +307,7 @@ def test_ctrl_c_leaves_a_checkpoint(home, tmp_path, monkeypatch, capfd, ctrl_c):
     monkeypatch.setattr(train.Loop, "_update", interrupted)
     with pytest.raises(stopping.Stopped, match=r"stopped by Ctrl-C after step 2 of 4") as told:
         go(short(), tmp_path / "run")
-    assert told.value.number == signal.SIGINT and "stopping after this step" in capfd.readouterr().err
+    assert told.value.number == signal.SIGINT and "stopping soon, with a checkpoint" in capfd.readouterr().err
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     at.update({1: 0, 2: 2})
     with pytest.raises(KeyboardInterrupt):
@@ -315,6 +316,43 @@ def test_ctrl_c_leaves_a_checkpoint(home, tmp_path, monkeypatch, capfd, ctrl_c):
     assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["step"] == 2
     parts, whole = go(short(), tmp_path / "run"), go(short(), tmp_path / "whole")
     assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_ctrl_c_that_ends_whoever_reads_stderr_leaves_a_checkpoint(home, tmp_path, monkeypatch, ctrl_c):
+    """As in `carlib train ... 2>&1 | tee log`: nobody is left to be told."""
+    update, written, gone = train.Loop._update, os.write, []
+
+    class Pipe(io.StringIO):
+        def write(self, text):
+            if gone:
+                raise BrokenPipeError
+            return super().write(text)
+
+    def interrupted(self, step, psnrs):
+        if step == 0:
+            gone.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(self, step, psnrs)
+
+    monkeypatch.setattr(train.Loop, "_update", interrupted)
+    monkeypatch.setattr(os, "write", lambda number, text: Pipe().write(text) if number == 2 else written(number, text))
+    monkeypatch.setattr(sys, "stderr", Pipe())
+    with pytest.raises(stopping.Stopped, match="after step 1 of 4"):
+        train.train(short(), tmp_path / "run", device="cpu", progress=True)
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["step"] == 1
+
+
+def test_ctrl_c_is_heeded_where_others_handle_sigterm(ctrl_c):
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with pytest.raises(KeyboardInterrupt), stopping.on_sigterm() as told, stopping.on_ctrl_c(told):
+            os.kill(os.getpid(), signal.SIGINT)
+        lost = pytest.raises(stopping.Stopped, match="stopped by Ctrl-C; before that: lost")
+        with lost, stopping.on_sigterm() as told, stopping.on_ctrl_c(told):
+            os.kill(os.getpid(), signal.SIGINT)
+            raise RuntimeError("lost")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_ctrl_c_in_the_last_step_ends_what_comes_after_it(home, tmp_path, monkeypatch, ctrl_c):

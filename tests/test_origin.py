@@ -45,6 +45,7 @@ def test_a_file_tells_how_it_was_made_and_changes_no_pixel(carlib, tmp_path):
     (None, [], ("car", 4, None, None), "does not say how it was made, and was taken for one of CAR's"),
     (None, ["--method", "car"], ("car", 4, None, None), ""),
     (Origin("bicubic", None, (16, 24)), [], ("edsr", 2, (16, 24), None), ""),  # by --size
+    (Origin("bicubic", None, (30, 46)), ["--method", "bicubic"], ("bicubic", 4, (30, 46), None), ""),
     (Origin("dpid", None, (23, 36)), ["--method", "bicubic"], ("bicubic", 3, (23, 36), None), ""),
     (Origin("car", 2, (16, 23)), [], ("car", 2, (16, 23), None), ""),
     (Origin("irn", 2, (16, 24)), [], ("irn", 2, (16, 24), None), ""),
@@ -99,7 +100,7 @@ def test_an_impossible_scale_is_refused_whatever_the_image_says(carlib, tmp_path
     assert not (tmp_path / "sr.png").exists()
 
 
-@pytest.mark.parametrize("size", [(20, 30), (16, 36), (8, 12), (4, 12)])
+@pytest.mark.parametrize("size", [(20, 30), (16, 36), (8, 12), (4, 12), (10**400, 12)])
 def test_a_size_of_no_whole_factor_is_told(carlib, asked, tmp_path, size):
     lr = lr_image(tmp_path / "lr.png", Origin("bicubic", None, size))
     code, _, err = carlib("upscale", lr, tmp_path / "sr.png")

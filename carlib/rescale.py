@@ -5,8 +5,6 @@
 So do the other learned downscalers, "cnn-cr", "tad" and "irn".
 """
 
-import math
-from fractions import Fraction
 from functools import lru_cache, partial
 from numbers import Integral
 from pathlib import Path
@@ -34,8 +32,6 @@ _OPTIONS = {
     "zssr": ("steps", "seconds", "seed", "progress", "device"),
 }
 _SIZED = (*_FILTERS, "dpid")
-_LEAST = 64  # pixels of a part: narrower ones would be margins above all
-_MOST_SCALE = 16  # an image that is small for a network of this scale need not be asked for the network's own
 _MOST_PIXELS = 1 << 28  # of a padded image: 16384 x 16384, 0.8 GB
 
 # The classical downscalers by the names that runs and tables use: what each means to `downscale`.
@@ -205,10 +201,11 @@ def upscale(
     else:
         networks = _pair(method, weights, scale, device)
     upscaler = networks["upscaler"]
-    sr = in_parts(
-        lambda part: to_8_bits(_enlarged(upscaler, part, precision)), image, upscaler, tile
-    )  # rounded part by part
-    return sr[:height, :width]
+
+    def rounded(part):  # part by part, for the whole in float32 would take four times the memory
+        return to_8_bits(_enlarged(upscaler, part, precision))
+
+    return tiles.in_parts(rounded, image, upscaler, tile)[:height, :width]
 
 
 def downscaler_of(networks):
@@ -225,7 +222,7 @@ def learned_downscale(network, hr, tile=None):
     Grey stays grey: through a ResamplerNet all channels do, exactly; of others, which may colour it, the luma is kept.
     tile: as of `downscale`.
     """
-    return in_parts(partial(_reduced, network), hr, network, tile, reduces=True)
+    return tiles.in_parts(partial(_reduced, network), hr, network, tile, reduces=True)
 
 
 def restore(upscaler, lr, tile=None):
@@ -233,50 +230,7 @@ def restore(upscaler, lr, tile=None):
 
     tile: as of `upscale`.
     """
-    return in_parts(partial(_enlarged, upscaler), lr, upscaler, tile)
-
-
-def in_parts(function, image, network, tile, reduces=False):
-    """`function` of an image, whose numbers `network` makes: of the whole, or where it is large in parts.
-
-    Args:
-        function: (H, W[, C]) -> array with sides as `network` makes them, an upscaler, or a downscaler if it `reduces`.
-        tile:     as of `downscale` and `upscale`.
-    """
-    if tile is not None and (isinstance(tile, bool) or not isinstance(tile, Integral) or 0 < tile < _LEAST or tile < 0):
-        raise ValueError(f"tile={tile!r} is not 0 nor a whole number >= {_LEAST}")
-    side, pixels = int(tiles.SIDE if tile is None else tile), image.shape[0] * image.shape[1]
-    if not side or pixels * (1 if reduces else _MOST_SCALE**2) <= side**2:
-        return function(image)
-    if reduces:
-        scale, grid, call = Fraction(1, network.scale), math.lcm(8, network.scale), _call_downscaler
-    else:
-        scale, grid, call = _scale_of(network), 1, _call_upscaler
-        side = max(1, side // scale)
-        if pixels <= side**2:
-            return function(image)
-    margin = tiles.margin(network, call, scale=scale, grid=grid)
-    if margin is not None:
-        side = side if tile else max(side, 8 * margin)
-        return tiles.applied(function, image, side, margin, scale=scale, grid=grid)
-    if tile:
-        raise ValueError(f"{type(network).__name__} sees too far, perhaps the whole image: leave tile out, or use 0")
-    return function(image)
-
-
-def _call_downscaler(network, hr):
-    return network.downscale(hr)[0]
-
-
-def _call_upscaler(network, lr):
-    return network(lr)
-
-
-def _scale_of(upscaler) -> int:
-    import torch
-
-    with torch.inference_mode():
-        return upscaler(torch.zeros(1, 3, 8, 8, device=_device(upscaler))).shape[-1] // 8
+    return tiles.in_parts(partial(_enlarged, upscaler), lr, upscaler, tile)
 
 
 def _reduced(network, hr):
@@ -318,7 +272,7 @@ def to_tensor(image, device="cpu"):
 
     from carlib.data import to_colour
 
-    return torch.tensor(np.array(to_colour(image), order="C"), device=device).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.array(to_colour(image), order="C")).to(device).permute(2, 0, 1)[None].float() / 255
 
 
 def to_8_bits(image):

@@ -9,6 +9,7 @@ import copy
 import math
 from fractions import Fraction
 from itertools import product
+from numbers import Integral
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,7 +18,55 @@ SIDE = 1024  # HR pixels of a part's side; images up to the square of it are com
 _MOST = 2048  # the widest margin that is looked for, HR pixels: RRDB of the paper's size sees 700 at x2, 1,400 at x4
 _FIRST = 64  # pixels on each side of the first cut that a network is asked about: what leaps less far is noticed
 _LOW = 3  # steps of the grid: sides of the images that networks are asked about, reflected borders need some
+_LEAST = 64  # pixels of a part: narrower ones would be margins above all
+_MOST_SCALE = 16  # an image that is small for a network of this scale need not be asked for the network's own
 _margins = WeakKeyDictionary()  # network -> {scale: what `margin` found}; IRN makes images larger and smaller
+
+
+def in_parts(function, image, network, tile, reduces=False):
+    """`function` of an image, whose numbers `network` makes: of the whole, or where it is large in parts.
+
+    Args:
+        function: (H, W[, C]) -> array with sides as `network` makes them, an upscaler, or a downscaler if it `reduces`.
+        tile:     as of `rescale.downscale` and `rescale.upscale`.
+    Raises:
+        ValueError: `tile` is no such number, or the network sees too far for the parts that it asks for.
+    """
+    if tile is not None and (isinstance(tile, bool) or not isinstance(tile, Integral) or 0 < tile < _LEAST or tile < 0):
+        raise ValueError(f"tile={tile!r} is not 0 nor a whole number >= {_LEAST}")
+    side, pixels = int(SIDE if tile is None else tile), image.shape[0] * image.shape[1]
+    if not side or pixels * (1 if reduces else _MOST_SCALE**2) <= side**2:
+        return function(image)
+    if reduces:
+        scale, grid, call = Fraction(1, network.scale), math.lcm(8, network.scale), _call_downscaler
+    else:
+        scale, grid, call = _scale_of(network), 1, _call_upscaler
+        side = max(1, side // scale)
+        if pixels <= side**2:
+            return function(image)
+    wide = margin(network, call, scale=scale, grid=grid)
+    if wide is not None:
+        side = side if tile else max(side, 8 * wide)
+        return applied(function, image, side, wide, scale=scale, grid=grid)
+    if tile:
+        raise ValueError(f"{type(network).__name__} sees too far, perhaps the whole image: leave tile out, or use 0")
+    return function(image)
+
+
+def _call_downscaler(network, hr):
+    return network.downscale(hr)[0]
+
+
+def _call_upscaler(network, lr):
+    return network(lr)
+
+
+def _scale_of(upscaler) -> int:
+    import torch
+
+    device = next((weight.device for weight in upscaler.parameters()), "cpu")
+    with torch.inference_mode():
+        return upscaler(torch.zeros(1, 3, 8, 8, device=device)).shape[-1] // 8
 
 
 def applied(function, image, side, margin, *, scale, grid=1):
@@ -36,7 +85,7 @@ def applied(function, image, side, margin, *, scale, grid=1):
     pieces = list(product(*(_pieces(length, side, margin, grid) for length in whole)))
     joined = None
     for piece in tqdm(pieces, desc="parts of the image", leave=False, disable=None):  # shown to people, not to files
-        seen, kept, place = (tuple(_scaled(span, by) for span in spans) for spans, by in _cuts(piece, scale))
+        seen, kept, place = zip(*(_slices(*along, scale) for along in piece), strict=True)
         made = function(image[seen])
         if joined is None:
             joined = np.empty((*(int(length * scale) for length in whole), *made.shape[2:]), made.dtype)
@@ -52,15 +101,10 @@ def _pieces(length, side, margin, grid):
     return [((max(0, first - margin), min(length, last + margin)), (first, last)) for first, last in inner]
 
 
-def _cuts(piece, scale):
-    """What is looked at, what of its result is kept, and where that goes, each down and right; and their scale."""
-    seen = [outer for outer, _ in piece]
-    kept = [(first - outer[0], last - outer[0]) for outer, (first, last) in piece]
-    return (seen, 1), (kept, scale), ([inner for _, inner in piece], scale)
-
-
-def _scaled(span, by):
-    return slice(*(int(place * by) for place in span))
+def _slices(outer, inner, scale):
+    """Along one axis: what is looked at, what of its result is kept, and where that goes."""
+    kept = (place - outer[0] for place in inner)
+    return slice(*outer), slice(*(int(n * scale) for n in kept)), slice(*(int(n * scale) for n in inner))
 
 
 def margin(network, call, *, scale, grid=1):

@@ -15,10 +15,10 @@ from numbers import Real
 
 import numpy as np
 
-from carlib import memory
+from carlib import memory, tiles
 from carlib.data import to_grey
 from carlib.ops.imresize import imresize
-from carlib.rescale import in_parts, to_8_bits, to_tensor
+from carlib.rescale import to_8_bits, to_tensor
 
 _CROP = 128  # pixels of a father
 _FATHERS = (1.0, 0.9, 0.8, 0.7, 0.6)  # sizes of the image that serve as fathers
@@ -104,7 +104,7 @@ def apply(network, image, scale, progress=False):
     variants, orientations = [], list(product(range(4), (1, -1)))
     for turns, step in tqdm(orientations, desc="ZSSR, enlarging", unit="orientation", disable=not progress):
         turned = np.rot90(image, turns)[:, ::step]
-        sr = in_parts(partial(_enlarged, network), turned, network, tile=None)
+        sr = tiles.in_parts(partial(_enlarged, network), turned, network, tile=None)
         variants.append(np.rot90(back_project(sr, turned, scale)[:, ::step], -turns))
     return back_project(np.median(variants, 0), image, scale).clip(0, 1)
 

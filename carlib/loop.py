@@ -45,7 +45,7 @@ class Loop:
     def make_networks(self):
         """The networks as the run begins, and their optimizer."""
         run, fabric = self.run, self.fabric
-        rescaler = Rescaler(run_networks.build(run), run.alpha).to(memory_format=torch.channels_last)
+        rescaler = Rescaler(run_networks.build(run), run.alpha, run.jpeg).to(memory_format=torch.channels_last)
         fused = fabric.device.type in ("cpu", "cuda")
         optimizer = torch.optim.Adam(_groups(run, rescaler.networks), betas=(0.9, 0.999), eps=run.adam_eps, fused=fused)
         self.networks = rescaler.networks
@@ -106,7 +106,7 @@ class Loop:
         return row
 
     def _validate(self):
-        rescaler, pairs = Rescaler(self.kept, self.run.alpha), self.validation
+        rescaler, pairs = Rescaler(self.kept, self.run.alpha, self.run.jpeg), self.validation
         return {"psnr": validation.validate(rescaler, pairs, self.run.scale)} | validation.behaviour(rescaler, pairs)
 
     def _update(self, step, psnrs):

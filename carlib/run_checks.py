@@ -65,6 +65,7 @@ _USERS = {
         "a learned downscaler that is trained",
         lambda run: run.learns_downscaling and not run.resampler_from,
     ),
+    "jpeg": ("a run that is trained", lambda run: run.trains),
     "lr": (
         "an upscaler, or a resampler without resampler_lr",
         lambda run: run.upscaler != "bicubic" or run.resampler_lr is None,
@@ -130,6 +131,8 @@ def _check_numbers(run):
     for name in _AT_LEAST_0:
         if not 0 <= getattr(run, name) < math.inf:
             raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
+    if run.jpeg is not None and not _is_range(run.jpeg):
+        raise ValueError(f"jpeg={run.jpeg!r} is no lowest and highest quality of JPEG: give [30, 95], or nothing")
     for name, what in _SHARES.items():
         if not 0 <= getattr(run, name) <= 1:
             raise ValueError(f"{name}={getattr(run, name)!r} is no share of the {what}: give 0 to 1")
@@ -167,6 +170,11 @@ def _check_starts(run):
             f"resampler_start={run.resampler_start!r} is to be trained on, resampler_from={run.resampler_from!r} to be "
             "frozen: leave one out"
         )
+
+
+def _is_range(jpeg) -> bool:
+    whole = all(isinstance(quality, int) and not isinstance(quality, bool) for quality in jpeg)
+    return whole and len(jpeg) == 2 and 1 <= jpeg[0] <= jpeg[1] <= 100
 
 
 def _among(name, value, allowed):

@@ -2,27 +2,35 @@
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from carlib import models, rescale, results, runs, weights
+from carlib.ops.jpeg import jpeg
 from carlib.ops.quantize import quantize
 
 _BEFORE_TRAINING = ("head_scale",)  # options of a network that trained weights do not show
 
 
 class Rescaler(nn.Module):
-    """Down and up again: a learned downscaler and quantisation (or a given LR image), upscaler."""
+    """Down and up again: a learned downscaler and quantisation (or a given LR image), JPEG if it is wanted, upscaler.
 
-    def __init__(self, networks: nn.ModuleDict, alpha: float):
+    jpeg: the lowest and the highest quality; training draws one for each image, evaluation takes the middle.
+    """
+
+    def __init__(self, networks: nn.ModuleDict, alpha: float, jpeg: list | None = None):
         super().__init__()
-        self.networks, self.alpha = networks, alpha
+        self.networks, self.alpha, self.jpeg = networks, alpha, jpeg
 
     def forward(self, hr, lr=None):
-        """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it -> sr, lr (8 bits), what its loss takes."""
+        """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it -> sr, lr as it is read, what its loss takes."""
         predicted = None
         if lr is None:
             lr, predicted = rescale.downscaler_of(self.networks).downscale(hr)
             lr = quantize(lr, self.alpha)
+        if self.jpeg:
+            low, high = self.jpeg if self.training else [sum(self.jpeg) // 2] * 2
+            lr = jpeg(lr, torch.randint(low, high + 1, (len(lr),)), self.alpha)
         return self.networks["upscaler"](lr), lr, predicted
 
 

@@ -36,6 +36,7 @@ class Run:
     guidance_loss: str = "l2"
     distribution: float = 1.0  # of IRN: weight of z^2
     alpha: float = 1.0
+    jpeg: list | None = None  # lowest and highest quality at which LR images are stored while training; None: lossless
     weighting: str = "clamp"
     taps: str = "symmetric"
     border: str = "replicate"

@@ -21,6 +21,7 @@ from carlib import (
     figure6,
     figures,
     illustrate,
+    jpeg_lr,
     lossless,
     protocols,
     rate_distortion,
@@ -144,6 +145,8 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     rates = rate_distortion.study("smoke", device="cpu", progress=False)
     rate_distortion.table("smoke", rates)
     rate_distortion.figure("smoke", rates)
+    stored = jpeg_lr.study("smoke", device="cpu", progress=False)
+    jpeg_lr.table("smoke", stored), jpeg_lr.rates("smoke", stored), jpeg_lr.figure("smoke", stored)
     measured = figure6.measure("smoke", notebook_defaults("07_spectra")["image"])
     figure6.draw(measured), figure6.crops(measured), figure6.verdicts(figure6.table(measured))
     parts = attribution.study("smoke", progress=False)
@@ -154,8 +157,8 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     trials.draw(trials.sensitivity(), "smoke")
     sampling.draw("smoke"), figure3.draw("smoke"), protocols.study("smoke", progress=False)
     page = experiments.build_report("smoke")
-    named = ("table1", "table5", "rate_distortion", "fig3", "fig4", "fig6", "attribution", "ablation", "protocol")
-    for stage in (*named, "report"):
+    named = ("table1", "table5", "rate_distortion", "jpeg", "fig3", "fig4", "fig6", "attribution", "ablation")
+    for stage in (*named, "protocol", "report"):
         assert [path for path in outs(stage) if not (smoke / path).is_file()] == []
 
     assert list(table.columns) == [
@@ -186,7 +189,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     html = page.read_text(encoding="utf-8")
     assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
-    assert html.count("data:image/png") == 10 + 2 * 3 and "Bits against fidelity" in html
+    assert html.count("data:image/png") == 11 + 2 * 3 and "Bits against fidelity" in html
     assert "profile smoke" in html
     made = ["tables/table1", "tables/table5", "tables/table5_findings", "tables/table5_totals", "tables/fig6"]
     made += ["tables/rate_distortion", "tables/rate_distortion_claims", "tables/table3", "tables/table3_claims"]

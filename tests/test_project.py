@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from carlib import attribution, cells, runs
+from carlib import attribution, cells, jpeg_lr, runs
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -107,6 +107,7 @@ def test_a_stage_depends_on_the_folders_of_the_runs_it_shows():
     tables = {f"table{number}": set(cells.names(number, "demo")) for number in (1, 2, 3, 4, 5)}
     shown = {
         **tables, "ablation": tables["table3"], "protocol": pairs, "rate_distortion": pairs,
+        "jpeg": set(jpeg_lr.names()),
         "attribution": attributed | pairs, "fig3": {f"{name}-edsr-x4" for name in downscalers},
         "fig4": {"car-edsr-x4", "car-edsr-x4-free"}, "fig6": {"car-edsr-x4"},
     }  # fmt: skip

@@ -8,6 +8,7 @@ from carlib.figures.bars import bench
 from carlib.figures.comparisons import crops
 from carlib.figures.curves import training_curve
 from carlib.figures.gains import gains
+from carlib.figures.jpeg_curves import jpeg_curves
 from carlib.figures.rate_curves import rate_curves
 from carlib.figures.sampling import sampling
 from carlib.figures.spectra import spectra
@@ -21,6 +22,7 @@ __all__ = [
     "crops",
     "effective_kernel",
     "gains",
+    "jpeg_curves",
     "kernels_offsets",
     "offset_colours",
     "rate_curves",

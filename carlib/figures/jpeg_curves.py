@@ -1,0 +1,48 @@
+"""Fidelity over bits of LR images that were stored as JPEG and restored, by what their networks were trained on."""
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from carlib.figures.style import BLUE, CAPTION, LABEL, RED, TITLE, WIDTH, styled
+
+_COLOURS = {"car": ("CAR", RED), "bicubic": ("bicubic", BLUE)}
+_DASHES = {"jpeg": "-", "lossless": (0, (4, 1.6))}
+
+
+@styled
+def jpeg_curves(curves):
+    """PSNR over bits per HR pixel, an axes per scale.
+
+    Args:
+        curves: (downscaler, scale, trained) -> DataFrame bpp, psnr, by rising quality; downscaler "car", "bicubic" or
+                "none" (the HR image is coded, scale 1), trained "jpeg", "lossless" or "" of the HR image.
+    Returns:
+        Figure; bits on a logarithmic axis.
+    Raises:
+        ValueError: no curve of an LR image.
+    """
+    scales = sorted({scale for downscaler, scale, _ in curves if downscaler != "none"})
+    if not scales:
+        raise ValueError("jpeg_curves: no curve of an LR image")
+    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+    grid = figure.subplots(1, len(scales), squeeze=False, sharey=True)[0]
+    for axes, scale in zip(grid, scales, strict=True):
+        for (downscaler, of, trained), curve in curves.items():
+            if downscaler == "none":
+                axes.plot(curve.bpp, curve.psnr, color="black", linewidth=1.6, label="HR image as JPEG")
+            elif of == scale:
+                name, colour = _COLOURS[downscaler]
+                style = {"color": colour, "linestyle": _DASHES[trained], "marker": "o" if trained == "jpeg" else "s"}
+                on = "JPEG" if trained == "jpeg" else "lossless LR"
+                axes.plot(curve.bpp, curve.psnr, **style, linewidth=1.4, markersize=3, label=f"{name}, trained on {on}")
+        axes.set_title(f"x{scale}", loc="left", fontsize=TITLE, fontweight="bold")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("bits per HR pixel", fontsize=LABEL)
+        axes.grid(True, which="major")
+        axes.tick_params(which="both", labelsize=CAPTION)
+    grid[0].set_ylabel("PSNR (dB, Y)", fontsize=LABEL)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=CAPTION)
+    return figure

@@ -1,0 +1,222 @@
+"""What is left of CAR where its LR images are stored as JPEG, and what it gains where training stores them so, too?
+
+The paper stores LR images lossless. SAIN's authors stored those of its networks as JPEG and found CAR below bicubic
+downscaling (data/paper/jpeg.csv). Here the EDSRs of bicubic LR images and CAR with its EDSR, each trained on LR images
+that nothing had coded, and each trained on LR images that were JPEG of a quality drawn anew each time
+(carlib/ops/jpeg.py), restore LR images that a codec stored: libjpeg, chroma halved (4:2:0).
+
+Fidelity: PSNR by the protocol "standard". Rate: bits of the whole file over HR pixels. The HR image is coded, too.
+"""
+
+from carlib import bjontegaard, codecs, contrasts, experiments, intervals, kept, provenance, results, runs, sources
+
+DOWNSCALERS, SCALES, LOSSLESS = ("bicubic", "car"), (2, 4), 0
+TRAINED = {"lossless": "{}-edsr-x{}", "jpeg": "{}-edsr-x{}-jpeg"}  # on which LR images -> the run
+ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "trained", "quality", "set", "image", "bpp", "psnr"]
+_SHAVE = max(SCALES)
+_KEYS = ["scale", "trained", "quality"]
+
+
+def names() -> list[str]:
+    """The runs that are measured."""
+    return [
+        name.format(downscaler, scale) for scale in SCALES for name in TRAINED.values() for downscaler in DOWNSCALERS
+    ]
+
+
+def study(profile, *, device="auto", progress=True) -> list[dict]:
+    """Measure the profile's images, and write the rows as metrics/jpeg.csv.
+
+    The rows of each image are kept (carlib.kept), and a later call goes on from them.
+
+    Returns:
+        rows (ROW_COLUMNS) of every image, run and quality; quality 0 stands for lossless, downscaler "none" and scale 1
+        for the HR image itself.
+    Raises:
+        ValueError: weights are missing, none of the profile's sets is here, or params.yaml says nothing of the study.
+    """
+    from carlib import data
+
+    chosen = _settings(profile)
+    chains = {name: experiments.chain(name, profile, device=device) for name in names()}
+    weights = {name: provenance.loaded_weights()[name] for name in chains}
+    computed = {"device": str(chains[names()[0]].device).split(":")[0], "code": sources.digest_of_all()}
+    made_by = {"qualities": chosen["qualities"], "weights": weights, **computed}
+
+    def measured(image):
+        hr = data.crop_to_multiple(image, 8)
+        of_lr = [row for chain in chains.values() for row in _restored(hr, chain, chosen["qualities"])]
+        return [*_direct(hr, chosen["qualities"]), *of_lr]
+
+    part = {"limit": chosen["images"], "crop": chosen["crop"]}
+    images = experiments.images(chosen["sets"], **part, job="LR as JPEG", progress=progress)
+    rows = kept.rows(profile, "jpeg", made_by, images, measured)
+    results.save_rows(rows, results.folder(profile, "metrics", "jpeg.csv"), ROW_COLUMNS)
+    return rows
+
+
+def _settings(profile) -> dict:
+    chosen, common = runs.profile(profile), runs.read_params().get("jpeg")
+    if not common or not chosen.get("jpeg"):
+        raise ValueError(f"params.yaml has no jpeg section, of its own and under profile {chosen['name']}")
+    return {**chosen["jpeg"], **common, "sets": experiments.some_sets(chosen["jpeg"]["sets"])}
+
+
+def _direct(hr, qualities):
+    named = {"run": "", "downscaler": "none", "scale": 1, "trained": ""}
+    for quality in qualities:
+        coded = codecs.encode(hr, "jpeg", quality=quality)
+        yield _row(hr, codecs.decode(coded, "jpeg"), coded, **named, quality=quality)
+
+
+def _restored(hr, chain, qualities):
+    from carlib import rescale
+
+    lr, sr = chain(hr)
+    run = chain.run
+    trained = "jpeg" if run.jpeg else "lossless"
+    named = {"run": run.name, "downscaler": run.downscaler, "scale": run.scale, "trained": trained}
+    yield _row(hr, sr, codecs.encode(lr, "jpegls"), **named, quality=LOSSLESS)
+    for quality in qualities:
+        coded = codecs.encode(lr, "jpeg", quality=quality)
+        sr = rescale.restore(chain.networks["upscaler"], codecs.decode(coded, "jpeg"))
+        yield _row(hr, sr, coded, **named, quality=quality)
+
+
+def _row(hr, sr, coded, **named):
+    from carlib import metrics
+
+    return {**named, "bpp": 8 * len(coded) / (hr.shape[0] * hr.shape[1]), "psnr": metrics.psnr(hr, sr, _SHAVE)}
+
+
+def table(profile, rows):
+    """`gains` of the rows, written as tables/jpeg."""
+    found = gains(rows)
+    results.save_table(
+        found.round({"bicubic": 2, "car": 2, "gain": 2, "low": 2, "high": 2, "bits": 1, "printed_gain": 2}),
+        results.folder(profile, "tables", "jpeg"),
+        title=f"LR images stored as JPEG, profile {profile}",
+        caption="PSNR in dB of what EDSR restores from the decoded LR image, by quality (0: lossless) and by the LR "
+        "images that the networks were trained on: lossless ones, or JPEG of a quality drawn anew each time. gain: CAR "
+        "less bicubic, image by image; low, high: its 95 % interval over images. bits: what CAR's files take more, in "
+        f"percent. Means over {_seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR "
+        f"images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
+        command=experiments.papermill_command("05c_jpeg", profile),
+    )
+    return found
+
+
+def rates(profile, rows):
+    """`savings` of the rows, written as tables/jpeg_rates."""
+    found = savings(rows)
+    results.save_table(
+        found.round({"bd_rate": 1, "low": 2, "high": 2, "saved_share": 1}),
+        results.folder(profile, "tables", "jpeg_rates"),
+        title=f"Bits of LR images stored as JPEG, profile {profile}",
+        caption="bd_rate: Bjontegaard's delta rate, the mean difference in bits at equal PSNR in percent of what it is "
+        "compared with; below 0 saves. Between the mean curves, over the interval from low to high dB that both reach. "
+        "saved_share: percent of that interval at which fewer bits are taken. against: the HR image as JPEG, or the "
+        f"bicubic LR image as JPEG, restored by networks trained alike. Means over {_seen(rows)}.",
+        command=experiments.papermill_command("05c_jpeg", profile),
+    )
+    return found
+
+
+def figure(profile, rows):
+    """PSNR over bits, as a matplotlib Figure, written as figures/jpeg."""
+    from carlib import figures
+
+    drawn = figures.jpeg_curves(curves(rows))
+    results.save_figure(
+        drawn,
+        results.folder(profile, "figures", "jpeg"),
+        title=f"LR images stored as JPEG and restored, profile {profile}",
+        alt="Curves of PSNR over bits per HR pixel at both scales: the HR image as JPEG, and CAR's and bicubic LR "
+        "images as JPEG, restored by networks that were trained on lossless LR images and on JPEG",
+        caption=f"Means over {_seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG.",
+        command=experiments.papermill_command("05c_jpeg", profile),
+    )
+    return drawn
+
+
+def _seen(rows) -> str:
+    counts = {}
+    for set_name, _ in dict.fromkeys((row["set"], row["image"]) for row in rows):
+        counts[set_name] = counts.get(set_name, 0) + 1
+    return f"n = {sum(counts.values())} images ({', '.join(f'{count} of {name}' for name, count in counts.items())})"
+
+
+# ---- rows in, tables out ----
+
+
+def gains(rows):
+    """CAR beside bicubic downscaling at every quality.
+
+    Returns:
+        DataFrame, a line per scale, training and quality: scale, trained, quality, bicubic, car (mean PSNR, dB), gain,
+        low, high (of its interval over images), bits (what CAR's files take more, percent), printed_gain, verdict, n.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    frame = frame[frame.downscaler != "none"]
+    wide = frame.pivot(index=[*_KEYS, "set", "image"], columns="downscaler", values=["psnr", "bpp"])
+    paper, tolerance, lines = _printed(), runs.read_params()["tolerance"], []
+    for (scale, trained, quality), group in wide.groupby(_KEYS):
+        psnr, bpp = group["psnr"], group["bpp"]
+        low, high = intervals.paired(psnr.car - psnr.bicubic)
+        means = psnr.mean()
+        gain, printed = means.car - means.bicubic, paper.get((scale, trained, quality), float("nan"))
+        limits = tolerance["gain_share"], tolerance["gain_more"]
+        verdict = contrasts.verdict(gain, low, high, float("nan"), printed, *limits)
+        lines.append({
+            "scale": scale, "trained": trained, "quality": quality, "bicubic": means.bicubic, "car": means.car,
+            "gain": gain, "low": low, "high": high, "bits": 100 * (bpp.car.mean() / bpp.bicubic.mean() - 1),
+            "printed_gain": printed, "verdict": "not tested" if rows[0]["profile"] == "smoke" else verdict,
+            "n": len(group),
+        })  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def _printed() -> dict:
+    """(scale, trained, quality) -> CAR's gain over bicubic downscaling with EDSR, as SAIN's authors printed it."""
+    import pandas as pd
+
+    paper = pd.read_csv(results.root() / "data" / "paper" / "jpeg.csv")
+    wide = paper[paper.upscaler == "edsr"].pivot(index=["scale", "quality"], columns="downscaler", values="value")
+    return {(scale, "lossless", quality): gain for (scale, quality), gain in (wide.car - wide.bicubic).items()}
+
+
+def curves(rows) -> dict:
+    """(downscaler, scale, trained) -> DataFrame quality, bpp, psnr: means over images, by rising quality; of JPEG."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    keys = ["downscaler", "scale", "trained"]
+    means = frame[frame.quality > LOSSLESS].groupby([*keys, "quality"])[["bpp", "psnr"]].mean().reset_index()
+    return {key: group.drop(columns=keys).reset_index(drop=True) for key, group in means.groupby(keys)}
+
+
+def savings(rows):
+    """Bits at equal PSNR: LR images beside the HR image, and CAR's beside bicubic ones of networks trained alike.
+
+    Returns:
+        DataFrame: scale, trained, downscaler, against, bd_rate (percent), low, high (dB, the common interval),
+        saved_share (percent of it), n (images).
+    """
+    import pandas as pd
+
+    every, n = curves(rows), len({(row["set"], row["image"]) for row in rows})
+    points = {key: curve[["bpp", "psnr"]].to_numpy() for key, curve in every.items()}
+    pairs = [
+        ((name, scale, trained), ("none", 1, "")) for scale in SCALES for trained in TRAINED for name in DOWNSCALERS
+    ]
+    pairs += [(("car", scale, trained), ("bicubic", scale, trained)) for scale in SCALES for trained in TRAINED]
+    lines = []
+    for own, rival in pairs:
+        percent, low, high = bjontegaard.bd_rate(points[rival], points[own])
+        share, _ = bjontegaard.saved(points[rival], points[own])
+        named = {"scale": own[1], "trained": own[2], "downscaler": own[0]}
+        named["against"] = "HR" if rival[0] == "none" else "bicubic LR"
+        lines.append({**named, "bd_rate": percent, "low": low, "high": high, "saved_share": share, "n": n})
+    return pd.DataFrame(lines).sort_values(["scale", "trained", "against"], kind="stable", ignore_index=True)

@@ -1,0 +1,121 @@
+"""JPEG with a gradient: beside libjpeg's own file, its gradient, and networks that train through it."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from carlib import codecs, data, rescale, run_networks, runs
+from carlib.ops.jpeg import jpeg
+
+SIZES = [(96, 120), (33, 47), (8, 9), (17, 2), (1, 1)]
+
+
+def photograph(size=(96, 120)):
+    image = dict(data.load("demo"))["chelsea"]
+    return np.ascontiguousarray(image[40 : 40 + size[0], 60 : 60 + size[1]])
+
+
+@pytest.mark.parametrize("quality", [1, 10, 30, 49, 50, 75, 95, 100])
+@pytest.mark.parametrize("size", SIZES)
+def test_it_leaves_what_libjpegs_file_leaves(quality, size):
+    """Of the change that JPEG makes, little is another one here: libjpeg computes in whole numbers.
+
+    Of tiny images one coefficient that ends in a half, which it rounds away from 0, is a large part.
+    """
+    image = photograph(size)
+    stored = codecs.decode(codecs.encode(image, "jpeg", quality=quality), "jpeg").astype(float)
+    ours = rescale.to_image(jpeg(rescale.to_tensor(image), quality)).astype(float)
+    change, other = np.abs(stored - image).mean(), np.abs(ours - stored).mean()
+    assert other <= (0.05 + 0.2 * change if min(size) > 9 else 1.5)
+
+
+def test_values_are_of_8_bits_and_qualities_go_with_their_images():
+    image = torch.cat([rescale.to_tensor(photograph())] * 3)
+    found = jpeg(image, torch.tensor([10, 50, 95]))
+    levels = found * 255
+    assert found.dtype == image.dtype and torch.equal(levels.round() / 255, found) and found.amax() <= 1
+    for one, quality in zip(found, (10, 50, 95), strict=True):
+        torch.testing.assert_close(one[None], jpeg(image[:1], quality), rtol=0, atol=1e-6)
+    errors = (found - image).square().mean((1, 2, 3)).tolist()
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_grey_stays_grey():
+    grey = photograph()[..., :1].repeat(3, axis=2)
+    found = jpeg(rescale.to_tensor(grey), 20)
+    assert torch.equal(found[:, 0], found[:, 1]) and torch.equal(found[:, 0], found[:, 2])
+
+
+def test_without_rounding_it_is_halved_colour_and_so_is_the_gradient():
+    """alpha 0 passes roundings by; JFIF's matrices, means of 2x2 pixels and a triangle are left."""
+    forth = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+    back = torch.tensor([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]])
+
+    def halved(image):
+        y, chroma = torch.einsum("dc,nchw->ndhw", forth, image).split([1, 2], dim=1)
+        chroma = functional.interpolate(functional.avg_pool2d(chroma, 2), scale_factor=2, mode="bilinear")
+        return torch.einsum("dc,nchw->ndhw", back, torch.cat([y, chroma], 1))
+
+    torch.manual_seed(0)
+    image = (0.5 + 0.1 * torch.randn(2, 3, 32, 48)).requires_grad_()
+    weights = torch.randn(2, 3, 32, 48)
+    ours, wanted = (torch.autograd.grad(f, image, weights)[0] for f in (jpeg(image, 60, alpha=0.0), halved(image)))
+    torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_coefficient_that_becomes_0_gives_back_nothing():
+    """Faint noise under quality 10 becomes flat, and cannot be learned from; its mean can."""
+    torch.manual_seed(0)
+    image = (0.5 + 0.002 * torch.randn(1, 3, 16, 16)).requires_grad_()
+    (given,) = torch.autograd.grad(jpeg(image, 10, alpha=1.0).square().sum(), image)
+    (straight,) = torch.autograd.grad(jpeg(image, 10, alpha=0.0)[0, :, 3, 4].sum(), image)
+    (soft,) = torch.autograd.grad(jpeg(image, 10, alpha=1.0)[0, :, 3, 4].sum(), image)
+    assert given.isfinite().all() and soft.abs().sum() < 0.2 * straight.abs().sum()
+
+
+@pytest.mark.parametrize(("image", "quality", "message"), [
+    (torch.zeros(3, 8, 8), 50, r"shape \(3, 8, 8\) is not \(N, 3, H, W\)"),
+    (torch.zeros(1, 1, 8, 8), 50, r"shape \(1, 1, 8, 8\) is not"),
+    (torch.zeros(1, 3, 8, 8), 0, r"quality=\[0\] is not 1 to 100"),
+    (torch.zeros(1, 3, 8, 8), 101, r"quality=\[101\] is not 1 to 100"),
+])  # fmt: skip
+def test_what_is_no_image_or_no_quality_is_refused(image, quality, message):
+    with pytest.raises(ValueError, match=message):
+        jpeg(image, quality)
+
+
+# ---- runs ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [[30], [0, 50], [90, 30], [30, 101], [30.0, 95.0], [True, 50], []])
+def test_a_range_of_qualities_is_two_whole_numbers(value):
+    with pytest.raises(ValueError, match=r"jpeg=.* is no lowest and highest quality of JPEG: give \[30, 95\]"):
+        runs.get("car-edsr-x2", "smoke", {"jpeg": value})
+
+
+def test_a_run_that_trains_nothing_has_no_use_for_it():
+    with pytest.raises(ValueError, match=r"jpeg=.* is for a run that is trained"):
+        runs.get("bicubic-bicubic-x2", "smoke", {"jpeg": [30, 95]})
+
+
+@pytest.mark.parametrize("name", ["car-edsr-x2-jpeg", "bicubic-edsr-x2-jpeg"])
+def test_networks_read_what_jpeg_left(name):
+    run = runs.get(name, "smoke", {"warm_start": None})
+    torch.manual_seed(0)
+    rescaler = run_networks.Rescaler(run_networks.build(run), run.alpha, [10, 95])
+    hr = torch.rand(3, 3, 32, 32)
+    lr = None if run.learns_downscaling else torch.rand(3, 3, 16, 16)
+    plain = run_networks.Rescaler(rescaler.networks, run.alpha)(hr, lr)[1]
+    rescaler.eval()
+    sr, read, _ = rescaler(hr, lr)
+    assert torch.equal(read, jpeg(plain, 52, run.alpha)) and torch.equal(sr, rescaler.networks["upscaler"](read))
+    rescaler.train()
+    torch.manual_seed(1)
+    drawn = torch.randint(10, 96, (3,))
+    torch.manual_seed(1)
+    _, read, _ = rescaler(hr, lr)
+    assert torch.equal(read, jpeg(plain, drawn, run.alpha)) and len(set(drawn.tolist())) > 1
+    if run.learns_downscaling:
+        read.sum().backward()
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in rescaler.networks["resampler"].parameters())

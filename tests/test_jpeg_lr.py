@@ -1,0 +1,131 @@
+"""LR images stored as JPEG: rows to tables, and a tiny study."""
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from carlib import codecs, data, evaluate, experiments, figures, jpeg_lr, metrics, rescale, results, runs
+
+QUALITIES = (30, 50, 80, 95)
+
+
+def rows(car=0.0, bits=1.0, images=4, profile="demo"):
+    """Rows in which the bits double with every 2 dB; CAR's PSNR is `car` dB above bicubic's, its bits `bits` times."""
+    made = []
+
+    def add(downscaler, scale, trained, quality, bpp, psnr):
+        for image in range(images):
+            spread = 0.1 * (image - (images - 1) / 2)
+            named = {"profile": profile, "run": "", "set": "demo", "image": str(image)}
+            named |= {"downscaler": downscaler, "scale": scale, "trained": trained, "quality": quality}
+            made.append({**named, "bpp": bpp, "psnr": psnr + spread})
+
+    for place, quality in enumerate(QUALITIES):
+        rate, fidelity = 0.1 * 2**place, 28 + 2.0 * place
+        add("none", 1, "", quality, rate, fidelity)
+        for scale in jpeg_lr.SCALES:
+            for trained in jpeg_lr.TRAINED:
+                add("bicubic", scale, trained, quality, rate, fidelity)
+                add("car", scale, trained, quality, bits * rate, fidelity + car)
+    for scale in jpeg_lr.SCALES:
+        for trained in jpeg_lr.TRAINED:
+            add("bicubic", scale, trained, 0, 2.0, 36)
+            add("car", scale, trained, 0, 2.0 * bits, 36 + car)
+    return made
+
+
+def test_a_gain_is_cars_psnr_less_bicubics_at_the_same_quality():
+    found = jpeg_lr.gains(rows(car=-1.0, bits=1.1))
+    assert len(found) == 2 * 2 * (len(QUALITIES) + 1) and set(found.n) == {4}
+    np.testing.assert_allclose(found[["gain", "low", "high"]], -1.0, atol=1e-9)
+    np.testing.assert_allclose(found.bits, 10)
+    line = found[(found.scale == 2) & (found.trained == "lossless") & (found.quality == 80)].iloc[0]
+    assert line.bicubic == pytest.approx(32) and line.car == pytest.approx(31)
+    assert line.printed_gain == pytest.approx(30.07 - 31.91) and line.verdict == "reproduced"
+
+
+def test_only_what_was_printed_is_judged():
+    """SAIN's authors trained on lossless LR images and stored LR images at 30, 50, 70, 80 and 90."""
+    found = jpeg_lr.gains(rows(car=1.0))
+    judged = found[found.verdict != "not tested"]
+    assert set(judged.trained) == {"lossless"} and set(judged.quality) == {30, 50, 80}
+    assert set(judged.verdict) == {"not"}
+    assert judged.printed_gain.notna().all() and found[found.verdict == "not tested"].printed_gain.isna().all()
+    assert set(jpeg_lr.gains(rows(car=-1.0, profile="smoke")).verdict) == {"not tested"}
+
+
+def test_the_printed_numbers_are_there():
+    paper = pd.read_csv("data/paper/jpeg.csv")
+    assert len(paper) == 2 * 5 * 5 and set(paper.source) == {"SAIN README"} and paper.value.between(25, 36).all()
+    assert not paper.duplicated(["upscaler", "downscaler", "scale", "quality"]).any()
+
+
+def test_bits_are_compared_at_equal_psnr():
+    found = jpeg_lr.savings(rows(car=2.0, bits=1.0))  # a curve 2 dB higher takes half of the bits
+    assert list(found.columns) == [
+        "scale", "trained", "downscaler", "against", "bd_rate", "low", "high", "saved_share", "n",
+    ]  # fmt: skip
+    assert len(found) == 2 * 2 * 3
+    car = found[found.downscaler == "car"]
+    np.testing.assert_allclose(car.bd_rate, -50)
+    assert set(car.saved_share) == {100} and set(car.against) == {"HR", "bicubic LR"}
+    np.testing.assert_allclose(found[found.downscaler == "bicubic"].bd_rate, 0, atol=1e-9)
+
+
+def test_the_picture_has_an_axes_per_scale():
+    figure = figures.jpeg_curves(jpeg_lr.curves(rows(car=1.0)))
+    figure.savefig(io.BytesIO(), dpi=40)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["x2", "x4"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(labels) == 5 and "CAR, trained on JPEG" in labels
+    with pytest.raises(ValueError, match="no curve of an LR image"):
+        figures.jpeg_curves({})
+
+
+# ---- a tiny study -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shrunk(home):
+    """Profile demo, whose weights are shipped, on one image of 64 pixels at two qualities."""
+    text = (home / "params.yaml").read_text()
+    head, rest = text.split("\njpeg:\n", 1)
+    rest = "  qualities:\n  - 30\n  - 90\n" + rest[rest.index("\nprofiles:") :]
+    before, demo = rest.split("  demo:\n", 1)
+    tiny = "    jpeg: {sets: [demo], images: 1, crop: 67}\n"
+    demo = demo[: demo.index("    jpeg:")] + tiny + demo[demo.index("  mini:") :]
+    (home / "params.yaml").write_text(head + "\njpeg:\n" + before + "  demo:\n" + demo)
+    return home
+
+
+def test_a_study_leaves_rows_tables_and_a_figure(shrunk):
+    found = jpeg_lr.study("demo", device="cpu", progress=False)
+    table, rates = jpeg_lr.table("demo", found), jpeg_lr.rates("demo", found)
+    jpeg_lr.figure("demo", found)
+    assert len(found) == 2 + 8 * 3 and len(table) == 2 * 2 * 3 and len(rates) == 12
+    written = results.read_rows(shrunk / "results/demo/metrics/jpeg.csv")
+    assert list(written.columns) == jpeg_lr.ROW_COLUMNS and np.isfinite(written[["bpp", "psnr"]]).all(axis=None)
+    for name in ("tables/jpeg", "tables/jpeg_rates", "figures/jpeg"):
+        caption = json.loads((shrunk / f"results/demo/{name}.json").read_text())["caption"]
+        assert "n = 1 images (1 of demo)" in caption
+
+    # One row by hand: the LR image of the run, coded, decoded, restored; rate over HR pixels, one border for all.
+    name, image = next(data.load("demo"))
+    hr = data.crop_to_multiple(data.centre_crop(image, 67), 8)
+    run = runs.get("car-edsr-x2-jpeg", "demo")
+    chain = evaluate.Chain(run, experiments.ready(run.name, "demo"))
+    coded = codecs.encode(chain(hr)[0], "jpeg", quality=90)
+    sr = rescale.restore(chain.networks["upscaler"], codecs.decode(coded, "jpeg"))
+    row = written[(written.run == run.name) & (written.image == name) & (written.quality == 90)].iloc[0]
+    assert row.trained == "jpeg" and row.bpp == pytest.approx(8 * len(coded) / 64**2, abs=1e-6)
+    assert row.psnr == pytest.approx(metrics.psnr(hr, sr, 4), abs=1e-4)
+
+
+def test_settings_that_are_missing_are_named(home):
+    text = (home / "params.yaml").read_text()
+    (home / "params.yaml").write_text(text.replace("\njpeg:\n", "\njpegs:\n"))
+    with pytest.raises(ValueError, match=r"params\.yaml has no jpeg section"):
+        jpeg_lr.study("demo", progress=False)

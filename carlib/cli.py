@@ -23,6 +23,9 @@ Device = Annotated[str | None, typer.Option(help="Of networks: cpu, cuda or auto
 Alpha = Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")]
 Depth = Annotated[str, typer.Option(help="16-bit images: refuse or round.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Images of more pixels are refused; default: 178 million.")]
+Quality = Annotated[
+    int | None, typer.Option(metavar="1..100", help="Of a .jpg; small images: method car-jpeg is for them.")
+]
 
 _UNKNOWN = "it does not say how it was made, and was taken for one of CAR's: for others use --method edsr"
 _MISUSE = typer.BadParameter.__base__  # Click's UsageError: some versions of Typer bring a Click of theirs
@@ -59,10 +62,11 @@ def common(
 @app.command()
 def downscale(
     source: Annotated[Path, typer.Argument(help="A PNG, JPEG, TIFF, WebP or BMP image.")],
-    target: Annotated[Path, typer.Argument(help="The LR image; use a lossless format such as PNG.")],
+    target: Annotated[Path, typer.Argument(help="The LR image; a lossless format such as PNG, or JPEG.")],
     scale: Annotated[int | None, typer.Option(help="Downscaling factor; 4 if neither it nor --size is given.")] = None,
     method: Annotated[
-        str, typer.Option(help="car, bicubic, lanczos, box, perceptual, dpid, l0; or trained: cnn-cr, tad, irn.")
+        str,
+        typer.Option(help="car, car-jpeg, bicubic, lanczos, box, perceptual, dpid, l0; or trained: cnn-cr, tad, irn."),
     ] = "car",
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Size of the LR image, not --scale: bicubic, lanczos, box, dpid.")
@@ -76,6 +80,7 @@ def downscale(
     ] = None,
     rounding: Annotated[str | None, typer.Option(help="dpid: nearest (default) or truncate.")] = None,
     pad: Annotated[bool, typer.Option("--pad", help="Pad an image whose sides are no multiples of the scale.")] = False,
+    quality: Annotated[int | None, typer.Option(help="Of a JPEG, 1 to 100; method car-jpeg is trained for it.")] = None,
     weights: Weights = None,
     tile: Tile = None,
     device: Device = None,
@@ -86,16 +91,18 @@ def downscale(
     """Downscale an image."""
     from carlib import data, origin, rescale
 
-    image, profile = _read(source, target, alpha=alpha, depth=depth, max_pixels=max_pixels)
+    image, profile = _read(source, target, quality, alpha=alpha, depth=depth, max_pixels=max_pixels)
     scale = 4 if scale is None and size is None else scale
     lr = rescale.downscale(
         image, scale, method, size=_parse_size(size), pad=pad, weights=weights, tile=tile, device=device,
         variant=variant, lambda_=lambda_, rounding=rounding,
     )  # fmt: skip
     made = origin.Origin(method, scale, image.shape[:2], weights and weights.name)
-    data.write_image(target, lr, profile=profile, note=origin.written(made))
-    if target.suffix.lower() != ".png":
-        typer.echo(f"carlib: {target}: only a PNG says how it was made: tell that when you enlarge it", err=True)
+    data.write_image(target, lr, quality=quality, profile=profile, note=origin.written(made))
+    if quality is None and target.suffix.lower() != ".png":
+        typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: tell that to enlarge it", err=True)
+    if quality is not None and method in rescale.LEARNED:
+        typer.echo(f"carlib: {target}: {method} writes into colour what JPEG takes away: see car-jpeg", err=True)
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")
 
@@ -108,8 +115,8 @@ def upscale(
     method: Annotated[
         str | None,
         typer.Option(
-            help="car, cnn-cr, tad or irn (for LR images made by it), edsr, zssr, bicubic or lanczos. "
-            "Default: what fits the way the PNG was made, or car."
+            help="car, car-jpeg, cnn-cr, tad or irn (for LR images made by it), edsr, zssr, bicubic or lanczos. "
+            "Default: what fits the way the image was made, if it tells, or car."
         ),
     ] = None,
     size: Annotated[
@@ -125,6 +132,7 @@ def upscale(
     seconds: Annotated[
         float | None, typer.Option(help="Of zssr: training takes no longer; enlarging comes on top.")
     ] = None,
+    quality: Quality = None,
     alpha: Alpha = "refuse",
     depth: Depth = "refuse",
     max_pixels: MaxPixels = None,
@@ -132,7 +140,7 @@ def upscale(
     """Enlarge an image, usually one that `carlib downscale` made; zssr trains a network on it, which takes minutes."""
     from carlib import data, origin, rescale
 
-    image, profile = _read(source, target, alpha=alpha, depth=depth, max_pixels=max_pixels)
+    image, profile = _read(source, target, quality, alpha=alpha, depth=depth, max_pixels=max_pixels)
     made = origin.read(source)
     unknown = method is None and made.method is None
     method = origin.upscaler_for(made) if method is None else method
@@ -145,7 +153,7 @@ def upscale(
     sr = rescale.upscale(image, scale, method, size=whole, **network, **budget)
     if told := _UNKNOWN * unknown or origin.doubt(made, method, scale):
         typer.echo(f"carlib: {source}: {told}", err=True)
-    data.write_image(target, sr, profile=profile)
+    data.write_image(target, sr, quality=quality, profile=profile)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")
 
 
@@ -291,7 +299,7 @@ def _tell_misuse(error):
         typer.echo(f"carlib: {told.rstrip('.')}: see {error.ctx.command_path} --help", err=True)
 
 
-def _read(source, target, *, max_pixels, **options):
+def _read(source, target, quality=None, *, max_pixels, **options):
     """An image and its colour profile (or None); refused at once where `target` could not take what is made of it."""
     from carlib import data
 
@@ -301,7 +309,7 @@ def _read(source, target, *, max_pixels, **options):
         raise ValueError(f"{target} is the source itself, which would be lost: write to another file")
     limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     image, profile = data.read_image(source, **options, **limit), data.colour_profile(source)
-    data.check_writable(target, grey=image.ndim == 2, profile=profile)
+    data.check_writable(target, grey=image.ndim == 2, quality=quality, profile=profile)
     return image, profile
 
 

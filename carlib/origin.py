@@ -1,6 +1,6 @@
-"""What an LR image says of its making, so that `carlib upscale` need not be told: one line of JSON in the PNG file.
+"""What an LR image says of its making, so that `carlib upscale` need not be told: a line of JSON in the PNG or JPEG.
 
-Other formats do not keep it, and programs that rewrite a PNG may drop it: nothing is known then, and nothing refused.
+Other formats do not keep it, and programs that rewrite a file may drop it: nothing is known then, and nothing refused.
 """
 
 import json
@@ -43,7 +43,7 @@ def upscaler_for(origin) -> str:
     """The method that enlarges such an image best: of unknown ones CAR's, of those of a classical method EDSR's."""
     if origin.method is None:
         return "car"
-    return origin.method if origin.method in rescale.LEARNED else "edsr"
+    return origin.method if origin.method in rescale.PAIRS else "edsr"
 
 
 def scale_for(origin, shape):
@@ -73,7 +73,7 @@ def size_for(origin, scale, shape):
 
 def doubt(origin, method, scale) -> str:
     """What speaks against enlarging such an image like this, in a line; nothing if nothing does."""
-    if origin.method is not None and method in rescale.LEARNED and method != origin.method:
+    if origin.method is not None and method in rescale.PAIRS and method != origin.method:
         return f"it was made by {origin.method}, and {method} restores its own images only: use {upscaler_for(origin)}"
     if origin.scale is not None and scale != origin.scale:
         return f"it was made at x{origin.scale} and is enlarged x{scale}"

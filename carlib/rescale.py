@@ -15,20 +15,23 @@ from carlib import memory, results, tiles
 from carlib.ops.imresize import imresize
 
 _FILTERS = {"bicubic": "cubic", "lanczos": "lanczos3", "box": "box"}
-# The learned downscalers: the network that makes the LR images, and the run whose weights are the default.
-LEARNED = {
-    "car": ("ResamplerNet", "car-edsr"),
-    "cnn-cr": ("CNNCR", "cnn-cr-cnn-sr"),
-    "tad": ("TAD", "tad-tau"),
-    "irn": ("IRN", "irn-irn"),
+# The learned downscalers: the network that makes the LR images.
+LEARNED = {"car": "ResamplerNet", "cnn-cr": "CNNCR", "tad": "TAD", "irn": "IRN"}
+# Methods whose two sides belong together -> the run whose weights are the default.
+PAIRS = {
+    "car": "car-edsr-x{}",
+    "car-jpeg": "car-edsr-x{}-jpeg",
+    "cnn-cr": "cnn-cr-cnn-sr-x{}",
+    "tad": "tad-tau-x{}",
+    "irn": "irn-irn-x{}",
 }
-DOWNSCALERS = (*_FILTERS, "perceptual", "dpid", "l0", *LEARNED)
-UPSCALERS = ("bicubic", "lanczos", "edsr", "zssr", *LEARNED)
+DOWNSCALERS = (*_FILTERS, "perceptual", "dpid", "l0", *PAIRS)
+UPSCALERS = ("bicubic", "lanczos", "edsr", "zssr", *PAIRS)
 _OPTIONS = {
     "perceptual": ("variant",),
     "dpid": ("lambda", "rounding"),
     "l0": ("variant", "lambda"),
-    **dict.fromkeys((*LEARNED, "edsr"), ("weights", "tile", "device", "precision")),
+    **dict.fromkeys((*PAIRS, "edsr"), ("weights", "tile", "device", "precision")),
     "zssr": ("steps", "seconds", "seed", "progress", "device"),
 }
 _SIZED = (*_FILTERS, "dpid")
@@ -75,11 +78,12 @@ def downscale(
         image:    uint8 (H, W) or (H, W, 3) RGB.
         scale:    whole number >= 2; learned methods have the scales of their weights (shipped: 2 and 4).
         method:   "car", "bicubic" (MATLAB's imresize), "lanczos" (lobes 3), "box", "perceptual", "dpid" or "l0"
-                  (carlib.downscalers); learned as "car" is: "cnn-cr", "tad", "irn" (carlib.models).
+                  (carlib.downscalers); learned as "car" is: "cnn-cr", "tad", "irn" (carlib.models), and "car-jpeg",
+                  CAR for LR images that are to be stored as JPEG (trained on qualities of 10 to 95).
         size:     (h, w) in place of `scale`: "bicubic", "lanczos", "box" and "dpid" take any up to (H, W).
         pad:      continue an image whose sides are not multiples of `scale` by reflection, instead of refusing it; the
                   LR image is then ceil(H/scale) x ceil(W/scale) and `upscale(..., size=(H, W))` gives the size back.
-        weights:  "car", "cnn-cr", "tad", "irn": a weights file of a trained run, default the shipped one of this scale
+        weights:  of the learned methods: a weights file of a trained run, default the shipped one of this scale
                   (of CAR that with EDSR).
         tile:     of the same methods: an image of more than tile x tile pixels is computed in parts about so wide, each
                   with a margin as wide as the network sees, so that no seam is left (carlib/tiles.py). Default 1024; 0:
@@ -153,12 +157,12 @@ def upscale(
     """Enlarge an 8-bit image by a whole factor.
 
     Args:
-        image:   uint8 (h, w) or (h, w, 3) RGB; for "car", "cnn-cr", "tad" and "irn" an LR image made by `downscale`
-                 with the same method and weights.
+        image:   uint8 (h, w) or (h, w, 3) RGB; for learned methods an LR image made by `downscale` with the same
+                 method and weights.
         scale:   whole number >= 2; networks have the scales of their weights (shipped: 2 and 4).
-        method:  "car": the SR network trained jointly with CAR; "edsr": the same network trained on bicubic LR;
-                 "bicubic" or "lanczos" (MATLAB's imresize); "cnn-cr", "tad": the upscaler trained with it; "irn";
-                 "zssr": a network trained on this very image, which takes minutes (`carlib.zssr.restore`).
+        method:  "car": the SR network trained jointly with CAR, "car-jpeg" likewise; "edsr": the same network
+                 trained on bicubic LR; "bicubic" or "lanczos" (MATLAB's imresize); "cnn-cr", "tad": the upscaler
+                 trained with it; "irn"; "zssr": a network trained on this very image, which takes minutes (`carlib.zssr.restore`).
         size:    (H, W) of the original image: what was padded is cut off. None keeps h*scale x w*scale.
         weights: of all but "bicubic", "lanczos" and "zssr": a weights file of a trained run, default the shipped one.
         tile:    of the same methods: the result is computed in parts about so wide if it has more than tile x tile
@@ -197,7 +201,7 @@ def upscale(
         options["device"] = devices.usable("auto" if device is None else device)
         return zssr.restore(image, scale, **options)[:height, :width]
     if method == "edsr":
-        networks = _networks(weights or _shipped(f"bicubic-edsr-x{scale}"), scale, device)
+        networks = _networks(weights or _shipped("bicubic-edsr-x{}", scale), scale, device)
     else:
         networks = _pair(method, weights, scale, device)
     upscaler = networks["upscaler"]
@@ -297,11 +301,11 @@ def _device(network):
 
 def _pair(method, weights, scale, device):
     """The networks of a learned method; weights that belong to another one are refused."""
-    path = weights or _shipped(f"{LEARNED[method][1]}-x{scale}")
+    path = weights or _shipped(PAIRS[method], scale)
     networks = _networks(path, scale, device)
     found = type(downscaler_of(networks)).__name__
-    for other, (network, _) in LEARNED.items():
-        if network == found and other != method:
+    for other, network in LEARNED.items():
+        if network == found and other != method.removesuffix("-jpeg"):
             raise ValueError(f"{path} is of method {other}, not {method}: choose other weights, or method {other}")
     return networks
 
@@ -330,12 +334,12 @@ def _load(path, stamp, device):
     return networks, metadata["networks"]["upscaler"]["scale"]
 
 
-def _shipped(run) -> Path:
+def _shipped(run, scale) -> Path:
     folder = results.root() / "data" / "weights"
-    path = folder / f"{run}.safetensors"
+    path = folder / f"{run.format(scale)}.safetensors"
     if not path.is_file():
-        networks, _, scale = run.rpartition("-x")
-        known = [n for n in range(2, 17) if (folder / f"{networks}-x{n}.safetensors").is_file()]
+        networks = run.replace("-x{}", "")
+        known = [n for n in range(2, 17) if (folder / f"{run.format(n)}.safetensors").is_file()]
         here = f"only for scale {' and '.join(map(str, known))}" if known else "for no scale"
         advice = "give your own (--weights FILE, weights=)" + ", or use method bicubic" * (networks == "bicubic-edsr")
         raise ValueError(f"no weights of {networks} are shipped for scale {scale}, {here}: {advice}")

@@ -181,7 +181,7 @@ def test_a_target_that_cannot_hold_the_result_is_refused_before_the_work(carlib,
     photo = data.write_image(tmp_path / "photo.png", data.read_image(image), profile=b"a profile")
     for command in ("downscale", "upscale"):
         for source, name, told in [
-            (image, "a.jpg", "JPEG would change the pixels"),
+            (image, "a.jpg", "JPEG changes the pixels"),
             (image, "a.txt", "cannot write .txt"),
             (photo, "a.bmp", "BMP holds no colour profile"),
         ]:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from carlib.data import colour_profile, crop_to_multiple, read_image, write_image
+from carlib import codecs
+from carlib.data import colour_profile, crop_to_multiple, note, read_image, write_image
 
 
 @pytest.fixture
@@ -70,11 +71,29 @@ def test_a_colour_profile_goes_along(tmp_path, rgb, suffix):
 
 def test_jpeg_is_written_only_on_request(tmp_path):
     smooth = np.repeat(np.linspace(0, 255, 32).astype(np.uint8)[None, :, None], 16, axis=0).repeat(3, axis=2)
-    with pytest.raises(ValueError, match="lossy=True") as error:
+    with pytest.raises(ValueError, match="JPEG changes the pixels") as error:
         write_image(tmp_path / "a.jpg", smooth)
     one_line(error)
-    write_image(tmp_path / "a.jpg", smooth, lossy=True)
-    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - smooth).max() <= 8  # quality 95 on a ramp
+    write_image(tmp_path / "a.jpg", smooth, quality=95, note="how it was made")
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - smooth).max() <= 8  # of a ramp
+    write_image(tmp_path / "b.jpg", smooth, quality=5)
+    assert note(tmp_path / "a.jpg") == "how it was made" and note(tmp_path / "b.jpg") is None
+    assert (tmp_path / "b.jpg").stat().st_size < (tmp_path / "a.jpg").stat().st_size
+    coded = codecs.decode(codecs.encode(smooth, "jpeg", quality=95), "jpeg")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), coded)  # what notebook 05c measures
+
+
+@pytest.mark.parametrize(("name", "quality", "message"), [
+    ("a.jpg", 0, "quality=0 is not a whole number from 1 to 100"),
+    ("a.jpg", 101, "quality=101 is not"),
+    ("a.jpg", 90.0, "quality=90.0 is not"),
+    ("a.png", 90, "quality is for JPEG"),
+])  # fmt: skip
+def test_a_quality_is_a_jpegs(tmp_path, rgb, name, quality, message):
+    with pytest.raises(ValueError, match=message) as error:
+        write_image(tmp_path / name, rgb, quality=quality)
+    one_line(error)
+    assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize(

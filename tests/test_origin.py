@@ -111,4 +111,21 @@ def test_a_size_of_no_whole_factor_is_told(carlib, asked, tmp_path, size):
 def test_a_format_that_keeps_no_line_is_told(carlib, tmp_path):
     photo = data.write_image(tmp_path / "hr.png", np.zeros((8, 8), np.uint8))
     code, _, err = carlib("downscale", photo, tmp_path / "lr.tiff", "--method", "box")
-    assert code == 0 and "only a PNG says how it was made" in err and err.count("\n") == 1
+    assert code == 0 and "only PNG and JPEG say how they were made" in err and err.count("\n") == 1
+
+
+def test_a_jpeg_is_restored_by_the_network_that_was_trained_for_it(carlib, asked, tmp_path):
+    """It says so itself; CAR's own small images do not survive JPEG, of which a line tells."""
+    photo = data.write_image(tmp_path / "hr.png", np.full((24, 32, 3), 90, np.uint8))
+    lr = tmp_path / "lr.jpg"
+    code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--method", "car-jpeg", "--quality", 80)
+    assert code == 0 and err == "" and origin.read(lr) == Origin("car-jpeg", 2, (24, 32))
+    assert carlib("upscale", lr, tmp_path / "sr.png")[0] == 0 and asked == [("car-jpeg", 2, (24, 32), None)]
+    code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--quality", 80)
+    assert code == 0 and "see car-jpeg" in err and err.count("\n") == 1
+
+
+def test_a_jpeg_wants_a_quality(carlib, tmp_path):
+    photo = data.write_image(tmp_path / "hr.png", np.full((8, 8, 3), 90, np.uint8))
+    code, _, err = carlib("downscale", photo, tmp_path / "lr.jpg", "--method", "box", "--scale", 2)
+    assert code == 2 and "give its quality" in err and not (tmp_path / "lr.jpg").exists()

@@ -76,27 +76,31 @@ def colour_profile(path) -> bytes | None:
 
 
 def note(path) -> str | None:
-    """The text that `write_image` put into a PNG file for programs; None: there is none.
+    """The text that `write_image` put into a PNG or JPEG file for programs; None: there is none.
 
     Raises:
         ValueError: no such file, or not an image.
     """
     kind, info = _header(path)
+    if kind == "JPEG":
+        begin, found = f"{_NOTE} ".encode(), info.get("comment")
+        return found[len(begin) :].decode("ascii", "replace") if found and found.startswith(begin) else None
     found = info.get(_NOTE) if kind == "PNG" else None
     return found if isinstance(found, str) else None
 
 
 def write_image(
-    path, image: np.ndarray, *, lossy: bool = False, profile: bytes | None = None, note: str | None = None
+    path, image: np.ndarray, *, quality: int | None = None, profile: bytes | None = None, note: str | None = None
 ) -> Path:
-    """Write an image, atomically; reading it back gives the same array.
+    """Write an image, atomically; reading it back gives the same array, but of a JPEG.
 
     Args:
         path:  .png, .tif, .tiff, .bmp, .webp (lossless, RGB only), .ppm, .pgm (grey only) or .pnm;
-               .jpg and .jpeg (quality 95, no chroma subsampling) only with `lossy=True`.
+               .jpg and .jpeg only with `quality`.
         image: uint8 (H, W) or (H, W, 3).
+        quality: of a JPEG, 1 to 100; its chroma is halved both ways (4:2:0).
         profile: ICC profile that the file is to hold; BMP, PPM and PGM cannot.
-        note:  ASCII text for programs that the file is to hold; all but PNG leave it out.
+        note:  ASCII text for programs that the file is to hold; all but PNG and JPEG leave it out.
     Returns:
         `path`.
     Raises:
@@ -105,7 +109,9 @@ def write_image(
     """
     path = Path(path)
     check_image(image)
-    options = check_writable(path, grey=image.ndim == 2, lossy=lossy, profile=profile)
+    options = check_writable(path, grey=image.ndim == 2, quality=quality, profile=profile)
+    if note is not None and options["format"] == "JPEG":
+        options = options | {"comment": f"{_NOTE} {note}".encode("ascii")}
     if note is not None and options["format"] == "PNG":
         options = options | {"pnginfo": PngImagePlugin.PngInfo()}
         options["pnginfo"].add_text(_NOTE, note)
@@ -118,14 +124,14 @@ def write_image(
     return path
 
 
-def check_writable(path, *, grey: bool, lossy: bool = False, profile: bytes | None = None) -> dict:
+def check_writable(path, *, grey: bool, quality: int | None = None, profile: bytes | None = None) -> dict:
     """Refuse now what `write_image` would refuse after long work; else Pillow's options for it.
 
     Raises:
         ValueError: the suffix is unknown, lossy, for grey images only, or its files have no colour profiles.
     """
     path = Path(path)
-    options = _format(path, grey=grey, lossy=lossy)
+    options = _format(path, grey=grey, quality=quality)
     if profile is None:
         return options
     if options["format"] in ("BMP", "PPM"):
@@ -271,13 +277,17 @@ def _upright(image, orientation):
     return image
 
 
-def _format(path, grey, lossy) -> dict:
+def _format(path, grey, quality) -> dict:
     """Arguments for Pillow's save()."""
     suffix = path.suffix.lower()
     if suffix in (".jpg", ".jpeg"):
-        if not lossy:
-            raise ValueError(f"{path}: JPEG would change the pixels; write .png (or, in Python, pass lossy=True)")
-        return {"format": "JPEG", "quality": 95, "subsampling": 0}
+        if quality is None:
+            raise ValueError(f"{path}: JPEG changes the pixels; write .png, or give its quality (--quality 90)")
+        if type(quality) is not int or not 1 <= quality <= 100:
+            raise ValueError(f"quality={quality!r} is not a whole number from 1 to 100")
+        return {"format": "JPEG", "quality": quality, "subsampling": 2, "optimize": True}
+    if quality is not None:
+        raise ValueError(f"{path}: quality is for JPEG: write .jpg, or leave it out (--quality)")
     if suffix == ".webp" and grey:
         raise ValueError(f"{path}: WebP has no grey images; write .png, or stack the image to RGB")
     if suffix == ".pgm" and not grey:

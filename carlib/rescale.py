@@ -162,7 +162,8 @@ def upscale(
         scale:   whole number >= 2; networks have the scales of their weights (shipped: 2 and 4).
         method:  "car": the SR network trained jointly with CAR, "car-jpeg" likewise; "edsr": the same network
                  trained on bicubic LR; "bicubic" or "lanczos" (MATLAB's imresize); "cnn-cr", "tad": the upscaler
-                 trained with it; "irn"; "zssr": a network trained on this very image, which takes minutes (`carlib.zssr.restore`).
+                 trained with it; "irn"; "zssr": a network trained on this very image, which takes minutes
+                 (`carlib.zssr.restore`).
         size:    (H, W) of the original image: what was padded is cut off. None keeps h*scale x w*scale.
         weights: of all but "bicubic", "lanczos" and "zssr": a weights file of a trained run, default the shipped one.
         tile:    of the same methods: the result is computed in parts about so wide if it has more than tile x tile

@@ -8,6 +8,7 @@ from carlib.figures.bars import bench
 from carlib.figures.comparisons import crops
 from carlib.figures.curves import training_curve
 from carlib.figures.gains import gains
+from carlib.figures.preferences import preferences
 from carlib.figures.rate_curves import rate_curves
 from carlib.figures.sampling import sampling
 from carlib.figures.spectra import spectra
@@ -23,6 +24,7 @@ __all__ = [
     "gains",
     "kernels_offsets",
     "offset_colours",
+    "preferences",
     "rate_curves",
     "sampling",
     "spectra",

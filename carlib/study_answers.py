@@ -114,12 +114,13 @@ def _questions(path, one) -> list[tuple]:
     trials = one["trials"]
     asked = [(trial["image"], trial["rival"]) for trial in trials if not trial["repeat"]]
     wanted = [(image, rival) for image in sorted({image for image, _ in asked}) for rival in study_kit.RIVALS]
-    if missing := [question for question in wanted if question not in set(asked)] or ["all"] * (not wanted):
-        raise ValueError(f"{path} lacks {len(missing)} questions, such as {' against '.join(missing[0])}")
+    if missing := [question for question in wanted if question not in set(asked)]:
+        raise ValueError(f"{path} lacks {len(missing)} of {len(wanted)} questions: {' against '.join(missing[0])} ...")
     if len(asked) > len(wanted):
         raise ValueError(f"{path} has {len(asked)} answers to {len(wanted)} questions, beside the repeated ones")
-    if (repeated := len(trials) - len(asked)) != one["repeats"]:
-        raise ValueError(f"{path} has {repeated} repeated questions, not {one['repeats']}")
+    if not (repeated := len(trials) - len(asked)) == one["repeats"] <= len(wanted) or not wanted:
+        told = f"{len(wanted)} questions and {repeated} repeated ones"
+        raise ValueError(f"{path} has {told}, which is none that a kit with {one['repeats']} repeats asks")
     drawn = study_kit.order(len(wanted), one["repeats"], one["seed"])
     for number, (trial, due) in enumerate(zip(trials, drawn, strict=True), start=1):
         image, rival = wanted[due["question"]]

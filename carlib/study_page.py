@@ -169,7 +169,7 @@ const ask = async () => {
   if (trials[number + 1]) for (const file of filesOf(trials[number + 1])) new Image().src = file;
 };
 const take = answer => {
-  if (shownAt === null) return;
+  if (shownAt === null || performance.now() - shownAt < 250) return;  // the second half of a double click
   state.answers.push({answer, milliseconds: Math.round(performance.now() - shownAt)});
   keep();
   ask();

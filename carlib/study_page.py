@@ -251,15 +251,15 @@ if (found) go(found); else begin();
 _CSS = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c1f23; --soft: #59616b; --line: #c9ced4; --tint: #f1f2f4;
   --link: #0b57a8; --on: #fff; --stage: #dedede; }
-@media (prefers-color-scheme: dark) { :root { --paper: #17191c; --ink: #e6e8ea; --soft: #a5acb4; --line: #444a52;
-  --tint: #24272b; --link: #8cc0ff; --on: #10151b; --stage: #2b2b2b; } }
+@media (prefers-color-scheme: dark) { :root { --paper: #181818; --ink: #e8e8e8; --soft: #ababab; --line: #4a4a4a;
+  --tint: #262626; --link: #8cc0ff; --on: #10151b; --stage: #2b2b2b; } }
 * { box-sizing: border-box; }
 [hidden] { display: none !important; }
 html, body { height: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 .text { display: block; max-width: 40rem; margin: 0 auto; padding: clamp(1.5rem, 6vh, 5rem) 1.25rem; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 1rem; outline: none; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 1rem; }
 li { margin: .35rem 0; }
 label { display: block; margin: 1.5rem 0 .3rem; }
 input { width: 14rem; max-width: 100%; }
@@ -269,6 +269,7 @@ button { cursor: pointer; }
 button:hover { border-color: var(--link); }
 .main { background: var(--link); border-color: var(--link); color: var(--on); font-weight: 600; }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+h1:focus-visible { outline: none; }
 code { overflow-wrap: anywhere; }
 #trial { display: flex; flex-direction: column; height: 100%; }
 #stage { flex: 1; min-height: 0; overflow: auto; background: var(--stage); display: flex; cursor: grab;

@@ -41,8 +41,16 @@ def kits(profile, *, device="auto", progress=True):
 
 
 def answers(profile) -> list[dict]:
-    """Those of data/study/<profile>/*.json, read as `study_answers.read`; none is an empty list."""
-    return study_answers.read(sorted((results.root() / "data" / "study" / profile).glob("*.json")))
+    """Those of data/study/<profile>/*.json, read as `study_answers.read`; none is an empty list.
+
+    Raises:
+        ValueError: as there, or a file is of another profile's kit.
+    """
+    found = study_answers.read(sorted((results.root() / "data" / "study" / profile).glob("*.json")))
+    if others := [one for one in found if one["profile"] != profile]:
+        told = f"participant {others[0]['participant']} answered a kit of profile {others[0]['profile']}"
+        raise ValueError(f"data/study/{profile}: {told}")
+    return found
 
 
 def analyse(found, consistency=None):
@@ -102,7 +110,9 @@ def _verdict(task, rival, shares, asked, valid):
 def table(profile, found):
     """`analyse` of the answers, written as tables/user_study."""
     made, params = analyse(found), runs.read_params()
-    tolerance, asked = params["tolerance"], "" if found else "Nobody has been asked yet. "
+    tolerance = params["tolerance"]
+    digests = sorted({f"{one['task']} {one['kit'][:8]}" for one in found})
+    asked = f"Kits: {', '.join(digests)}. " if found else "Nobody has been asked yet. "
     results.save_table(
         made.round({name: 1 for name in COLUMNS[2:11]}),
         results.folder(profile, "tables", "user_study"),

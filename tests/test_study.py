@@ -338,9 +338,20 @@ def test_answers_become_a_table_and_fig_7(carlib, home, tmp_path):
     assert results.read_rows(tmp_path / "t.csv").columns.tolist() == user_study.COLUMNS
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     table = user_study.table("demo", study_answers.read(files))
+    assert "Kits: sr aaaaaaaa." in (home / "results/demo/tables/user_study.md").read_text()
     assert user_study.figure("demo", table) is not None and (home / "results/demo/figures/fig7.pdf").is_file()
     user_study.figure("demo", user_study.table("demo", []))
     assert list(Path(home / "results/demo/figures").glob("fig7*")) == []  # of answers that are gone
+
+
+def test_answers_lie_under_the_profile_of_their_kit(home):
+    (home / "data").unlink()  # a link to the project's
+    (home / "data" / "study" / "mini").mkdir(parents=True)
+    (path,) = written(home / "data" / "study" / "mini", answered(profile="mini"))
+    assert [one["participant"] for one in user_study.answers("mini")] == ["P1"]
+    path.write_text(json.dumps(answered()))
+    with pytest.raises(ValueError, match="data/study/mini: participant P1 answered a kit of profile demo"):
+        user_study.answers("mini")
 
 
 def test_the_picture_has_restored_images_above_and_lr_images_below_zero(home):

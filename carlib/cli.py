@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from carlib import data_commands, stopping, train_commands
+from carlib import data_commands, stopping, study_commands, train_commands
 from carlib.train_commands import Profile
 
 # Options of downscale and upscale alike.
@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(train_commands.app)
 app.add_typer(data_commands.app, name="data")
+app.add_typer(study_commands.app, name="study")
 
 
 def _say_version(wanted: bool):

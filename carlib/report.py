@@ -23,8 +23,8 @@ _FOLDED = 24  # lines; longer tables are folded, and those that another shows on
 _FIG7 = {
     "anchor": "figure-fig7",
     "title": "Fig. 7: what people prefer",
-    "text": "Not there yet: nobody has been asked. It will come from a user-study kit (images to compare, votes, their "
-    "evaluation), a later step of this project; the figure that the kit draws, figures/fig7, then stands here.",
+    "text": "Not there yet: nobody has been asked. The page that asks is made (carlib study make, "
+    "notebooks/10_user_study.ipynb); with files of answers in data/study the figure stands here.",
 }
 
 

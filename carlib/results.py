@@ -7,6 +7,7 @@ results/<profile>/figures/*.png      pictures, as .pdf too, or two for a slider;
 results/<profile>/provenance/        a .json for each of these files: what made it (carlib.provenance)
 results/<profile>/kept/*.json        rows that take long to measure (carlib.kept; ignored by git)
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
+results/<profile>/study/<task>/      kits of the user study (carlib.study_kit; ignored by git)
 results/<profile>/jobs/<run>/        its jobs on a cluster (carlib.jobs; ignored by git)
 results/<profile>/report/index.html  the page
 results/decoded/                     pixels of large image sets, and of LR images to train on (carlib.data.decoded;

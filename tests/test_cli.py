@@ -29,7 +29,7 @@ from carlib import (
 
 COMMANDS = (
     "downscale", "upscale", "train", "experiments", "evaluate", "bench", "models", "notebook", "report", "data",
-    "data list", "data verify", "data fetch",
+    "data list", "data verify", "data fetch", "study", "study make", "study analyse",
 )  # fmt: skip
 
 

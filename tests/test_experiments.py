@@ -30,6 +30,7 @@ from carlib import (
     sampling,
     seeds,
     trials,
+    user_study,
 )  # fmt: skip
 from carlib.notebook import ParameterError
 
@@ -156,10 +157,12 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     illustrate.figure5("smoke", parameters["figure_image"], 4, parameters["figure_box"])
     trials.draw(trials.sensitivity(), "smoke")
     sampling.draw("smoke"), figure3.draw("smoke"), protocols.study("smoke", progress=False)
+    user_study.kits("smoke", device="cpu", progress=False)
+    user_study.table("smoke", user_study.answers("smoke"))
     page = experiments.build_report("smoke")
     named = ("table1", "table5", "rate_distortion", "jpeg", "fig3", "fig4", "fig6", "attribution", "ablation")
-    for stage in (*named, "protocol", "report"):
-        assert [path for path in outs(stage) if not (smoke / path).is_file()] == []
+    for stage in (*named, "protocol", "user_study", "report"):
+        assert [path for path in outs(stage) if not (smoke / path).exists()] == []
 
     assert list(table.columns) == [
         "upscaler", "downscaler", "scale", "set", "metric", "ours", "seeds", "seed_interval", "printed", "difference",

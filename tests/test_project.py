@@ -109,6 +109,7 @@ def test_a_stage_depends_on_the_folders_of_the_runs_it_shows():
         **tables, "ablation": tables["table3"], "protocol": pairs, "rate_distortion": pairs,
         "jpeg": set(jpeg_lr.names()),
         "attribution": attributed | pairs, "fig3": {f"{name}-edsr-x4" for name in downscalers},
+        "user_study": {f"{name}-edsr-x4" for name in downscalers},
         "fig4": {"car-edsr-x4", "car-edsr-x4-free"}, "fig6": {"car-edsr-x4"},
     }  # fmt: skip
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():

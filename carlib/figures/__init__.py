@@ -9,6 +9,7 @@ from carlib.figures.comparisons import crops
 from carlib.figures.curves import training_curve
 from carlib.figures.gains import gains
 from carlib.figures.jpeg_curves import jpeg_curves
+from carlib.figures.preferences import preferences
 from carlib.figures.rate_curves import rate_curves
 from carlib.figures.sampling import sampling
 from carlib.figures.spectra import spectra
@@ -25,6 +26,7 @@ __all__ = [
     "jpeg_curves",
     "kernels_offsets",
     "offset_colours",
+    "preferences",
     "rate_curves",
     "sampling",
     "spectra",

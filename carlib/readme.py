@@ -7,10 +7,10 @@ from carlib import overview, provenance, results, runs
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
 PAGES = {
-    "README.md": ("results", "seeds", "downscalers", "attribution", "speed"),
+    "README.md": ("results", "seeds", "downscalers", "attribution", "jpeg", "speed"),
     "REPLICATION.md": (
         *("table1_claims", "table2_claims", "table3_claims", "table4_claims", "table5_findings", "fig6_claims"),
-        *("rate_distortion_claims", "trials", "costs"),
+        *("rate_distortion_claims", "jpeg_rates", "trials", "costs"),
     ),
     "docs/speed.md": ("bench",),
 }
@@ -64,6 +64,10 @@ def render(block: str) -> str:
         return _attribution(pd.read_csv(_there(results.folder(PROFILE, "tables", "attribution.csv"))))
     if block == "seeds":
         return _seeds(pd.read_csv(_there(results.folder(PROFILE, "tables", "seeds.csv"))))
+    if block == "jpeg":
+        return _jpeg(pd.read_csv(_there(results.folder(PROFILE, "tables", "jpeg.csv"))))
+    if block == "jpeg_rates":
+        return _jpeg_rates(pd.read_csv(_there(results.folder(PROFILE, "tables", "jpeg_rates.csv"))))
     if block == "trials":
         return _trials(pd.read_csv(_there(results.root() / "data" / "trials.csv"), keep_default_na=False))
     if block.endswith(("_claims", "_findings")):
@@ -151,6 +155,46 @@ def _attribution(table) -> str:
     return _markdown(lines)
 
 
+def _jpeg(table) -> str:
+    """A line per scale and quality that others printed, and lossless: PSNR of both downscalers by their training."""
+    lines = []
+    shown = table[table.quality.isin((0, *table.quality[table.printed_gain.notna()]))]
+    for (scale, quality), cells in shown.groupby(["scale", "quality"], sort=False):
+        plain, jpeg = (cells[cells.trained == trained].iloc[0] for trained in ("lossless", "jpeg"))
+        lines.append(
+            {
+                "scale": f"x{scale}",
+                "JPEG quality": quality or "lossless",
+                **_beside(plain, "trained lossless"),
+                **_beside(jpeg, "trained on JPEG"),
+                "CAR's files": f"{jpeg.bits:+.0f} %",
+                "printed gain (DIV2K)": _db(plain.printed_gain, "+.2f"),
+            }
+        )
+    return _markdown(lines)
+
+
+def _beside(cell, title) -> dict:
+    gain = f"{cell.gain:+.2f} [{cell.low:+.2f}, {cell.high:+.2f}]"
+    return {f"{title}: bicubic, CAR": f"{_db(cell.bicubic)}, {_db(cell.car)}", f"{title}: gain": gain}
+
+
+def _jpeg_rates(table) -> str:
+    """A line per comparison: bits at equal PSNR."""
+    return _markdown(
+        {
+            "scale": f"x{line.scale}",
+            "trained on": "JPEG" if line.trained == "jpeg" else "lossless LR",
+            "LR image": "CAR" if line.downscaler == "car" else "bicubic",
+            "against": f"{line.against} image as JPEG",
+            "bits at equal PSNR": f"{line.bd_rate:+.1f} %",
+            "between": f"{line.low:.1f} and {line.high:.1f} dB",
+            "fewer at": f"{line.saved_share:.0f} % of these",
+        }
+        for line in table.itertuples()
+    )
+
+
 def _of(n, set_name) -> str:
     """How many images, and of how many if they are not all."""
     from carlib.data.sets import SETS
@@ -233,6 +277,7 @@ def _time(row) -> str:
 
 
 def _markdown(lines) -> str:
-    """A table of a list of dicts with the same keys."""
+    """A table of dicts with the same keys."""
+    lines = list(lines)
     rows = [list(lines[0]), ["---"] * len(lines[0]), *(list(map(str, line.values())) for line in lines)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)

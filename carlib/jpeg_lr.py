@@ -41,12 +41,12 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
     chains = {name: experiments.chain(name, profile, device=device) for name in names()}
     weights = {name: provenance.loaded_weights()[name] for name in chains}
     computed = {"device": str(chains[names()[0]].device).split(":")[0], "code": sources.digest_of_all()}
-    made_by = {"qualities": chosen["qualities"], "weights": weights, **computed}
+    made_by = {"qualities": chosen["qualities"], "lower": chosen["lower"], "weights": weights, **computed}
 
     def measured(image):
         hr = data.crop_to_multiple(image, 8)
         of_lr = [row for chain in chains.values() for row in _restored(hr, chain, chosen["qualities"])]
-        return [*_direct(hr, chosen["qualities"]), *of_lr]
+        return [*_direct(hr, [*chosen["lower"], *chosen["qualities"]]), *of_lr]
 
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
     images = experiments.images(chosen["sets"], **part, job="LR as JPEG", progress=progress)
@@ -99,8 +99,9 @@ def table(profile, rows):
         caption="PSNR in dB of what EDSR restores from the decoded LR image, by quality (0: lossless) and by the LR "
         "images that the networks were trained on: lossless ones, or JPEG of a quality drawn anew each time. gain: CAR "
         "less bicubic, image by image; low, high: its 95 % interval over images. bits: what CAR's files take more, in "
-        f"percent. Means over {_seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR "
-        f"images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
+        "percent; a gain at equal quality need be none at equal bits, see jpeg_rates. "
+        f"Means over {_seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR images, on "
+        f"DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return found
@@ -133,7 +134,8 @@ def figure(profile, rows):
         title=f"LR images stored as JPEG and restored, profile {profile}",
         alt="Curves of PSNR over bits per HR pixel at both scales: the HR image as JPEG, and CAR's and bicubic LR "
         "images as JPEG, restored by networks that were trained on lossless LR images and on JPEG",
-        caption=f"Means over {_seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG.",
+        caption=f"Means over {_seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG. The HR image's "
+        "curve goes on beyond the picture.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return drawn

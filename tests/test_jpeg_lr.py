@@ -93,7 +93,7 @@ def shrunk(home):
     """Profile demo, whose weights are shipped, on one image of 64 pixels at two qualities."""
     text = (home / "params.yaml").read_text()
     head, rest = text.split("\njpeg:\n", 1)
-    rest = "  qualities:\n  - 30\n  - 90\n" + rest[rest.index("\nprofiles:") :]
+    rest = "  qualities:\n  - 30\n  - 90\n  lower:\n  - 5\n" + rest[rest.index("\nprofiles:") :]
     before, demo = rest.split("  demo:\n", 1)
     tiny = "    jpeg: {sets: [demo], images: 1, crop: 67}\n"
     demo = demo[: demo.index("    jpeg:")] + tiny + demo[demo.index("  mini:") :]
@@ -105,7 +105,7 @@ def test_a_study_leaves_rows_tables_and_a_figure(shrunk):
     found = jpeg_lr.study("demo", device="cpu", progress=False)
     table, rates = jpeg_lr.table("demo", found), jpeg_lr.rates("demo", found)
     jpeg_lr.figure("demo", found)
-    assert len(found) == 2 + 8 * 3 and len(table) == 2 * 2 * 3 and len(rates) == 12
+    assert len(found) == 3 + 8 * 3 and len(table) == 2 * 2 * 3 and len(rates) == 12
     written = results.read_rows(shrunk / "results/demo/metrics/jpeg.csv")
     assert list(written.columns) == jpeg_lr.ROW_COLUMNS and np.isfinite(written[["bpp", "psnr"]]).all(axis=None)
     for name in ("tables/jpeg", "tables/jpeg_rates", "figures/jpeg"):

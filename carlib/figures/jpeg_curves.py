@@ -25,7 +25,7 @@ def jpeg_curves(curves):
     if not scales:
         raise ValueError("jpeg_curves: no curve of an LR image")
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
-    grid = figure.subplots(1, len(scales), squeeze=False, sharey=True)[0]
+    grid = figure.subplots(1, len(scales), squeeze=False)[0]
     for axes, scale in zip(grid, scales, strict=True):
         for (downscaler, of, trained), curve in curves.items():
             if downscaler == "none":
@@ -42,7 +42,16 @@ def jpeg_curves(curves):
         axes.set_xlabel("bits per HR pixel", fontsize=LABEL)
         axes.grid(True, which="major")
         axes.tick_params(which="both", labelsize=CAPTION)
+        _frame(axes, [curve for (_, of, _), curve in curves.items() if of == scale])
     grid[0].set_ylabel("PSNR (dB, Y)", fontsize=LABEL)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=CAPTION)
     return figure
+
+
+def _frame(axes, shown):
+    """Show the fidelity that LR images reach; the HR image's goes on where no restored image follows."""
+    low, high = min(curve.psnr.min() for curve in shown), max(curve.psnr.max() for curve in shown)
+    least, most = min(curve.bpp.min() for curve in shown), max(curve.bpp.max() for curve in shown)
+    axes.set_ylim(low - 0.5, high + 1.5)
+    axes.set_xlim(least / 1.2, most * 1.2)

@@ -6,6 +6,7 @@ from matplotlib.ticker import NullFormatter
 from carlib.figures.style import BLUE, CAPTION, LABEL, RED, TITLE, WIDTH, styled
 
 _COLOURS = {"car": ("CAR", RED), "bicubic": ("bicubic", BLUE)}
+_RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _DASHES = {"jpeg": "-", "lossless": (0, (4, 1.6))}
 
 
@@ -55,3 +56,4 @@ def _frame(axes, shown):
     least, most = min(curve.bpp.min() for curve in shown), max(curve.bpp.max() for curve in shown)
     axes.set_ylim(low - 0.5, high + 1.5)
     axes.set_xlim(least / 1.2, most * 1.2)
+    axes.set_xticks([rate for rate in _RATES if least / 1.2 <= rate <= most * 1.2])

@@ -98,7 +98,7 @@ def downscale(
         image, scale, method, size=_parse_size(size), pad=pad, weights=weights, tile=tile, device=device,
         variant=variant, lambda_=lambda_, rounding=rounding,
     )  # fmt: skip
-    made = origin.Origin(method, scale, image.shape[:2], weights and weights.name)
+    made = origin.Origin(method, scale, image.shape[:2], weights and weights.name, quality)
     data.write_image(target, lr, quality=quality, profile=profile, note=origin.written(made))
     if quality is None and target.suffix.lower() != ".png":
         typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: tell that to enlarge it", err=True)
@@ -116,8 +116,8 @@ def upscale(
     method: Annotated[
         str | None,
         typer.Option(
-            help="car, car-jpeg, cnn-cr, tad or irn (for LR images made by it), edsr, zssr, bicubic or lanczos. "
-            "Default: what fits the way the image was made, if it tells, or car."
+            help="car, car-jpeg, cnn-cr, tad or irn (for LR images made by it), edsr, edsr-jpeg, zssr, bicubic or "
+            "lanczos. Default: what fits the way the image was made, if it tells, or car."
         ),
     ] = None,
     size: Annotated[

@@ -16,6 +16,7 @@ class Origin(NamedTuple):
     scale: int | None = None
     size: tuple[int, int] | None = None  # (H, W) of the HR image; without a scale it was made to another size
     weights: str | None = None  # name of the weights file, where it was not the shipped one
+    quality: int | None = None  # of the JPEG that it was stored as
 
 
 def written(origin) -> str:
@@ -40,10 +41,12 @@ def read(path) -> Origin:
 
 
 def upscaler_for(origin) -> str:
-    """The method that enlarges such an image best: of unknown ones CAR's, of those of a classical method EDSR's."""
+    """The method that enlarges such an image best: of unknown ones CAR's, of those of a classical method an EDSR."""
     if origin.method is None:
         return "car"
-    return origin.method if origin.method in rescale.PAIRS else "edsr"
+    if origin.method in rescale.PAIRS:
+        return origin.method
+    return "edsr" if origin.quality is None else "edsr-jpeg"
 
 
 def scale_for(origin, shape):
@@ -88,4 +91,5 @@ def _is_possible(origin) -> bool:
         and (scale is None or (type(scale) is int and scale >= 2))
         and (size is None or (type(size) is tuple and len(size) == 2 and all(type(n) is int and n > 0 for n in size)))
         and (origin.weights is None or isinstance(origin.weights, str))
+        and (origin.quality is None or type(origin.quality) is int)
     )

@@ -167,7 +167,7 @@ def _jpeg(table) -> str:
                 "JPEG quality": quality or "lossless",
                 **_beside(plain, "trained lossless"),
                 **_beside(jpeg, "trained on JPEG"),
-                "CAR's files": f"{jpeg.bits:+.0f} %",
+                "trained on JPEG: CAR's files": f"{jpeg.bits:+.0f} %",
                 "printed gain (DIV2K)": _db(plain.printed_gain, "+.2f"),
             }
         )

@@ -26,12 +26,13 @@ PAIRS = {
     "irn": "irn-irn-x{}",
 }
 DOWNSCALERS = (*_FILTERS, "perceptual", "dpid", "l0", *PAIRS)
-UPSCALERS = ("bicubic", "lanczos", "edsr", "zssr", *PAIRS)
+_EDSR = {"edsr": "bicubic-edsr-x{}", "edsr-jpeg": "bicubic-edsr-x{}-jpeg"}  # of bicubic LR images
+UPSCALERS = ("bicubic", "lanczos", *_EDSR, "zssr", *PAIRS)
 _OPTIONS = {
     "perceptual": ("variant",),
     "dpid": ("lambda", "rounding"),
     "l0": ("variant", "lambda"),
-    **dict.fromkeys((*PAIRS, "edsr"), ("weights", "tile", "device", "precision")),
+    **dict.fromkeys((*PAIRS, *_EDSR), ("weights", "tile", "device", "precision")),
     "zssr": ("steps", "seconds", "seed", "progress", "device"),
 }
 _SIZED = (*_FILTERS, "dpid")
@@ -161,9 +162,9 @@ def upscale(
                  method and weights.
         scale:   whole number >= 2; networks have the scales of their weights (shipped: 2 and 4).
         method:  "car": the SR network trained jointly with CAR, "car-jpeg" likewise; "edsr": the same network
-                 trained on bicubic LR; "bicubic" or "lanczos" (MATLAB's imresize); "cnn-cr", "tad": the upscaler
-                 trained with it; "irn"; "zssr": a network trained on this very image, which takes minutes
-                 (`carlib.zssr.restore`).
+                 trained on bicubic LR, "edsr-jpeg" on bicubic LR stored as JPEG; "bicubic" or "lanczos" (MATLAB's
+                 imresize); "cnn-cr", "tad": the upscaler trained with it; "irn"; "zssr": a network trained on this very
+                 image, which takes minutes (`carlib.zssr.restore`).
         size:    (H, W) of the original image: what was padded is cut off. None keeps h*scale x w*scale.
         weights: of all but "bicubic", "lanczos" and "zssr": a weights file of a trained run, default the shipped one.
         tile:    of the same methods: the result is computed in parts about so wide if it has more than tile x tile
@@ -201,8 +202,8 @@ def upscale(
 
         options["device"] = devices.usable("auto" if device is None else device)
         return zssr.restore(image, scale, **options)[:height, :width]
-    if method == "edsr":
-        networks = _networks(weights or _shipped("bicubic-edsr-x{}", scale), scale, device)
+    if method in _EDSR:
+        networks = _networks(weights or _shipped(_EDSR[method], scale), scale, device)
     else:
         networks = _pair(method, weights, scale, device)
     upscaler = networks["upscaler"]

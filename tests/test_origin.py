@@ -119,8 +119,10 @@ def test_a_jpeg_is_restored_by_the_network_that_was_trained_for_it(carlib, asked
     photo = data.write_image(tmp_path / "hr.png", np.full((24, 32, 3), 90, np.uint8))
     lr = tmp_path / "lr.jpg"
     code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--method", "car-jpeg", "--quality", 80)
-    assert code == 0 and err == "" and origin.read(lr) == Origin("car-jpeg", 2, (24, 32))
+    assert code == 0 and err == "" and origin.read(lr) == Origin("car-jpeg", 2, (24, 32), quality=80)
     assert carlib("upscale", lr, tmp_path / "sr.png")[0] == 0 and asked == [("car-jpeg", 2, (24, 32), None)]
+    assert carlib("downscale", photo, lr, "--scale", 2, "--method", "bicubic", "--quality", 80)[0] == 0
+    assert carlib("upscale", lr, tmp_path / "sr.png")[0] == 0 and asked[1:] == [("edsr-jpeg", 2, (24, 32), None)]
     code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--quality", 80)
     assert code == 0 and "see car-jpeg" in err and err.count("\n") == 1
 

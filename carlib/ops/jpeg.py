@@ -34,9 +34,10 @@ def jpeg(image, quality, alpha=1.0):
     """
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"an image of shape {tuple(image.shape)} is not (N, 3, H, W)")
-    quality = torch.as_tensor(quality, device=image.device).expand(len(image))
-    if not ((quality >= 1) & (quality <= 100)).all():
+    quality = torch.as_tensor(quality).expand(len(image))
+    if not ((quality >= 1) & (quality <= 100)).all():  # before it is on a GPU, for which this would wait
         raise ValueError(f"quality={quality.tolist()} is not 1 to 100")
+    quality = quality.to(image.device)
     with torch.autocast(image.device.type, enabled=False):  # half precision does not tell 256 levels apart
         y, cb, cr = _whole(_to_ycbcr(image.float() * 255)).split(1, dim=1)
         chroma = _halved(_extended(torch.cat([cb, cr], 1), 2))
@@ -74,9 +75,15 @@ def _whole(levels):
 
 
 def _extended(image, multiple):
-    """Continued by its last row and column until both sides are multiples, as encoders do."""
-    down, right = (-n % multiple for n in image.shape[2:])
-    return functional.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
+    """Continued by its last row and column until both sides are multiples, as encoders do.
+
+    Not by `functional.pad`, whose gradient on a GPU has other bits each time.
+    """
+    for dim in (2, 3):
+        if more := -image.shape[dim] % multiple:
+            last = image.narrow(dim, image.shape[dim] - 1, 1)
+            image = torch.cat([image, *[last] * more], dim)
+    return image
 
 
 def _table(numbers, quality):

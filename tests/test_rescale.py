@@ -186,7 +186,8 @@ def test_other_sizes_are_refused_with_the_remedy(method):
 
 def test_unknown_methods_are_refused():
     assert_refused("'nearest' is unknown: use one of bicubic, .*, car", downscale, picture(8, 8), 2, "nearest")
-    assert_refused("'box' is unknown: use one of bicubic, lanczos, edsr, edsr-jpeg, zssr, car", upscale, picture(8, 8), 2, "box")
+    upscalers = "bicubic, lanczos, edsr, edsr-jpeg, zssr, car"
+    assert_refused(f"'box' is unknown: use one of {upscalers}", upscale, picture(8, 8), 2, "box")
     assert_refused("'edsr' is unknown", downscale, picture(8, 8), 2, "edsr")
 
 

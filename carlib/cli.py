@@ -103,7 +103,7 @@ def downscale(
     if quality is None and target.suffix.lower() != ".png":
         typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: tell that to enlarge it", err=True)
     if quality is not None and method in rescale.LEARNED:
-        typer.echo(f"carlib: {target}: {method} writes into colour what JPEG takes away: see car-jpeg", err=True)
+        typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg", err=True)
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")
 

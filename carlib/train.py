@@ -40,8 +40,8 @@ def train(
 
     Files: weights.safetensors (best validation PSNR so far, half precision), last.ckpt (all that continuing needs),
     log.csv. Each appears atomically. A second process that is to train in the same folder waits for the first.
-    Processes that torchrun or srun started share each batch, and train as one process would (but IRN, of
-    whose z each draws its share); the first writes.
+    Processes that torchrun or srun started share each batch, and train as one process would (but where
+    each draws its share: IRN's z, the qualities of `jpeg`); the first writes.
 
     Args:
         restart:       begin anew; the checkpoint in `folder` is replaced at once, the weights at the first validation.

@@ -67,9 +67,9 @@ def test_thirty_steps_of_smoke_reduce_the_loss_of_every_network(
     assert last < 0.97 * first and np.isfinite([row["psnr"] for row in seen[-1]]).all()
 
 
-@pytest.mark.parametrize("name", ["irn-irn-x2", "cnn-cr-cnn-sr-x2"])
+@pytest.mark.parametrize("name", ["irn-irn-x2", "cnn-cr-cnn-sr-x2", "car-edsr-x2-jpeg"])
 def test_a_stopped_run_continues_to_the_same_bits(home, tmp_path, name, small_irn):
-    """IRN draws its z from PyTorch's generator, whose state the checkpoint keeps."""
+    """IRN draws its z, and JPEG its qualities, from PyTorch's generator, whose state the checkpoint keeps."""
 
     def stop(log):
         raise KeyboardInterrupt

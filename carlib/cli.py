@@ -27,7 +27,7 @@ Quality = Annotated[
     int | None, typer.Option(metavar="1..100", help="Of a .jpg; small images: method car-jpeg is for them.")
 ]
 
-_UNKNOWN = "it does not say how it was made, and was taken for one of CAR's: for others use --method edsr"
+_UNKNOWN = "it does not say how it was made, and was taken for one of CAR's: for others use --method edsr, or edsr-jpeg"
 _MISUSE = typer.BadParameter.__base__  # Click's UsageError: some versions of Typer bring a Click of theirs
 
 app = typer.Typer(
@@ -102,7 +102,9 @@ def downscale(
     data.write_image(target, lr, quality=quality, profile=profile, note=origin.written(made))
     if quality is None and target.suffix.lower() != ".png":
         typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: tell that to enlarge it", err=True)
-    if quality is not None and method in rescale.LEARNED:
+    if quality is None and method == "car-jpeg":
+        typer.echo(f"carlib: {target}: car-jpeg is for JPEG: stored lossless, car's are restored better", err=True)
+    if quality is not None and method in rescale.LEARNED and weights is None:
         typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg", err=True)
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")

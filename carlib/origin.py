@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from carlib import data, rescale
 
+_LIKE_LOSSLESS = 85  # quality above which the EDSR of lossless images restores a JPEG better (notebook 05c: 80 and 90)
+
 
 class Origin(NamedTuple):
     """How an LR image was made; None is not known."""
@@ -46,7 +48,7 @@ def upscaler_for(origin) -> str:
         return "car"
     if origin.method in rescale.PAIRS:
         return origin.method
-    return "edsr" if origin.quality is None else "edsr-jpeg"
+    return "edsr" if origin.quality is None or origin.quality > _LIKE_LOSSLESS else "edsr-jpeg"
 
 
 def scale_for(origin, shape):

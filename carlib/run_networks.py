@@ -29,8 +29,9 @@ class Rescaler(nn.Module):
             lr, predicted = rescale.downscaler_of(self.networks).downscale(hr)
             lr = quantize(lr, self.alpha)
         if self.jpeg:
-            low, high = self.jpeg if self.training else [sum(self.jpeg) // 2] * 2
-            lr = jpeg(lr, torch.randint(low, high + 1, (len(lr),)), self.alpha)
+            low, high = self.jpeg
+            drawn = torch.randint(low, high + 1, (len(lr),)) if self.training else (low + high) // 2
+            lr = jpeg(lr, drawn, self.alpha)
         return self.networks["upscaler"](lr), lr, predicted
 
 

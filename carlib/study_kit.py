@@ -208,8 +208,14 @@ def _new_folder(out):
             new = Path(temporary) / "new"
             new.mkdir()
             yield new
+            old = Path(temporary) / "old"
             if out.exists():
-                out.rename(Path(temporary) / "old")
-            new.rename(out)
+                out.rename(old)
+            try:
+                new.rename(out)
+            except OSError:
+                if old.exists():
+                    old.rename(out)
+                raise
     except OSError as error:
         raise ValueError(f"cannot write {out}: {error.strerror or error}") from error

@@ -218,7 +218,7 @@ for (const button of at("answers").children) button.addEventListener("click", ()
 at("save").addEventListener("click", save);
 at("next").addEventListener("click", () => {
   if (!confirm("Is the file saved? These answers will be forgotten.")) return;
-  localStorage.removeItem(place);
+  try { localStorage.removeItem(place); } catch { /* blocked: nothing was kept */ }
   begin();
 });
 addEventListener("keydown", event => {

@@ -108,7 +108,9 @@ def test_networks_read_what_jpeg_left(name):
     lr = None if run.learns_downscaling else torch.rand(3, 3, 16, 16)
     plain = run_networks.Rescaler(rescaler.networks, run.alpha)(hr, lr)[1]
     rescaler.eval()
+    state = torch.get_rng_state()
     sr, read, _ = rescaler(hr, lr)
+    assert torch.equal(torch.get_rng_state(), state)  # validating is no part of what is drawn
     assert torch.equal(read, jpeg(plain, 52, run.alpha)) and torch.equal(sr, rescaler.networks["upscaler"](read))
     rescaler.train()
     torch.manual_seed(1)

@@ -123,6 +123,10 @@ def test_a_jpeg_is_restored_by_the_network_that_was_trained_for_it(carlib, asked
     assert carlib("upscale", lr, tmp_path / "sr.png")[0] == 0 and asked == [("car-jpeg", 2, (24, 32), None)]
     assert carlib("downscale", photo, lr, "--scale", 2, "--method", "bicubic", "--quality", 80)[0] == 0
     assert carlib("upscale", lr, tmp_path / "sr.png")[0] == 0 and asked[1:] == [("edsr-jpeg", 2, (24, 32), None)]
+    assert carlib("downscale", photo, lr, "--scale", 2, "--method", "bicubic", "--quality", 95)[0] == 0
+    assert carlib("upscale", lr, tmp_path / "sr.png")[0] == 0 and asked[2:] == [("edsr", 2, (24, 32), None)]
+    _, _, err = carlib("downscale", photo, tmp_path / "lr.png", "--scale", 2, "--method", "car-jpeg")
+    assert "car-jpeg is for JPEG" in err and err.count("\n") == 1
     code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--quality", 80)
     assert code == 0 and "use bicubic or car-jpeg" in err and err.count("\n") == 1
 

@@ -16,7 +16,7 @@ from math import log10
 import numpy as np
 import torch
 
-from carlib import data, devices, experiments, memory, models, rescale, timing
+from carlib import data, devices, experiments, memory, method_networks, models, rescale, timing
 from carlib.bench_rival import grid_sample_resample
 from carlib.ops.imresize import imresize
 from carlib.ops.resample_op import automatic
@@ -126,7 +126,7 @@ def _decibels(difference) -> float:
 def _downscalers(scale):
     """name -> function without arguments: uint8 LR image of the photograph."""
     image = _photograph()
-    network = rescale.downscaler_of(experiments.chain(f"car-edsr-x{scale}", "demo").networks)
+    network = method_networks.downscaler_of(experiments.chain(f"car-edsr-x{scale}", "demo").networks)
     rival = copy.copy(network)
     rival.downscale = partial(_plain_downscale, network)
     candidates = {f"carlib, {automatic(torch.empty(0))}": network, "grid_sample": rival}
@@ -138,7 +138,7 @@ def _in_parts_or_whole(scale, way):
     networks = experiments.chain(f"car-edsr-x{scale}", "demo").networks
     photo = _photograph()
     hr = np.pad(photo, [(0, _LARGE - n) for n in photo.shape[:2]] + [(0, 0)], mode="symmetric")
-    call = partial(rescale.learned_downscale, rescale.downscaler_of(networks), hr)
+    call = partial(rescale.learned_downscale, method_networks.downscaler_of(networks), hr)
     if way == "up":
         call = partial(_restored, networks["upscaler"], imresize(hr, 1 / scale))
     return {"carlib, in parts": partial(call, tile=None), "whole": partial(call, tile=0)}

@@ -90,7 +90,7 @@ def downscale(
     max_pixels: MaxPixels = None,
 ):
     """Downscale an image."""
-    from carlib import data, origin, rescale
+    from carlib import data, method_networks, origin, rescale
 
     image, profile = _read(source, target, quality, alpha=alpha, depth=depth, max_pixels=max_pixels)
     scale = 4 if scale is None and size is None else scale
@@ -104,7 +104,7 @@ def downscale(
         typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: tell that to enlarge it", err=True)
     if quality is None and method == "car-jpeg":
         typer.echo(f"carlib: {target}: car-jpeg is for JPEG: stored lossless, car's are restored better", err=True)
-    if quality is not None and method in rescale.LEARNED and weights is None:
+    if quality is not None and method in method_networks.LEARNED and weights is None:
         typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg", err=True)
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")

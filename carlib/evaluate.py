@@ -3,12 +3,26 @@
 from functools import partial
 from pathlib import Path
 
-from carlib import data, kept, memory, metrics, provenance, rescale, results, runs, sources, weights, zssr
+from carlib import (
+    data,
+    kept,
+    memory,
+    method_networks,
+    metrics,
+    provenance,
+    rescale,
+    results,
+    runs,
+    sources,
+    weights,
+    zssr,
+)
 from carlib.ops.imresize import imresize
 
 _MEASURING = (
     "evaluate.py",
     "metrics.py",
+    "method_networks.py",
     "rescale.py",
     "tiles.py",
     "weights.py",
@@ -50,7 +64,7 @@ class Chain:
     def __call__(self, hr):
         """hr uint8 (H, W[, 3]), sides multiples of the scale -> lr uint8, sr (uint8, or float32 in [0, 1])."""
         if self.run.learns_downscaling:
-            lr = rescale.learned_downscale(rescale.downscaler_of(self.networks), hr)
+            lr = rescale.learned_downscale(method_networks.downscaler_of(self.networks), hr)
         else:
             lr = rescale.classical(self.run.downscaler)(hr, self.run.scale)
         if self.run.upscaler == "bicubic":

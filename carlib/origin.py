@@ -6,7 +6,7 @@ Other formats do not keep it, and programs that rewrite a file may drop it: noth
 import json
 from typing import NamedTuple
 
-from carlib import data, rescale
+from carlib import data, method_networks, rescale
 
 _LIKE_LOSSLESS = 85  # quality above which the EDSR of lossless images restores a JPEG better (notebook 05c: 80 and 90)
 
@@ -46,7 +46,7 @@ def upscaler_for(origin) -> str:
     """The method that enlarges such an image best: of unknown ones CAR's, of those of a classical method an EDSR."""
     if origin.method is None:
         return "car"
-    if origin.method in rescale.PAIRS:
+    if origin.method in method_networks.PAIRS:
         return origin.method
     return "edsr" if origin.quality is None or origin.quality > _LIKE_LOSSLESS else "edsr-jpeg"
 
@@ -78,7 +78,7 @@ def size_for(origin, scale, shape):
 
 def doubt(origin, method, scale) -> str:
     """What speaks against enlarging such an image like this, in a line; nothing if nothing does."""
-    if origin.method is not None and method in rescale.PAIRS and method != origin.method:
+    if origin.method is not None and method in method_networks.PAIRS and method != origin.method:
         return f"it was made by {origin.method}, and {method} restores its own images only: use {upscaler_for(origin)}"
     if origin.scale is not None and scale != origin.scale:
         return f"it was made at x{origin.scale} and is enlarged x{scale}"

@@ -5,34 +5,22 @@
 So do the other learned downscalers, "cnn-cr", "tad" and "irn".
 """
 
-from functools import lru_cache, partial
+from functools import partial
 from numbers import Integral
-from pathlib import Path
 
 import numpy as np
 
-from carlib import memory, results, tiles
+from carlib import memory, method_networks, tiles
 from carlib.ops.imresize import imresize
 
 _FILTERS = {"bicubic": "cubic", "lanczos": "lanczos3", "box": "box"}
-# The learned downscalers: the network that makes the LR images.
-LEARNED = {"car": "ResamplerNet", "cnn-cr": "CNNCR", "tad": "TAD", "irn": "IRN"}
-# Methods whose two sides belong together -> the run whose weights are the default.
-PAIRS = {
-    "car": "car-edsr-x{}",
-    "car-jpeg": "car-edsr-x{}-jpeg",
-    "cnn-cr": "cnn-cr-cnn-sr-x{}",
-    "tad": "tad-tau-x{}",
-    "irn": "irn-irn-x{}",
-}
-DOWNSCALERS = (*_FILTERS, "perceptual", "dpid", "l0", *PAIRS)
-_EDSR = {"edsr": "bicubic-edsr-x{}", "edsr-jpeg": "bicubic-edsr-x{}-jpeg"}  # of bicubic LR images
-UPSCALERS = ("bicubic", "lanczos", *_EDSR, "zssr", *PAIRS)
+DOWNSCALERS = (*_FILTERS, "perceptual", "dpid", "l0", *method_networks.PAIRS)
+UPSCALERS = ("bicubic", "lanczos", *method_networks.EDSR, "zssr", *method_networks.PAIRS)
 _OPTIONS = {
     "perceptual": ("variant",),
     "dpid": ("lambda", "rounding"),
     "l0": ("variant", "lambda"),
-    **dict.fromkeys((*PAIRS, *_EDSR), ("weights", "tile", "device", "precision")),
+    **dict.fromkeys((*method_networks.PAIRS, *method_networks.EDSR), ("weights", "tile", "device", "precision")),
     "zssr": ("steps", "seconds", "seed", "progress", "device"),
 }
 _SIZED = (*_FILTERS, "dpid")
@@ -124,7 +112,8 @@ def downscale(
         from carlib.downscalers.l0 import l0
 
         return l0(image, scale, **options)
-    network = downscaler_of(_pair(method, weights, scale, device))
+    networks = method_networks.of_method(method, scale, weights=weights, device=device)
+    network = method_networks.downscaler_of(networks)
     if network is None:
         raise ValueError(f"{weights} holds no resampler: it belongs to an upscaler trained on bicubic LR")
     return learned_downscale(network, image, tile)
@@ -202,24 +191,12 @@ def upscale(
 
         options["device"] = devices.usable("auto" if device is None else device)
         return zssr.restore(image, scale, **options)[:height, :width]
-    if method in _EDSR:
-        networks = _networks(weights or _shipped(_EDSR[method], scale), scale, device)
-    else:
-        networks = _pair(method, weights, scale, device)
-    upscaler = networks["upscaler"]
+    upscaler = method_networks.of_method(method, scale, weights=weights, device=device)["upscaler"]
 
     def rounded(part):  # part by part, for the whole in float32 would take four times the memory
         return to_8_bits(_enlarged(upscaler, part, precision))
 
     return tiles.in_parts(rounded, image, upscaler, tile)[:height, :width]
-
-
-def downscaler_of(networks):
-    """The network of a run that makes its LR images, IRN's being its upscaler; None where a classical method does."""
-    for role in ("resampler", "downscaler"):
-        if role in networks:
-            return networks[role]
-    return networks["upscaler"] if hasattr(networks["upscaler"], "downscale") else None
 
 
 def learned_downscale(network, hr, tile=None):
@@ -299,53 +276,6 @@ def to_image(tensor, grey=False):
 def _device(network):
     tensor = next(network.parameters(), None)
     return "cpu" if tensor is None else tensor.device
-
-
-def _pair(method, weights, scale, device):
-    """The networks of a learned method; weights that belong to another one are refused."""
-    path = weights or _shipped(PAIRS[method], scale)
-    networks = _networks(path, scale, device)
-    found = type(downscaler_of(networks)).__name__
-    for other, network in LEARNED.items():
-        if network == found and other != method.removesuffix("-jpeg"):
-            raise ValueError(f"{path} is of method {other}, not {method}: choose other weights, or method {other}")
-    return networks
-
-
-def _networks(path, scale, device):
-    from carlib import devices
-
-    memory.use_huge_pages()
-    path = Path(path)
-    stamp = path.stat().st_mtime_ns if path.is_file() else None
-    networks, found = _load(path, stamp, devices.usable("auto" if device is None else device))
-    if found != scale:
-        raise ValueError(f"{path} is for scale {found}, not {scale}: choose other weights or another scale")
-    return networks
-
-
-@lru_cache(maxsize=4)
-def _load(path, stamp, device):
-    from carlib import weights
-
-    networks, metadata = weights.load_run(path)
-    if "upscaler" not in networks:
-        raise ValueError(f"{path} holds no upscaler: it is not the weights file of a run")
-    with memory.shortage_told():
-        networks.to(device)
-    return networks, metadata["networks"]["upscaler"]["scale"]
-
-
-def _shipped(run, scale) -> Path:
-    folder = results.root() / "data" / "weights"
-    path = folder / f"{run.format(scale)}.safetensors"
-    if not path.is_file():
-        networks = run.replace("-x{}", "")
-        known = [n for n in range(2, 17) if (folder / f"{run.format(n)}.safetensors").is_file()]
-        here = f"only for scale {' and '.join(map(str, known))}" if known else "for no scale"
-        advice = "give your own (--weights FILE, weights=)" + ", or use method bicubic" * (networks == "bicubic-edsr")
-        raise ValueError(f"no weights of {networks} are shipped for scale {scale}, {here}: {advice}")
-    return path
 
 
 def _check_scale(scale) -> int:

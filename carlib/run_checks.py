@@ -2,7 +2,7 @@
 
 import math
 
-from carlib import models, rescale
+from carlib import method_networks, models, rescale
 
 _ABOVE_0 = (
     "batch", "validate_every", "scale", "lr", "adam_eps", "bound", "guided_eps", "plateau_patience", "accumulate",
@@ -87,7 +87,7 @@ def check(run):
     """
     _check_numbers(run)
     _check_resampler(run)
-    _among("downscaler", run.downscaler, (*rescale.LEARNED, *rescale.CLASSICAL))
+    _among("downscaler", run.downscaler, (*method_networks.LEARNED, *rescale.CLASSICAL))
     _among("upscaler", run.upscaler, models.UPSCALERS)
     if (run.downscaler == "irn") != (run.upscaler == "irn"):
         raise ValueError(

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from carlib import models, rescale, results, runs, weights
+from carlib import method_networks, models, results, runs, weights
 from carlib.ops.jpeg import jpeg
 from carlib.ops.quantize import quantize
 
@@ -26,7 +26,7 @@ class Rescaler(nn.Module):
         """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it -> sr, lr as it is read, what its loss takes."""
         predicted = None
         if lr is None:
-            lr, predicted = rescale.downscaler_of(self.networks).downscale(hr)
+            lr, predicted = method_networks.downscaler_of(self.networks).downscale(hr)
             lr = quantize(lr, self.alpha)
         if self.jpeg:
             low, high = self.jpeg

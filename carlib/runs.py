@@ -9,7 +9,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 
-from carlib import rescale, results, run_checks
+from carlib import method_networks, results, run_checks
 
 PROFILES = ("smoke", "demo", "mini", "paper")
 STARTS = ("warm_start", "resampler_start", "resampler_from")  # parameters that name a run whose weights are taken
@@ -22,7 +22,7 @@ class Run:
 
     name: str
     profile: str
-    downscaler: str  # trained: of rescale.LEARNED; or a classical one of rescale.CLASSICAL
+    downscaler: str  # trained: of method_networks.LEARNED; or a classical one of rescale.CLASSICAL
     upscaler: str  # of carlib.models.UPSCALERS; all are trained but "bicubic"; "irn" downscales as well
     scale: int
     size: str | dict  # "mini" | "base" | "paper" of every network, or network name -> its size
@@ -135,7 +135,7 @@ class Run:
     @property
     def learns_downscaling(self) -> bool:
         """Whether the LR images are a network's."""
-        return self.downscaler in rescale.LEARNED
+        return self.downscaler in method_networks.LEARNED
 
     @property
     def classical(self) -> str | None:

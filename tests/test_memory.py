@@ -10,7 +10,7 @@ import pytest
 import torch
 from short_runs import go, short
 
-from carlib import evaluate, memory, rescale
+from carlib import evaluate, memory, method_networks
 
 OTHERS = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_", "LD_PR", "THP_"))}
 
@@ -92,7 +92,7 @@ def test_down_and_upscaling_and_measuring_ask_for_them(monkeypatch):
     asked = []
     monkeypatch.setattr(memory, "use_huge_pages", lambda: asked.append(True))
     with pytest.raises(ValueError, match="nowhere"):
-        rescale._networks("nowhere.safetensors", 2, "cpu")
+        method_networks._networks("nowhere.safetensors", 2, "cpu")
     with pytest.raises(ValueError, match="cannot be used"):
         evaluate.Chain(short(), device="nowhere")
     assert len(asked) == 2

@@ -1,0 +1,81 @@
+"""The networks behind a method of `carlib downscale` and `carlib upscale`: which weights it means, loaded once."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from carlib import memory, results
+
+# The learned downscalers: the network that makes the LR images.
+LEARNED = {"car": "ResamplerNet", "cnn-cr": "CNNCR", "tad": "TAD", "irn": "IRN"}
+# Methods whose two sides belong together -> the run whose weights are the default.
+PAIRS = {
+    "car": "car-edsr-x{}",
+    "car-jpeg": "car-edsr-x{}-jpeg",
+    "cnn-cr": "cnn-cr-cnn-sr-x{}",
+    "tad": "tad-tau-x{}",
+    "irn": "irn-irn-x{}",
+}
+# Upscalers of a classical downscaler's LR images -> likewise.
+EDSR = {"edsr": "bicubic-edsr-x{}", "edsr-jpeg": "bicubic-edsr-x{}-jpeg"}
+
+
+def of_method(method, scale, *, weights=None, device=None):
+    """The networks of a method of PAIRS or EDSR, by role.
+
+    Args:
+        weights: a weights file of a trained run; None: the shipped one of this scale.
+        device:  "cpu", "cuda", ...; None or "auto": a GPU where there is one.
+    Raises:
+        ValueError: none is shipped, the file is none, of another scale or of another method, or the device is not here.
+    """
+    path = weights or _shipped({**PAIRS, **EDSR}[method], scale)
+    networks = _networks(path, scale, device)
+    found = type(downscaler_of(networks)).__name__
+    for other, network in LEARNED.items() if method in PAIRS else ():
+        if network == found and other != method.removesuffix("-jpeg"):
+            raise ValueError(f"{path} is of method {other}, not {method}: choose other weights, or method {other}")
+    return networks
+
+
+def _networks(path, scale, device):
+    from carlib import devices
+
+    memory.use_huge_pages()
+    path = Path(path)
+    stamp = path.stat().st_mtime_ns if path.is_file() else None
+    networks, found = _load(path, stamp, devices.usable("auto" if device is None else device))
+    if found != scale:
+        raise ValueError(f"{path} is for scale {found}, not {scale}: choose other weights or another scale")
+    return networks
+
+
+@lru_cache(maxsize=4)
+def _load(path, stamp, device):
+    from carlib import weights
+
+    networks, metadata = weights.load_run(path)
+    if "upscaler" not in networks:
+        raise ValueError(f"{path} holds no upscaler: it is not the weights file of a run")
+    with memory.shortage_told():
+        networks.to(device)
+    return networks, metadata["networks"]["upscaler"]["scale"]
+
+
+def _shipped(run, scale) -> Path:
+    folder = results.root() / "data" / "weights"
+    path = folder / f"{run.format(scale)}.safetensors"
+    if not path.is_file():
+        networks = run.replace("-x{}", "")
+        known = [n for n in range(2, 17) if (folder / f"{run.format(n)}.safetensors").is_file()]
+        here = f"only for scale {' and '.join(map(str, known))}" if known else "for no scale"
+        advice = "give your own (--weights FILE, weights=)" + ", or use method bicubic" * (networks == "bicubic-edsr")
+        raise ValueError(f"no weights of {networks} are shipped for scale {scale}, {here}: {advice}")
+    return path
+
+
+def downscaler_of(networks):
+    """The network of a run that makes its LR images, IRN's being its upscaler; None where a classical method does."""
+    for role in ("resampler", "downscaler"):
+        if role in networks:
+            return networks[role]
+    return networks["upscaler"] if hasattr(networks["upscaler"], "downscale") else None

@@ -209,6 +209,23 @@ def some_sets(names) -> list[str]:
     return here
 
 
+def study_settings(name, profile, own=()) -> dict:
+    """What params.yaml says of a study, for all profiles and for this one, with those of its sets that are here.
+
+    Args:
+        name: of the section: "rate_distortion", "jpeg" or "study".
+        own:  {setting: value} to take instead, but for values None; sets named here must be here.
+    Raises:
+        ValueError: one of the two sections is missing, or none of the profile's sets is here.
+    """
+    chosen, common = runs.profile(profile), runs.read_params().get(name)
+    if not common or not chosen.get(name):
+        raise ValueError(f"params.yaml has no {name} section, of its own and under profile {chosen['name']}")
+    given = {setting: value for setting, value in dict(own).items() if value is not None}
+    settings = {**common, **chosen[name], **given}
+    return settings if given.get("sets") else {**settings, "sets": some_sets(settings["sets"])}
+
+
 def present_sets(names) -> list[str]:
     """Those of `names` that are on this machine, in order."""
     from carlib import data

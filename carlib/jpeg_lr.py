@@ -8,7 +8,19 @@ that nothing had coded, and each trained on LR images that were JPEG of a qualit
 Fidelity: PSNR by the protocol "standard". Rate: bits of the whole file over HR pixels. The HR image is coded, too.
 """
 
-from carlib import bjontegaard, codecs, contrasts, experiments, intervals, kept, provenance, results, runs, sources
+from carlib import (
+    bjontegaard,
+    codecs,
+    contrasts,
+    experiments,
+    intervals,
+    kept,
+    provenance,
+    results,
+    runs,
+    sources,
+    tables,
+)
 
 DOWNSCALERS, SCALES, LOSSLESS = ("bicubic", "car"), (2, 4), 0
 TRAINED = {"lossless": "{}-edsr-x{}", "jpeg": "{}-edsr-x{}-jpeg"}  # on which LR images -> the run
@@ -37,7 +49,7 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
     """
     from carlib import data
 
-    chosen = _settings(profile)
+    chosen = experiments.study_settings("jpeg", profile)
     chains = {name: experiments.chain(name, profile, device=device) for name in names()}
     weights = {name: provenance.loaded_weights()[name] for name in chains}
     computed = {"device": str(chains[names()[0]].device).split(":")[0], "code": sources.digest_of_all()}
@@ -53,13 +65,6 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
     rows = kept.rows(profile, "jpeg", made_by, images, measured)
     results.save_rows(rows, results.folder(profile, "metrics", "jpeg.csv"), ROW_COLUMNS)
     return rows
-
-
-def _settings(profile) -> dict:
-    chosen, common = runs.profile(profile), runs.read_params().get("jpeg")
-    if not common or not chosen.get("jpeg"):
-        raise ValueError(f"params.yaml has no jpeg section, of its own and under profile {chosen['name']}")
-    return {**chosen["jpeg"], **common, "sets": experiments.some_sets(chosen["jpeg"]["sets"])}
 
 
 def _direct(hr, qualities):
@@ -100,8 +105,8 @@ def table(profile, rows):
         "images that the networks were trained on: lossless ones, or JPEG of a quality drawn anew each time. gain: CAR "
         "less bicubic, image by image; low, high: its 95 % interval over images. bits: what CAR's files take more, in "
         "percent; a gain at equal quality need be none at equal bits, see jpeg_rates. "
-        f"Means over {_seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR images, on "
-        f"DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
+        f"Means over {tables.seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR "
+        f"images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return found
@@ -117,7 +122,7 @@ def rates(profile, rows):
         caption="bd_rate: Bjontegaard's delta rate, the mean difference in bits at equal PSNR in percent of what it is "
         "compared with; below 0 saves. Between the mean curves, over the interval from low to high dB that both reach. "
         "saved_share: percent of that interval at which fewer bits are taken. against: the HR image as JPEG, or the "
-        f"bicubic LR image as JPEG, restored by networks trained alike. Means over {_seen(rows)}.",
+        f"bicubic LR image as JPEG, restored by networks trained alike. Means over {tables.seen(rows)}.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return found
@@ -134,18 +139,11 @@ def figure(profile, rows):
         title=f"LR images stored as JPEG and restored, profile {profile}",
         alt="Curves of PSNR over bits per HR pixel at both scales: the HR image as JPEG, and CAR's and bicubic LR "
         "images as JPEG, restored by networks that were trained on lossless LR images and on JPEG",
-        caption=f"Means over {_seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG. The HR image's "
-        "curve goes on beyond the picture.",
+        caption=f"Means over {tables.seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG. The HR "
+        "image's curve goes on beyond the picture.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return drawn
-
-
-def _seen(rows) -> str:
-    counts = {}
-    for set_name, _ in dict.fromkeys((row["set"], row["image"]) for row in rows):
-        counts[set_name] = counts.get(set_name, 0) + 1
-    return f"n = {sum(counts.values())} images ({', '.join(f'{count} of {name}' for name, count in counts.items())})"
 
 
 # ---- rows in, tables out ----

@@ -37,7 +37,7 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
 
 def table(profile, rows):
     """`savings` of the rows, written as tables/rate_distortion, and their `claims` as tables/rate_distortion_claims."""
-    found, tolerance = savings(rows), runs.read_params()["tolerance"]
+    found, seen, tolerance = savings(rows), tables.seen(rows), runs.read_params()["tolerance"]
     command = experiments.papermill_command("05b_rate_distortion", profile)
     results.save_table(
         found.round({"bd_rate": 1, "low": 2, "high": 2, "saved_share": 1, "saved_up_to": 2}),
@@ -46,7 +46,7 @@ def table(profile, rows):
         caption=f'The paper claims: "{CLAIM}". against: what the LR image is compared with, the HR image by the same '
         "codec, as AVIF or (lossless ones) as JPEG, or the bicubic LR image by the same codec. bd_rate: Bjontegaard's "
         "delta rate, the mean difference in rate at equal PSNR in percent of what it is compared with; below 0 saves. "
-        f"Between the mean curves of {_seen(rows)}, piecewise cubic (PCHIP) in log rate over PSNR, over the interval "
+        f"Between the mean curves of {seen}, piecewise cubic (PCHIP) in log rate over PSNR, over the interval "
         "from low to high dB that both reach and nowhere else: it is silent on the fidelity beyond, which a restored "
         "image never has, and it moves with the lowest quality that is measured. saved_share: percent of that interval "
         "at which fewer bits are taken; saved_up_to: the highest such PSNR. A lossless LR image is one point, beside "
@@ -61,7 +61,7 @@ def table(profile, rows):
         results.folder(profile, "tables", "rate_distortion_claims"),
         title=f"Does storing CAR's LR image save bits? profile {profile}",
         caption=f'The paper claims: "{CLAIM}". bd_rate, saved_share: lowest to highest of the lines of the table of '
-        f"savings, over codecs. verdict: that of every line if they agree, else partly. Of {_seen(rows)}, by this "
+        f"savings, over codecs. verdict: that of every line if they agree, else partly. Of {seen}, by this "
         "profile's own networks.",
         command=command,
     )
@@ -72,7 +72,7 @@ def figure(profile, rows):
     """The curves of the rows as a matplotlib Figure, written as figures/rate_distortion."""
     from carlib import figures
 
-    drawn = figures.rate_curves(curves(rows), CODECS)
+    drawn, seen = figures.rate_curves(curves(rows), CODECS), tables.seen(rows)
     said = "; ".join(
         f"{line.claim}: {line.verdict} at {line.scale} ({line.bd_rate})" for line in claims(savings(rows)).itertuples()
     )
@@ -82,7 +82,7 @@ def figure(profile, rows):
         title=f"Bits against fidelity: LR images restored, and HR images coded, profile {profile}",
         alt="Curves of PSNR and SSIM over bits per HR pixel for JPEG, WebP and JPEG XL: the HR image coded, and CAR's "
         "and bicubic LR images of both scales coded and restored",
-        caption=f"Means of {_seen(rows)}. A column is one codec, of HR and LR images alike; AVIF codes HR images only, "
+        caption=f"Means of {seen}. A column is one codec, of HR and LR images alike; AVIF codes HR images only, "
         "the same dotted curve in every column. Stars: LR images stored lossless, by the codec that takes the fewest "
         f'bits. {_conditions(profile)} The paper claims: "{CLAIM}". Verdicts, with the delta rate: {said}.',
         command=experiments.papermill_command("05b_rate_distortion", profile),
@@ -101,7 +101,7 @@ def measure(profile, *, device="auto", progress=True) -> list[dict]:
     """
     from carlib import data
 
-    chosen = _settings(profile)
+    chosen = experiments.study_settings("rate_distortion", profile)
     names = [f"{downscaler}-edsr-x{scale}" for scale in SCALES for downscaler in DOWNSCALERS]
     chains = [experiments.chain(name, profile, device=device) for name in names]
     weights = {name: provenance.loaded_weights()[name] for name in names}
@@ -116,14 +116,6 @@ def measure(profile, *, device="auto", progress=True) -> list[dict]:
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
     images = experiments.images(chosen["sets"], **part, job="rate, distortion", progress=progress)
     return kept.rows(profile, "rate_distortion", made_by, images, measured)
-
-
-def _settings(profile) -> dict:
-    chosen, common = runs.profile(profile), runs.read_params().get("rate_distortion")
-    if not common or not chosen.get("rate_distortion"):
-        raise ValueError(f"params.yaml has no rate_distortion section, of its own and under profile {chosen['name']}")
-    own = chosen["rate_distortion"]
-    return {**own, **common, "sets": experiments.some_sets(own["sets"])}
 
 
 def _direct(hr, qualities):
@@ -167,13 +159,6 @@ def _conditions(profile) -> str:
             f"their headers: 100 bytes are {800 / crop**2:.3f} bits per pixel, of an LR file as of an HR file."
         )
     return f"{seen} JPEG, WebP and AVIF halve chroma (4:2:0); JPEG XL, as by default, keeps it whole."
-
-
-def _seen(rows) -> str:
-    counts = {}
-    for set_name, _ in dict.fromkeys((row["set"], row["image"]) for row in rows):
-        counts[set_name] = counts.get(set_name, 0) + 1
-    return f"n = {sum(counts.values())} images ({', '.join(f'{count} of {name}' for name, count in counts.items())})"
 
 
 # ---- rows in, curves, savings and the verdict out ----

@@ -132,12 +132,7 @@ def _shuffled(items, draw):
 
 
 def _settings(profile, own) -> dict:
-    chosen, common = runs.profile(profile), runs.read_params().get("study")
-    if not common or not chosen.get("study"):
-        raise ValueError(f"params.yaml has no study section, of its own and under profile {chosen['name']}")
-    settings = {**common, **chosen["study"], **{name: value for name, value in own.items() if value is not None}}
-    if not own.get("sets"):
-        settings["sets"] = experiments.some_sets(settings["sets"])
+    settings = experiments.study_settings("study", profile, own)
     if settings["images"] is not None and settings["images"] < 1:
         raise ValueError(f"images={settings['images']} of each set: take one or more")
     return settings

@@ -213,6 +213,14 @@ def of_all(verdicts) -> str:
     return "not tested" if "not tested" in set(verdicts) else summed_up(verdicts)
 
 
+def seen(rows) -> str:
+    """How many images rows are of, for a caption: "n = 6 images (2 of Set5, 4 of Set14)"."""
+    counts = {}
+    for set_name, _ in dict.fromkeys((row["set"], row["image"]) for row in rows):
+        counts[set_name] = counts.get(set_name, 0) + 1
+    return f"n = {sum(counts.values())} images ({', '.join(f'{count} of {name}' for name, count in counts.items())})"
+
+
 def pair(values, form) -> str:
     """The numbers of Set5 and B100 in a Series whose index are sets, as "1.00 / -"; "-" where there is none."""
     shown = (values.get(name, float("nan")) for name in ("set5", "bsd100"))

@@ -136,8 +136,8 @@ class Loop:
 
     def _gradients(self, step, hr, lr):
         run = self.run
-        sr, _, predicted = self.rescaler(hr, None if run.learns_downscaling else lr)
-        total, terms = objective.of_run(run, step, sr, hr, lr, predicted)
+        sr, _, predicted, cost = self.rescaler(hr, None if run.learns_downscaling else lr)
+        total, terms = objective.of_run(run, step, sr, hr, lr, predicted, cost)
         self.fabric.backward(total / run.accumulate)
         return terms | {"loss": total.detach(), "mse": (sr.detach().clamp(0, 1) - hr).square().mean()}
 

@@ -5,7 +5,7 @@ import torch
 from carlib import losses, runs, schedule
 
 
-def of_run(run: runs.Run, step, sr, hr, guide, predicted):
+def of_run(run: runs.Run, step, sr, hr, guide, predicted, cost=None):
     """The loss of a batch (scalar), and each of its terms by name (detached scalars).
 
     Args:
@@ -13,7 +13,15 @@ def of_run(run: runs.Run, step, sr, hr, guide, predicted):
         sr, hr:    (N, 3, H, W), range [0, 1].
         guide:     (N, 3, h, w), the LR image that a learned downscaler is held to; None where there is none.
         predicted: what the downscaler gave beside its LR image (see carlib.models); None of a classical one.
+        cost:      of the LR images' bits (Rescaler); of weight bit_price, 0 is not computed.
     """
+    total, terms = _restoring(run, step, sr, hr, guide, predicted)
+    if run.bit_price:
+        total, terms = total + run.bit_price * cost, terms | {"bits": cost.detach()}
+    return total, terms
+
+
+def _restoring(run, step, sr, hr, guide, predicted):
     if predicted is None or run.resampler_from:  # nothing is asked of kernels and offsets that stay as they are
         total = losses.RESTORATION[run.loss](sr, hr)
         return total, {"restoration": total.detach()}

@@ -7,7 +7,10 @@ from carlib import method_networks, models, rescale
 _ABOVE_0 = (
     "batch", "validate_every", "scale", "lr", "adam_eps", "bound", "guided_eps", "plateau_patience", "accumulate",
 )  # fmt: skip
-_AT_LEAST_0 = ("steps", "image_steps", "lambda_offset", "gamma_tv", "guidance", "distribution", "alpha", "clip", "seed")
+_AT_LEAST_0 = (
+    "steps", "image_steps", "lambda_offset", "gamma_tv", "guidance", "distribution", "alpha", "bit_price", "clip",
+    "seed",
+)  # fmt: skip
 _SHARES = {"grey": "patches", "recolour": "patches", "penalties_after": "steps", "resampler_after": "steps"}
 _NAMES = {
     "loss": ("l1", "l2", "charbonnier"),
@@ -35,6 +38,10 @@ def _follows_the_image(run):
 
 def _trains_car(run):
     return _is_car(run) and not run.resampler_from
+
+
+def _pays(run):
+    return run.learns_downscaling and not run.resampler_from and run.jpeg is not None
 
 
 # Parameter -> whose it is, and whether a run is of these. Every run has a use for the others.
@@ -66,6 +73,7 @@ _USERS = {
         lambda run: run.learns_downscaling and not run.resampler_from,
     ),
     "jpeg": ("a run that is trained", lambda run: run.trains),
+    "bit_price": ("a learned downscaler that is trained with jpeg", _pays),
     "lr": (
         "an upscaler, or a resampler without resampler_lr",
         lambda run: run.upscaler != "bicubic" or run.resampler_lr is None,
@@ -131,6 +139,8 @@ def _check_numbers(run):
     for name in _AT_LEAST_0:
         if not 0 <= getattr(run, name) < math.inf:
             raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
+    if run.bit_price and not _pays(run):
+        raise ValueError(f"bit_price={run.bit_price!r} is for {_USERS['bit_price'][0]}, not for {run.name}")
     if run.jpeg is not None and not _is_range(run.jpeg):
         raise ValueError(f"jpeg={run.jpeg!r} is no lowest and highest quality of JPEG: give [30, 95], or nothing")
     for name, what in _SHARES.items():

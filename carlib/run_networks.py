@@ -1,12 +1,13 @@
 """The networks of a run: built, begun with the weights of other runs, and joined to one that trains and validates."""
 
+import math
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from carlib import method_networks, models, results, runs, weights
-from carlib.ops.jpeg import jpeg
+from carlib.ops import jpeg
 from carlib.ops.quantize import quantize
 
 _BEFORE_TRAINING = ("head_scale",)  # options of a network that trained weights do not show
@@ -23,16 +24,20 @@ class Rescaler(nn.Module):
         self.networks, self.alpha, self.jpeg = networks, alpha, jpeg
 
     def forward(self, hr, lr=None):
-        """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it -> sr, lr as it is read, what its loss takes."""
-        predicted = None
+        """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it -> sr, lr as read, what its loss takes, what it costs.
+
+        What it costs: bits of JPEG per LR pixel, each at its quality's price, on average; None of a lossless LR image.
+        """
+        predicted = cost = None
         if lr is None:
             lr, predicted = method_networks.downscaler_of(self.networks).downscale(hr)
             lr = quantize(lr, self.alpha)
         if self.jpeg:
             low, high = self.jpeg
             drawn = torch.randint(low, high + 1, (len(lr),)) if self.training else (low + high) // 2
-            lr = jpeg(lr, drawn, self.alpha)
-        return self.networks["upscaler"](lr), lr, predicted
+            lr, bits = jpeg.stored(lr, drawn, self.alpha)
+            cost = (bits * jpeg.price(torch.as_tensor(drawn)).to(bits)).mean() / math.prod(lr.shape[2:])
+        return self.networks["upscaler"](lr), lr, predicted, cost
 
 
 def build(run: runs.Run) -> nn.ModuleDict:

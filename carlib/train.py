@@ -38,10 +38,10 @@ def train(
 ) -> Path:
     """Train `run` in `folder`, continuing from its last checkpoint if there is one.
 
-    Files: weights.safetensors (best validation PSNR so far, half precision), last.ckpt (all that continuing needs),
-    log.csv. Each appears atomically. A second process that is to train in the same folder waits for the first.
-    Processes that torchrun or srun started share each batch, and train as one process would (but where
-    each draws its share: IRN's z, the qualities of `jpeg`); the first writes.
+    Files: weights.safetensors (best validation PSNR so far, of a run with bit_price the last; half precision),
+    last.ckpt (all that continuing needs), log.csv. Each appears atomically. A second process that is to train in the
+    same folder waits for the first. Processes that torchrun or srun started share each batch, and train as one would
+    (but where each draws its share: IRN's z, the qualities of `jpeg`); the first writes.
 
     Args:
         restart:       begin anew; the checkpoint in `folder` is replaced at once, the weights at the first validation.

@@ -7,8 +7,8 @@ import sys
 from carlib import checkpoint, results, stopping, weights
 
 LOG_COLUMNS = [
-    "step", "loss", "restoration", "offset", "tv", "guidance", "distribution", "patch_psnr", "psnr", "adaptivity",
-    "offset_length", "lr", "seconds",
+    "step", "loss", "restoration", "offset", "tv", "guidance", "distribution", "bits", "patch_psnr", "psnr",
+    "adaptivity", "offset_length", "lr", "seconds",
 ]  # fmt: skip
 
 
@@ -70,8 +70,11 @@ class Record:
             checkpoint.write(self.folder, self.recipe, loop.networks, loop.optimizer, loop.step, loop.log, block)
 
     def validated(self, row) -> float:
-        """Keep what a validation calls for; the best PSNR so far."""
-        step, psnr, better = row["step"], row["psnr"], row["psnr"] > self.best
+        """Keep what a validation calls for; the best PSNR so far.
+
+        Where bits have a price the last weights are kept: which are better PSNR alone does not say.
+        """
+        step, psnr, better = row["step"], row["psnr"], row["psnr"] > self.best or self.loop.run.bit_price > 0
         self.best = max(self.best, psnr)
         if self.writes and better:
             weights.save(self.loop.kept, self.folder / "weights.safetensors", self.header(step, psnr))

@@ -38,7 +38,7 @@ def test_a_frozen_resampler_gets_no_gradient_and_the_loss_is_that_of_restoration
     torch.manual_seed(0)
     rescaler = run_networks.Rescaler(run_networks.build(run), run.alpha)
     hr, _ = Patches(run).batch(0)
-    sr, lr, predicted = rescaler(hr)
+    sr, lr, predicted, _ = rescaler(hr)
     assert not lr.requires_grad and torch.equal(lr, (lr * 255).round() / 255)  # the upscaler sees 8 bits
     total, terms = objective.of_run(run, 0, sr, hr, None, predicted)
     assert set(terms) == {"restoration"} and total == losses.RESTORATION[run.loss](sr, hr)

@@ -1,12 +1,14 @@
 """JPEG with a gradient: beside libjpeg's own file, its gradient, and networks that train through it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from carlib import codecs, data, rescale, run_networks, runs
-from carlib.ops.jpeg import jpeg
+from carlib import codecs, data, objective, rescale, run_networks, runs
+from carlib.ops.jpeg import jpeg, price, stored
 
 SIZES = [(96, 120), (33, 47), (8, 9), (17, 2), (1, 1)]
 
@@ -79,10 +81,56 @@ def test_a_coefficient_that_becomes_0_gives_back_nothing():
     (torch.zeros(1, 1, 8, 8), 50, r"shape \(1, 1, 8, 8\) is not"),
     (torch.zeros(1, 3, 8, 8), 0, r"quality=\[0\] is not 1 to 100"),
     (torch.zeros(1, 3, 8, 8), 101, r"quality=\[101\] is not 1 to 100"),
+    (torch.zeros(1, 3, 8, 8), 50.5, r"quality=50.5 is no whole number, nor one for each of 1 images"),
+    (torch.zeros(3, 3, 8, 8), torch.tensor([50, 60]), r"quality=\[50, 60\] is no whole number, nor one for each of 3"),
 ])  # fmt: skip
 def test_what_is_no_image_or_no_quality_is_refused(image, quality, message):
     with pytest.raises(ValueError, match=message):
         jpeg(image, quality)
+
+
+# ---- bits ---------------------------------------------------------------------------------------------
+
+
+def libjpegs_bits(image, quality):
+    """Of a file without its headers, which a grey one of the same size has."""
+    return 8 * sum(
+        sign * len(codecs.encode(one, "jpeg", quality=quality))
+        for sign, one in ((1, image), (-1, np.full_like(image, 128)))
+    )
+
+
+@pytest.mark.parametrize("quality", [30, 50, 70, 80, 90, 95])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_bits_are_about_those_of_libjpegs_file(scale, quality):
+    for name in ("chelsea", "astronaut", "coffee"):
+        lr = rescale.downscale(data.centre_crop(dict(data.load("demo"))[name], 256), scale, "bicubic")
+        (bits,) = stored(rescale.to_tensor(lr), quality)[1].tolist()
+        assert bits == pytest.approx(libjpegs_bits(lr, quality), rel=0.25)
+
+
+def test_bits_go_with_their_images_and_flat_ones_take_none():
+    image = torch.cat([rescale.to_tensor(photograph())] * 2)
+    both = stored(image, torch.tensor([30, 80]))[1]
+    for bits, quality in zip(both, (30, 80), strict=True):
+        torch.testing.assert_close(bits[None], stored(image[:1], quality)[1])
+    flat = stored(torch.full((1, 3, 24, 40), 200 / 255), 90)[1]
+    assert flat < 1e-3 * both[0]
+
+
+@pytest.mark.parametrize("quality", [30, 80])
+def test_against_their_gradient_libjpegs_file_becomes_smaller(quality):
+    lr = rescale.to_tensor(photograph()).requires_grad_()
+    (gradient,) = torch.autograd.grad(stored(lr, quality)[1].sum(), lr)
+    step = 4 / 255 * gradient / gradient.square().mean().sqrt()
+    less, same, more = (
+        libjpegs_bits(rescale.to_image((lr.detach() + sign * step).clamp(0, 1)), quality) for sign in (-1, 0, 1)
+    )
+    assert less < 0.96 * same and more > 1.04 * same
+
+
+def test_a_bit_costs_by_the_step_of_quantisation():
+    assert price(torch.tensor([10, 25, 50, 75, 95])).tolist() == [5.0, 2.0, 1.0, 0.5, pytest.approx(0.1)]
 
 
 # ---- runs ---------------------------------------------------------------------------------------------
@@ -99,6 +147,30 @@ def test_a_run_that_trains_nothing_has_no_use_for_it():
         runs.get("bicubic-bicubic-x2", "smoke", {"jpeg": [30, 95]})
 
 
+@pytest.mark.parametrize(("name", "changed"), [
+    ("car-edsr-x2", {}), ("bicubic-edsr-x2-jpeg", {}), ("car-edsr-x2-jpeg", {"jpeg": None}),
+])  # fmt: skip
+def test_bits_have_a_price_where_a_downscaler_learns_and_files_are_jpeg(name, changed):
+    with pytest.raises(ValueError, match=r"bit_price=0.1 is for a learned downscaler that is trained with jpeg, not"):
+        runs.get(name, "smoke", {"bit_price": 0.1, **changed})
+    with pytest.raises(ValueError, match=r"bit_price=-0.1 must be a finite number >= 0"):
+        runs.get("car-edsr-x2-jpeg", "smoke", {"bit_price": -0.1})
+
+
+def test_their_price_is_part_of_the_loss_and_reaches_the_resampler():
+    run = runs.get("car-edsr-x2-jpeg", "smoke", {"warm_start": None, "bit_price": 0.5})
+    torch.manual_seed(0)
+    rescaler = run_networks.Rescaler(run_networks.build(run), run.alpha, [50, 50])
+    hr = rescale.to_tensor(photograph((64, 64)))
+    sr, _, predicted, cost = rescaler(hr)
+    total, terms = objective.of_run(run, 0, sr, hr, None, predicted, cost)
+    free, others = objective.of_run(dataclasses.replace(run, bit_price=0.0), 0, sr, hr, None, predicted, cost)
+    torch.testing.assert_close(total, free + 0.5 * cost)
+    assert terms == others | {"bits": cost} and "bits" not in others
+    cost.backward()
+    assert any(p.grad is not None and p.grad.any() for p in rescaler.networks["resampler"].parameters())
+
+
 @pytest.mark.parametrize("name", ["car-edsr-x2-jpeg", "bicubic-edsr-x2-jpeg"])
 def test_networks_read_what_jpeg_left(name):
     run = runs.get(name, "smoke", {"warm_start": None})
@@ -109,14 +181,16 @@ def test_networks_read_what_jpeg_left(name):
     plain = run_networks.Rescaler(rescaler.networks, run.alpha)(hr, lr)[1]
     rescaler.eval()
     state = torch.get_rng_state()
-    sr, read, _ = rescaler(hr, lr)
+    sr, read, *_ = rescaler(hr, lr)
     assert torch.equal(torch.get_rng_state(), state)  # validating is no part of what is drawn
     assert torch.equal(read, jpeg(plain, 52, run.alpha)) and torch.equal(sr, rescaler.networks["upscaler"](read))
     rescaler.train()
     torch.manual_seed(1)
     drawn = torch.randint(10, 96, (3,))
     torch.manual_seed(1)
-    _, read, _ = rescaler(hr, lr)
+    _, read, _, cost = rescaler(hr, lr)
+    bits = stored(plain, drawn, run.alpha)[1]
+    torch.testing.assert_close(cost, (bits * price(drawn)).mean() / 16**2)
     assert torch.equal(read, jpeg(plain, drawn, run.alpha)) and len(set(drawn.tolist())) > 1
     if run.learns_downscaling:
         read.sum().backward()

@@ -16,11 +16,17 @@ _LUMA = """
 _CHROMA = """
 17 18 24 47 99 99 99 99  18 21 26 66 99 99 99 99  24 26 56 99 99 99 99 99  47 66 99 99 99 99 99 99
 99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99"""
+_BITS = 2.4  # fitted to the files of 25 photographs' LR images at qualities 10 to 95
 _RED, _BLUE = 0.299, 0.114  # of BT.601's luma
 
 
 def jpeg(image, quality, alpha=1.0):
-    """What JPEG at a quality leaves of an image.
+    """What JPEG at a quality leaves of an image; as `stored`, without the bits."""
+    return stored(image, quality, alpha)[0]
+
+
+def stored(image, quality, alpha=1.0):
+    """What JPEG at a quality leaves of an image, and about how many bits it takes.
 
     Args:
         image:   (N, 3, H, W) float, RGB in [0, 1]; any size.
@@ -30,21 +36,37 @@ def jpeg(image, quality, alpha=1.0):
         (N, 3, H, W), values k/255. libjpeg's own arithmetic is of whole numbers: of what it writes and reads at 30 and
         above a quarter of the numbers is another, one in seven by more than 1, together 2 to 22 % of what JPEG changes.
         In half precision the nearest to k/255.
+        bits (N,) float32: an estimate of a file's without its headers, smooth: _BITS times the sum of log2(1 + |c|), c
+        the coefficients in steps of quantisation, not rounded, of an average the difference from the block on its left.
+        Of photographs' LR images within 20 percent of libjpeg's (qualities 30 to 95).
     Raises:
         ValueError: the shape or a quality is none of these.
     """
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"an image of shape {tuple(image.shape)} is not (N, 3, H, W)")
-    quality = torch.as_tensor(quality).expand(len(image))
+    quality = torch.as_tensor(quality)
+    if quality.is_floating_point() or quality.shape not in ((), (len(image),)):
+        raise ValueError(f"quality={quality.tolist()} is no whole number, nor one for each of {len(image)} images")
+    quality = quality.expand(len(image))
     if not ((quality >= 1) & (quality <= 100)).all():  # before it is on a GPU, for which this would wait
         raise ValueError(f"quality={quality.tolist()} is not 1 to 100")
     quality = quality.to(image.device)
     with torch.autocast(image.device.type, enabled=False):  # half precision does not tell 256 levels apart
         y, cb, cr = _whole(_to_ycbcr(image.float() * 255)).split(1, dim=1)
         chroma = _halved(_extended(torch.cat([cb, cr], 1), 2))
-        y = _coded(y, _table(_LUMA, quality), alpha)
-        cb, cr = _doubled(_coded(chroma, _table(_CHROMA, quality), alpha), image.shape[2:]).split(1, dim=1)
-        return (_whole(_to_rgb(y, cb, cr)).clamp(0, 255) / 255).to(image.dtype)
+        y, bits = _coded(y, _table(_LUMA, quality), alpha)
+        chroma, more = _coded(chroma, _table(_CHROMA, quality), alpha)
+        cb, cr = _doubled(chroma, image.shape[2:]).split(1, dim=1)
+        return (_whole(_to_rgb(y, cb, cr)).clamp(0, 255) / 255).to(image.dtype), bits + more
+
+
+def price(quality):
+    """A step of quantisation at a quality, over that at 50: what a bit saves of the error goes with it.
+
+    At high rates by theory; mean |error| over bits of bicubic LR images, restored, falls by 6 to 8e-4 steps a bit (per
+    LR pixel) from quality 10 to 80, at x2 and x4.
+    """
+    return _percent(quality) / 100
 
 
 def _to_ycbcr(image):
@@ -61,14 +83,15 @@ def _to_rgb(y, cb, cr):
 class _Round(torch.autograd.Function):
     @staticmethod
     def forward(ctx, numbers, alpha):
-        ctx.save_for_backward(numbers)
+        ctx.save_for_backward(*([numbers] if alpha else []))
         ctx.alpha = alpha
         return numbers.round()
 
     @staticmethod
     def backward(ctx, gradient):
-        (numbers,) = ctx.saved_tensors
-        return gradient * (1 - ctx.alpha * torch.cos(2 * math.pi * numbers)), None
+        for numbers in ctx.saved_tensors:
+            gradient = gradient * (1 - ctx.alpha * torch.cos(2 * math.pi * numbers))
+        return gradient, None
 
 
 def _whole(levels):
@@ -90,20 +113,32 @@ def _extended(image, multiple):
 def _table(numbers, quality):
     """(N, 64): the standard's table at a quality, by libjpeg's rule."""
     base = torch.tensor([int(number) for number in numbers.split()], device=quality.device)
-    percent = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return ((base * percent[:, None] + 50) // 100).clamp(1, 255)
+    return ((base * _percent(quality)[:, None] + 50) // 100).clamp(1, 255)
+
+
+def _percent(quality):
+    return torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)
 
 
 def _coded(planes, table, alpha):
-    """(N, C, H, W) through DCT, quantisation by the table (N, 64) and back, as whole numbers."""
+    """(N, C, H, W) through DCT, quantisation by the table (N, 64) and back, as whole numbers; bits (N,)."""
     height, width = planes.shape[2:]
     blocks = functional.pixel_unshuffle(_extended(planes, 8).transpose(0, 1).flatten(0, 1)[:, None] - 128, 8)
     step = table.repeat(planes.shape[1], 1)[:, :, None, None].float()
     basis = _basis(planes)
-    coefficients = _Round.apply(torch.einsum("kp,nphw->nkhw", basis, blocks) / step, alpha) * step
-    pixels = functional.pixel_shuffle(torch.einsum("kp,nkhw->nphw", basis, coefficients), 8)
+    coefficients = torch.einsum("kp,nphw->nkhw", basis, blocks) / step
+    bits = _bits(coefficients).unflatten(0, (planes.shape[1], -1)).sum(0)
+    pixels = torch.einsum("kp,nkhw->nphw", basis, _Round.apply(coefficients, alpha) * step)
+    pixels = functional.pixel_shuffle(pixels, 8)
     pixels = pixels.unflatten(0, (planes.shape[1], -1))[:, :, 0].transpose(0, 1)
-    return _whole(pixels[..., :height, :width] + 128).clamp(0, 255)
+    return _whole(pixels[..., :height, :width] + 128).clamp(0, 255), bits
+
+
+def _bits(coefficients):
+    """(N, 64, h, w), not rounded -> (N,)."""
+    average, other = coefficients.split([1, 63], dim=1)
+    change = average[..., 1:] - average[..., :-1]
+    return _BITS * sum(torch.log2(1 + part.abs()).sum((1, 2, 3)) for part in (change, other))
 
 
 def _basis(like):

@@ -23,11 +23,9 @@ Device = Annotated[str | None, typer.Option(help="Of networks: cpu, cuda or auto
 Alpha = Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")]
 Depth = Annotated[str, typer.Option(help="16-bit images: refuse or round.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Images of more pixels are refused; default: 178 million.")]
-Quality = Annotated[
-    int | None, typer.Option(metavar="1..100", help="Of a .jpg; small images: method car-jpeg is for them.")
-]
+Quality = Annotated[int | None, typer.Option(metavar="1..100", help="Of a .jpg.")]
 
-_UNKNOWN = "it does not say how it was made, and was taken for one of CAR's: for others use --method edsr, or edsr-jpeg"
+_UNKNOWN = "it does not say how it was made, and was taken for one of {}: else use --method {}"
 _MISUSE = typer.BadParameter.__base__  # Click's UsageError: some versions of Typer bring a Click of theirs
 
 app = typer.Typer(
@@ -81,7 +79,9 @@ def downscale(
     ] = None,
     rounding: Annotated[str | None, typer.Option(help="dpid: nearest (default) or truncate.")] = None,
     pad: Annotated[bool, typer.Option("--pad", help="Pad an image whose sides are no multiples of the scale.")] = False,
-    quality: Annotated[int | None, typer.Option(help="Of a JPEG, 1 to 100; method car-jpeg is trained for it.")] = None,
+    quality: Annotated[
+        int | None, typer.Option(metavar="1..100", help="Of a .jpg; method car-jpeg is trained for it.")
+    ] = None,
     weights: Weights = None,
     tile: Tile = None,
     device: Device = None,
@@ -146,7 +146,7 @@ def upscale(
     image, profile = _read(source, target, quality, alpha=alpha, depth=depth, max_pixels=max_pixels)
     made = origin.read(source)
     unknown = method is None and made.method is None
-    method = origin.upscaler_for(made) if method is None else method
+    method = origin.upscaler_for(made, jpeg=data.is_jpeg(source)) if method is None else method
     scale = _scale_of(source, made, image) if scale is None else scale
     if made.weights and method == made.method and weights is None:
         raise ValueError(f"{source} was made with {made.weights}: give that file (--weights), or the one you want")
@@ -154,7 +154,8 @@ def upscale(
     whole = origin.size_for(made, scale, image.shape) if size is None else _parse_size(size)
     network = {"weights": weights, "tile": tile, "device": device, "precision": precision}
     sr = rescale.upscale(image, scale, method, size=whole, **network, **budget)
-    if told := _UNKNOWN * unknown or origin.doubt(made, method, scale):
+    taken = ("CAR's", "edsr") if method == "car" else ("a classical downscaler's", "edsr, car or car-jpeg")
+    if told := _UNKNOWN.format(*taken) * unknown or origin.doubt(made, method, scale):
         typer.echo(f"carlib: {source}: {told}", err=True)
     data.write_image(target, sr, quality=quality, profile=profile)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")

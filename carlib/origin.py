@@ -42,10 +42,13 @@ def read(path) -> Origin:
     return origin if _is_possible(origin) else Origin()
 
 
-def upscaler_for(origin) -> str:
-    """The method that enlarges such an image best: of unknown ones CAR's, of those of a classical method an EDSR."""
+def upscaler_for(origin, jpeg=False) -> str:
+    """The method that enlarges such an image best: of unknown ones CAR's, of those of a classical method an EDSR.
+
+    jpeg: it is stored as such; then an unknown one is no image of CAR's, which do not survive that.
+    """
     if origin.method is None:
-        return "car"
+        return "edsr-jpeg" if jpeg else "car"
     if origin.method in method_networks.PAIRS:
         return origin.method
     return "edsr" if origin.quality is None or origin.quality > _LIKE_LOSSLESS else "edsr-jpeg"
@@ -93,5 +96,5 @@ def _is_possible(origin) -> bool:
         and (scale is None or (type(scale) is int and scale >= 2))
         and (size is None or (type(size) is tuple and len(size) == 2 and all(type(n) is int and n > 0 for n in size)))
         and (origin.weights is None or isinstance(origin.weights, str))
-        and (origin.quality is None or type(origin.quality) is int)
+        and (origin.quality is None or (type(origin.quality) is int and 1 <= origin.quality <= 100))
     )

@@ -73,7 +73,7 @@ def test_an_image_made_with_own_weights_asks_for_them(carlib, asked, tmp_path):
 @pytest.mark.parametrize("nonsense", [
     "", "no JSON", "[" * 100_000, "[]", "3", "null", '{"method": "nearest"}', '{"method": ["car"]}', '{"scale": 1}',
     '{"scale": true}', '{"scale": "2"}', '{"size": 3}', '{"size": "ab"}', '{"size": [0, 1]}', '{"size": [1, 2, 3]}',
-    '{"weights": 1}', '{"colour": "red"}',
+    '{"weights": 1}', '{"colour": "red"}', '{"quality": 0}', '{"quality": 101}', '{"quality": 80.5}',
 ])  # fmt: skip
 def test_nonsense_says_nothing(tmp_path, nonsense):
     assert origin.read(lr_image(tmp_path / "lr.png", nonsense)) == Origin()
@@ -129,6 +129,15 @@ def test_a_jpeg_is_restored_by_the_network_that_was_trained_for_it(carlib, asked
     assert "car-jpeg is for JPEG" in err and err.count("\n") == 1
     code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--quality", 80)
     assert code == 0 and "use bicubic or car-jpeg" in err and err.count("\n") == 1
+
+
+def test_a_jpeg_that_says_nothing_is_none_of_cars(carlib, asked, tmp_path):
+    lr = tmp_path / "photo.jpeg"
+    Image.new("RGB", (12, 8)).save(lr)
+    assert carlib("downscale", lr, tmp_path / "small.png", "--scale", 2, "--method", "box")[0] == 0
+    code, _, err = carlib("upscale", lr, tmp_path / "sr.png", "--scale", 2)
+    assert code == 0 and asked == [("edsr-jpeg", 2, None, None)] and err.count("\n") == 1
+    assert "taken for one of a classical downscaler's: else use --method edsr, car or car-jpeg" in err
 
 
 def test_a_jpeg_wants_a_quality(carlib, tmp_path):

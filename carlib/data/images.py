@@ -89,6 +89,11 @@ def note(path) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def is_jpeg(path) -> bool:
+    """Whether an image file is stored as JPEG, whatever its name; errors as of `note`."""
+    return _header(path)[0] == "JPEG"
+
+
 def write_image(
     path, image: np.ndarray, *, quality: int | None = None, profile: bytes | None = None, note: str | None = None
 ) -> Path:

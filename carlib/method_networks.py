@@ -10,7 +10,7 @@ LEARNED = {"car": "ResamplerNet", "cnn-cr": "CNNCR", "tad": "TAD", "irn": "IRN"}
 # Methods whose two sides belong together -> the run whose weights are the default.
 PAIRS = {
     "car": "car-edsr-x{}",
-    "car-jpeg": "car-edsr-x{}-jpeg",
+    "car-jpeg": "car-edsr-x{}-jpeg-priced",
     "cnn-cr": "cnn-cr-cnn-sr-x{}",
     "tad": "tad-tau-x{}",
     "irn": "irn-irn-x{}",
@@ -29,24 +29,31 @@ def of_method(method, scale, *, weights=None, device=None):
         ValueError: none is shipped, the file is none, of another scale or of another method, or the device is not here.
     """
     path = weights or _shipped({**PAIRS, **EDSR}[method], scale)
-    networks = _networks(path, scale, device)
-    found = type(downscaler_of(networks)).__name__
-    for other, network in LEARNED.items() if method in PAIRS else ():
-        if network == found and other != method.removesuffix("-jpeg"):
-            raise ValueError(f"{path} is of method {other}, not {method}: choose other weights, or method {other}")
+    networks, metadata = _loaded(path, device)
+    found = metadata["networks"]["upscaler"]["scale"]
+    if found != scale:
+        raise ValueError(f"{path} is for scale {found}, not {scale}: choose other weights or another scale")
+    other = _method_of(networks, metadata)
+    if method in PAIRS and other not in (None, method):
+        raise ValueError(f"{path} is of method {other}, not {method}: choose other weights, or method {other}")
     return networks
 
 
-def _networks(path, scale, device):
+def _method_of(networks, metadata):
+    """The method of PAIRS that a learned downscaler belongs to, None without one."""
+    network = type(downscaler_of(networks)).__name__
+    name = next((name for name, wanted in LEARNED.items() if wanted == network), None)
+    on_jpeg = f"{name}-jpeg" in PAIRS and metadata.get("parameters", {}).get("jpeg")
+    return f"{name}-jpeg" if on_jpeg else name
+
+
+def _loaded(path, device):
     from carlib import devices
 
     memory.use_huge_pages()
     path = Path(path)
     stamp = path.stat().st_mtime_ns if path.is_file() else None
-    networks, found = _load(path, stamp, devices.usable("auto" if device is None else device))
-    if found != scale:
-        raise ValueError(f"{path} is for scale {found}, not {scale}: choose other weights or another scale")
-    return networks
+    return _load(path, stamp, devices.usable("auto" if device is None else device))
 
 
 @lru_cache(maxsize=4)
@@ -58,7 +65,7 @@ def _load(path, stamp, device):
         raise ValueError(f"{path} holds no upscaler: it is not the weights file of a run")
     with memory.shortage_told():
         networks.to(device)
-    return networks, metadata["networks"]["upscaler"]["scale"]
+    return networks, metadata
 
 
 def _shipped(run, scale) -> Path:

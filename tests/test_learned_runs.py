@@ -177,7 +177,7 @@ def test_a_learned_downscaler_that_colours_grey_keeps_its_luma():
 
 
 def test_weights_of_another_method_are_refused(trained, home):
-    irn, tad = trained("irn-irn-x2"), trained("tad-tau-x2")
+    irn, tad, on_jpeg = (trained(name) for name in ("irn-irn-x2", "tad-tau-x2", "car-edsr-x2-jpeg"))
     (home / "data").unlink()  # nothing is shipped there
     hr = np.zeros((8, 8, 3), np.uint8)
     for call in (downscale, upscale):
@@ -185,12 +185,15 @@ def test_weights_of_another_method_are_refused(trained, home):
             ("tad", irn, "is of method irn, not tad: choose other weights, or method irn"),
             ("irn", tad, "is of method tad, not irn"),
             ("car", irn, "is of method irn, not car"),
+            ("car-jpeg", irn, "is of method irn, not car-jpeg"),
+            ("car", on_jpeg, "is of method car-jpeg, not car: choose other weights, or method car-jpeg"),
             ("irn", None, "no weights of irn-irn are shipped for scale 2"),
             ("cnn-cr", None, "no weights of cnn-cr-cnn-sr are shipped for scale 2"),
         ):
             with pytest.raises(ValueError, match=told) as refusal:
                 call(hr, 2, method, weights=path)
             assert "\n" not in str(refusal.value)
+    assert downscale(hr, 2, "car-jpeg", weights=on_jpeg).shape == (4, 4, 3)
     with pytest.raises(ValueError, match="is for scale 2, not 4"):
         downscale(hr, 4, "irn", weights=irn)
 

@@ -92,7 +92,7 @@ def test_down_and_upscaling_and_measuring_ask_for_them(monkeypatch):
     asked = []
     monkeypatch.setattr(memory, "use_huge_pages", lambda: asked.append(True))
     with pytest.raises(ValueError, match="nowhere"):
-        method_networks._networks("nowhere.safetensors", 2, "cpu")
+        method_networks._loaded("nowhere.safetensors", "cpu")
     with pytest.raises(ValueError, match="cannot be used"):
         evaluate.Chain(short(), device="nowhere")
     assert len(asked) == 2

@@ -3,7 +3,8 @@
 The paper stores LR images lossless. SAIN's authors stored those of its networks as JPEG and found CAR below bicubic
 downscaling (data/paper/jpeg.csv). Here the EDSRs of bicubic LR images and CAR with its EDSR, each trained on LR images
 that nothing had coded, and each trained on LR images that were JPEG of a quality drawn anew each time
-(carlib/ops/jpeg.py), restore LR images that a codec stored: libjpeg, chroma halved (4:2:0).
+(carlib/ops/jpeg.py), restore LR images that a codec stored: libjpeg, chroma halved (4:2:0). A third CAR's loss gave the
+bits of these files a price.
 
 Fidelity: PSNR by the protocol "standard". Rate: bits of the whole file over HR pixels. The HR image is coded, too.
 """
@@ -23,7 +24,9 @@ from carlib import (
 )
 
 DOWNSCALERS, SCALES, LOSSLESS = ("bicubic", "car"), (2, 4), 0
-TRAINED = {"lossless": "{}-edsr-x{}", "jpeg": "{}-edsr-x{}-jpeg"}  # on which LR images -> the run
+# On which LR images -> the run, and what that of bicubic LR images beside it was trained on.
+TRAINED = {"lossless": "{}-edsr-x{}", "jpeg": "{}-edsr-x{}-jpeg", "priced": "{}-edsr-x{}-jpeg-priced"}
+RIVALS = {"lossless": "lossless", "jpeg": "jpeg", "priced": "jpeg"}
 ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "trained", "quality", "set", "image", "bpp", "psnr"]
 _SHAVE = max(SCALES)
 _KEYS = ["scale", "trained", "quality"]
@@ -32,7 +35,11 @@ _KEYS = ["scale", "trained", "quality"]
 def names() -> list[str]:
     """The runs that are measured."""
     return [
-        name.format(downscaler, scale) for scale in SCALES for name in TRAINED.values() for downscaler in DOWNSCALERS
+        name.format(downscaler, scale)
+        for scale in SCALES
+        for trained, name in TRAINED.items()
+        for downscaler in DOWNSCALERS
+        if downscaler == "car" or trained in RIVALS.values()
     ]
 
 
@@ -79,7 +86,7 @@ def _restored(hr, chain, qualities):
 
     lr, sr = chain(hr)
     run = chain.run
-    trained = "jpeg" if run.jpeg else "lossless"
+    trained = "priced" if run.bit_price else "jpeg" if run.jpeg else "lossless"
     named = {"run": run.name, "downscaler": run.downscaler, "scale": run.scale, "trained": trained}
     yield _row(hr, sr, codecs.encode(lr, "jpegls"), **named, quality=LOSSLESS)
     for quality in qualities:
@@ -102,9 +109,10 @@ def table(profile, rows):
         results.folder(profile, "tables", "jpeg"),
         title=f"LR images stored as JPEG, profile {profile}",
         caption="PSNR in dB of what EDSR restores from the decoded LR image, by quality (0: lossless) and by the LR "
-        "images that the networks were trained on: lossless ones, or JPEG of a quality drawn anew each time. gain: CAR "
-        "less bicubic, image by image; low, high: its 95 % interval over images. bits: what CAR's files take more, in "
-        "percent; a gain at equal quality need be none at equal bits, see jpeg_rates. "
+        "images that the networks were trained on: lossless ones, or JPEG of a quality drawn anew each time; priced: "
+        "CAR's loss counts the bits of these files, too (bicubic as under jpeg). gain: CAR less bicubic, image "
+        "by image; low, high: its 95 % interval over images. bits: what CAR's files take more, in percent; a gain at "
+        "equal quality need be none at equal bits, see jpeg_rates. "
         f"Means over {tables.seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR "
         f"images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05c_jpeg", profile),
@@ -122,7 +130,8 @@ def rates(profile, rows):
         caption="bd_rate: Bjontegaard's delta rate, the mean difference in bits at equal PSNR in percent of what it is "
         "compared with; below 0 saves. Between the mean curves, over the interval from low to high dB that both reach. "
         "saved_share: percent of that interval at which fewer bits are taken. against: the HR image as JPEG, or the "
-        f"bicubic LR image as JPEG, restored by networks trained alike. Means over {tables.seen(rows)}.",
+        "bicubic LR image as JPEG, whose EDSR was trained on lossless LR images where CAR was, else on JPEG. "
+        f"Means over {tables.seen(rows)}.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return found
@@ -138,9 +147,10 @@ def figure(profile, rows):
         results.folder(profile, "figures", "jpeg"),
         title=f"LR images stored as JPEG and restored, profile {profile}",
         alt="Curves of PSNR over bits per HR pixel at both scales: the HR image as JPEG, and CAR's and bicubic LR "
-        "images as JPEG, restored by networks that were trained on lossless LR images and on JPEG",
-        caption=f"Means over {tables.seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG. The HR "
-        "image's curve goes on beyond the picture.",
+        "images as JPEG, restored by networks that were trained on lossless LR images, on JPEG, and on JPEG with a "
+        "price on its bits",
+        caption=f"Means over {tables.seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG; CAR "
+        "also with a price on the bits of its files. The HR image's curve goes on beyond the picture.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return drawn
@@ -158,24 +168,30 @@ def gains(rows):
     """
     import pandas as pd
 
-    frame = pd.DataFrame(rows)
-    frame = frame[frame.downscaler != "none"]
-    wide = frame.pivot(index=[*_KEYS, "set", "image"], columns="downscaler", values=["psnr", "bpp"])
+    both = _beside_their_rivals(pd.DataFrame(rows))
     paper, tolerance, lines = _printed(), runs.read_params()["tolerance"], []
-    for (scale, trained, quality), group in wide.groupby(_KEYS):
-        psnr, bpp = group["psnr"], group["bpp"]
-        low, high = intervals.paired(psnr.car - psnr.bicubic)
-        means = psnr.mean()
-        gain, printed = means.car - means.bicubic, paper.get((scale, trained, quality), float("nan"))
+    for (scale, trained, quality), group in both.groupby(_KEYS):
+        low, high = intervals.paired(group.psnr - group.psnr_bicubic)
+        means = group[["psnr", "psnr_bicubic", "bpp", "bpp_bicubic"]].mean()
+        gain, printed = means.psnr - means.psnr_bicubic, paper.get((scale, trained, quality), float("nan"))
         limits = tolerance["gain_share"], tolerance["gain_more"]
         verdict = contrasts.verdict(gain, low, high, float("nan"), printed, *limits)
         lines.append({
-            "scale": scale, "trained": trained, "quality": quality, "bicubic": means.bicubic, "car": means.car,
-            "gain": gain, "low": low, "high": high, "bits": 100 * (bpp.car.mean() / bpp.bicubic.mean() - 1),
+            "scale": scale, "trained": trained, "quality": quality, "bicubic": means.psnr_bicubic, "car": means.psnr,
+            "gain": gain, "low": low, "high": high, "bits": 100 * (means.bpp / means.bpp_bicubic - 1),
             "printed_gain": printed, "verdict": "not tested" if rows[0]["profile"] == "smoke" else verdict,
             "n": len(group),
         })  # fmt: skip
     return pd.DataFrame(lines)
+
+
+def _beside_their_rivals(frame):
+    """CAR's rows, each with psnr_bicubic and bpp_bicubic of the bicubic LR image that it is compared with."""
+    of_image = ["scale", "quality", "set", "image"]
+    car = frame[frame.downscaler == "car"].assign(rival=lambda rows: rows.trained.map(RIVALS))
+    bicubic = frame[frame.downscaler == "bicubic"].rename(columns={"trained": "rival"})
+    bicubic = bicubic[[*of_image, "rival", "psnr", "bpp"]]
+    return car.merge(bicubic, on=[*of_image, "rival"], suffixes=("", "_bicubic"))
 
 
 def _printed() -> dict:
@@ -198,7 +214,7 @@ def curves(rows) -> dict:
 
 
 def savings(rows):
-    """Bits at equal PSNR: LR images beside the HR image, and CAR's beside bicubic ones of networks trained alike.
+    """Bits at equal PSNR: LR images beside the HR image, and CAR's beside bicubic ones (RIVALS).
 
     Returns:
         DataFrame: scale, trained, downscaler, against, bd_rate (percent), low, high (dB, the common interval),
@@ -208,10 +224,8 @@ def savings(rows):
 
     every, n = curves(rows), len({(row["set"], row["image"]) for row in rows})
     points = {key: curve[["bpp", "psnr"]].to_numpy() for key, curve in every.items()}
-    pairs = [
-        ((name, scale, trained), ("none", 1, "")) for scale in SCALES for trained in TRAINED for name in DOWNSCALERS
-    ]
-    pairs += [(("car", scale, trained), ("bicubic", scale, trained)) for scale in SCALES for trained in TRAINED]
+    pairs = [(key, ("none", 1, "")) for key in every if key[0] != "none"]
+    pairs += [(key, ("bicubic", key[1], RIVALS[key[2]])) for key in every if key[0] == "car"]
     lines = []
     for own, rival in pairs:
         percent, low, high = bjontegaard.bd_rate(points[rival], points[own])

@@ -160,23 +160,29 @@ def _jpeg(table) -> str:
     lines = []
     shown = table[table.quality.isin((0, *table.quality[table.printed_gain.notna()]))]
     for (scale, quality), cells in shown.groupby(["scale", "quality"], sort=False):
-        plain, jpeg = (cells[cells.trained == trained].iloc[0] for trained in ("lossless", "jpeg"))
+        plain, jpeg, priced = (cells[cells.trained == trained].iloc[0] for trained in ("lossless", "jpeg", "priced"))
         lines.append(
             {
                 "scale": f"x{scale}",
                 "JPEG quality": quality or "lossless",
-                **_beside(plain, "trained lossless"),
-                **_beside(jpeg, "trained on JPEG"),
-                "trained on JPEG: CAR's files": f"{jpeg.bits:+.0f} %",
+                "trained lossless: bicubic": _db(plain.bicubic),
+                "CAR": _gain(plain),
+                "trained on JPEG: bicubic": _db(jpeg.bicubic),
+                "CAR on JPEG": _gain(jpeg),
+                "its files": f"{jpeg.bits:+.0f} %",
+                "CAR, bits priced": _gain(priced),
+                "their files": f"{priced.bits:+.0f} %",
                 "printed gain (DIV2K)": _db(plain.printed_gain, "+.2f"),
             }
         )
     return _markdown(lines)
 
 
-def _beside(cell, title) -> dict:
-    gain = f"{cell.gain:+.2f} [{cell.low:+.2f}, {cell.high:+.2f}]"
-    return {f"{title}: bicubic, CAR": f"{_db(cell.bicubic)}, {_db(cell.car)}", f"{title}: gain": gain}
+def _gain(cell) -> str:
+    return f"{cell.gain:+.2f} [{cell.low:+.2f}, {cell.high:+.2f}]"
+
+
+_TRAINED_ON = {"lossless": "lossless LR", "jpeg": "JPEG", "priced": "JPEG, bits priced"}
 
 
 def _jpeg_rates(table) -> str:
@@ -184,7 +190,7 @@ def _jpeg_rates(table) -> str:
     return _markdown(
         {
             "scale": f"x{line.scale}",
-            "trained on": "JPEG" if line.trained == "jpeg" else "lossless LR",
+            "trained on": _TRAINED_ON[line.trained],
             "LR image": "CAR" if line.downscaler == "car" else "bicubic",
             "against": f"{line.against} image as JPEG",
             "bits at equal PSNR": f"{line.bd_rate:+.1f} %",

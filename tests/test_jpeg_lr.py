@@ -28,23 +28,35 @@ def rows(car=0.0, bits=1.0, images=4, profile="demo"):
         add("none", 1, "", quality, rate, fidelity)
         for scale in jpeg_lr.SCALES:
             for trained in jpeg_lr.TRAINED:
-                add("bicubic", scale, trained, quality, rate, fidelity)
+                if trained != "priced":
+                    add("bicubic", scale, trained, quality, rate, fidelity)
                 add("car", scale, trained, quality, bits * rate, fidelity + car)
     for scale in jpeg_lr.SCALES:
         for trained in jpeg_lr.TRAINED:
-            add("bicubic", scale, trained, 0, 2.0, 36)
+            if trained != "priced":
+                add("bicubic", scale, trained, 0, 2.0, 36)
             add("car", scale, trained, 0, 2.0 * bits, 36 + car)
     return made
 
 
 def test_a_gain_is_cars_psnr_less_bicubics_at_the_same_quality():
     found = jpeg_lr.gains(rows(car=-1.0, bits=1.1))
-    assert len(found) == 2 * 2 * (len(QUALITIES) + 1) and set(found.n) == {4}
+    assert len(found) == 2 * 3 * (len(QUALITIES) + 1) and set(found.n) == {4}
     np.testing.assert_allclose(found[["gain", "low", "high"]], -1.0, atol=1e-9)
     np.testing.assert_allclose(found.bits, 10)
     line = found[(found.scale == 2) & (found.trained == "lossless") & (found.quality == 80)].iloc[0]
     assert line.bicubic == pytest.approx(32) and line.car == pytest.approx(31)
     assert line.printed_gain == pytest.approx(30.07 - 31.91) and line.verdict == "reproduced"
+
+
+def test_a_car_that_pays_for_bits_stands_beside_bicubic_trained_on_jpeg():
+    made = [row | {"psnr": row["psnr"] - 1} if row["trained"] == "lossless" else row for row in rows(car=0.5)]
+    found = jpeg_lr.gains(made).set_index(["scale", "trained", "quality"])
+    pd.testing.assert_frame_equal(
+        found.xs("priced", level="trained")[["bicubic", "car", "gain"]],
+        found.xs("jpeg", level="trained")[["bicubic", "car", "gain"]],
+    )
+    assert found.loc[(2, "lossless", 30), "bicubic"] == pytest.approx(27)
 
 
 def test_only_what_was_printed_is_judged():
@@ -68,7 +80,7 @@ def test_bits_are_compared_at_equal_psnr():
     assert list(found.columns) == [
         "scale", "trained", "downscaler", "against", "bd_rate", "low", "high", "saved_share", "n",
     ]  # fmt: skip
-    assert len(found) == 2 * 2 * 3
+    assert len(found) == 2 * (2 + 2 * 3)  # bicubic beside HR; CAR beside both
     car = found[found.downscaler == "car"]
     np.testing.assert_allclose(car.bd_rate, -50)
     assert set(car.saved_share) == {100} and set(car.against) == {"HR", "bicubic LR"}
@@ -80,7 +92,7 @@ def test_the_picture_has_an_axes_per_scale():
     figure.savefig(io.BytesIO(), dpi=40)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["x2", "x4"]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(labels) == 5 and "CAR, trained on JPEG" in labels
+    assert len(labels) == 6 and "CAR, trained on JPEG, bits priced" in labels and "CAR, trained on JPEG" in labels
     with pytest.raises(ValueError, match="no curve of an LR image"):
         figures.jpeg_curves({})
 
@@ -105,7 +117,7 @@ def test_a_study_leaves_rows_tables_and_a_figure(shrunk):
     found = jpeg_lr.study("demo", device="cpu", progress=False)
     table, rates = jpeg_lr.table("demo", found), jpeg_lr.rates("demo", found)
     jpeg_lr.figure("demo", found)
-    assert len(found) == 3 + 8 * 3 and len(table) == 2 * 2 * 3 and len(rates) == 12
+    assert len(found) == 3 + 10 * 3 and len(table) == 2 * 3 * 3 and len(rates) == 16
     written = results.read_rows(shrunk / "results/demo/metrics/jpeg.csv")
     assert list(written.columns) == jpeg_lr.ROW_COLUMNS and np.isfinite(written[["bpp", "psnr"]]).all(axis=None)
     for name in ("tables/jpeg", "tables/jpeg_rates", "figures/jpeg"):

@@ -3,11 +3,16 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from carlib.figures.style import BLUE, CAPTION, LABEL, RED, TITLE, WIDTH, styled
+from carlib.figures.style import BLUE, CAPTION, GREEN, LABEL, RED, TITLE, WIDTH, styled
 
 _COLOURS = {"car": ("CAR", RED), "bicubic": ("bicubic", BLUE)}
 _RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-_DASHES = {"jpeg": "-", "lossless": (0, (4, 1.6))}
+# On which LR images networks were trained -> its words, line and marker.
+_TRAINED = {
+    "lossless": ("lossless LR", (0, (4, 1.6)), "s"),
+    "jpeg": ("JPEG", "-", "o"),
+    "priced": ("JPEG, bits priced", "-", "D"),
+}
 
 
 @styled
@@ -16,7 +21,8 @@ def jpeg_curves(curves):
 
     Args:
         curves: (downscaler, scale, trained) -> DataFrame bpp, psnr, by rising quality; downscaler "car", "bicubic" or
-                "none" (the HR image is coded, scale 1), trained "jpeg", "lossless" or "" of the HR image.
+                "none" (the HR image is coded, scale 1), trained "lossless", "jpeg", "priced", or "" of the
+                HR image.
     Returns:
         Figure; bits on a logarithmic axis.
     Raises:
@@ -32,9 +38,8 @@ def jpeg_curves(curves):
             if downscaler == "none":
                 axes.plot(curve.bpp, curve.psnr, color="black", linewidth=1.6, label="HR image as JPEG")
             elif of == scale:
-                name, colour = _COLOURS[downscaler]
-                style = {"color": colour, "linestyle": _DASHES[trained], "marker": "o" if trained == "jpeg" else "s"}
-                on = "JPEG" if trained == "jpeg" else "lossless LR"
+                (name, colour), (on, line, marker) = _COLOURS[downscaler], _TRAINED[trained]
+                style = {"color": GREEN if trained == "priced" else colour, "linestyle": line, "marker": marker}
                 axes.plot(curve.bpp, curve.psnr, **style, linewidth=1.4, markersize=3, label=f"{name}, trained on {on}")
         axes.set_title(f"x{scale}", loc="left", fontsize=TITLE, fontweight="bold")
         axes.set_xscale("log")

@@ -9,7 +9,7 @@ from matplotlib.textpath import text_to_path
 
 WIDTH = 10.0  # inches, the most a figure of panels takes
 # Okabe & Ito: told apart with every common colour blindness
-BLUE, RED, GREY = "#0072B2", "#D55E00", "#767676"
+BLUE, RED, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 WEIGHTS = "RdBu_r"  # diverging about zero: blue negative, red positive
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine

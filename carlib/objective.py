@@ -13,11 +13,11 @@ def of_run(run: runs.Run, step, sr, hr, guide, predicted, cost=None):
         sr, hr:    (N, 3, H, W), range [0, 1].
         guide:     (N, 3, h, w), the LR image that a learned downscaler is held to; None where there is none.
         predicted: what the downscaler gave beside its LR image (see carlib.models); None of a classical one.
-        cost:      of the LR images' bits (Rescaler); of weight bit_price, 0 is not computed.
+        cost:      of the LR images' bits (Rescaler); counts bit_price times.
     """
     total, terms = _restoring(run, step, sr, hr, guide, predicted)
     if run.bit_price:
-        total, terms = total + run.bit_price * cost, terms | {"bits": cost.detach()}
+        total, terms = total + run.bit_price * cost, terms | {"bit_cost": cost.detach()}
     return total, terms
 
 

@@ -104,6 +104,11 @@ def check(run):
     if run.image_steps and (run.downscaler, run.upscaler) != ("bicubic", "zssr"):  # its sons are made by bicubic
         raise ValueError(f"image_steps={run.image_steps!r} is for ZSSR on bicubic LR images, not for {run.name}")
     _check_starts(run)
+    if run.bit_price and not _pays(run):
+        whose = _USERS["bit_price"][0]
+        raise ValueError(
+            f"bit_price={run.bit_price!r} is for {whose}, not for {run.name}: leave it out, or set it to 0"
+        )
     for name, allowed in _NAMES.items():
         _among(name, getattr(run, name), allowed)
     for network in run.networks().values():
@@ -139,8 +144,6 @@ def _check_numbers(run):
     for name in _AT_LEAST_0:
         if not 0 <= getattr(run, name) < math.inf:
             raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
-    if run.bit_price and not _pays(run):
-        raise ValueError(f"bit_price={run.bit_price!r} is for {_USERS['bit_price'][0]}, not for {run.name}")
     if run.jpeg is not None and not _is_range(run.jpeg):
         raise ValueError(f"jpeg={run.jpeg!r} is no lowest and highest quality of JPEG: give [30, 95], or nothing")
     for name, what in _SHARES.items():

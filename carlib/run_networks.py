@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from carlib import method_networks, models, results, runs, weights
-from carlib.ops import jpeg
+from carlib.ops.jpeg import price, stored
 from carlib.ops.quantize import quantize
 
 _BEFORE_TRAINING = ("head_scale",)  # options of a network that trained weights do not show
@@ -26,7 +26,8 @@ class Rescaler(nn.Module):
     def forward(self, hr, lr=None):
         """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it -> sr, lr as read, what its loss takes, what it costs.
 
-        What it costs: bits of JPEG per LR pixel, each at its quality's price, on average; None of a lossless LR image.
+        What it costs: bits of JPEG per LR pixel, each at its quality's price, on average over the batch; None of
+        lossless LR images.
         """
         predicted = cost = None
         if lr is None:
@@ -35,8 +36,8 @@ class Rescaler(nn.Module):
         if self.jpeg:
             low, high = self.jpeg
             drawn = torch.randint(low, high + 1, (len(lr),)) if self.training else (low + high) // 2
-            lr, bits = jpeg.stored(lr, drawn, self.alpha)
-            cost = (bits * jpeg.price(torch.as_tensor(drawn)).to(bits)).mean() / math.prod(lr.shape[2:])
+            lr, bits = stored(lr, drawn, self.alpha)
+            cost = (bits * price(drawn).to(bits)).mean() / math.prod(lr.shape[2:])
         return self.networks["upscaler"](lr), lr, predicted, cost
 
 

@@ -71,9 +71,13 @@ def _parsed(path, _modified):
 
 def _imports(tree):
     """Files of the operators, network and downscaler parts that a module imports, relative to the package."""
-    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     wanted = ("carlib.ops.", "carlib.models.", "carlib.downscalers.")
-    return [f"{name.removeprefix('carlib.').replace('.', '/')}.py" for name in names if name.startswith(wanted)]
+    files = [f"{name.removeprefix('carlib.').replace('.', '/')}.py" for name in names if name.startswith(wanted)]
+    return [file for file in files if (_PACKAGE / file).is_file()]  # not the names inside a module
 
 
 def _without_docstrings(tree):

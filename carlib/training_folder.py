@@ -7,7 +7,7 @@ import sys
 from carlib import checkpoint, results, stopping, weights
 
 LOG_COLUMNS = [
-    "step", "loss", "restoration", "offset", "tv", "guidance", "distribution", "bits", "patch_psnr", "psnr",
+    "step", "loss", "restoration", "offset", "tv", "guidance", "distribution", "bit_cost", "patch_psnr", "psnr",
     "adaptivity", "offset_length", "lr", "seconds",
 ]  # fmt: skip
 

@@ -130,7 +130,9 @@ def test_against_their_gradient_libjpegs_file_becomes_smaller(quality):
 
 
 def test_a_bit_costs_by_the_step_of_quantisation():
-    assert price(torch.tensor([10, 25, 50, 75, 95])).tolist() == [5.0, 2.0, 1.0, 0.5, pytest.approx(0.1)]
+    found = price(torch.tensor([[10, 25, 50], [75, 95, 100]]))
+    torch.testing.assert_close(found, torch.tensor([[5.0, 2.0, 1.0], [0.5, 0.1, 0.02]]))
+    assert price(50) == 1
 
 
 # ---- runs ---------------------------------------------------------------------------------------------
@@ -153,6 +155,9 @@ def test_a_run_that_trains_nothing_has_no_use_for_it():
 def test_bits_have_a_price_where_a_downscaler_learns_and_files_are_jpeg(name, changed):
     with pytest.raises(ValueError, match=r"bit_price=0.1 is for a learned downscaler that is trained with jpeg, not"):
         runs.get(name, "smoke", {"bit_price": 0.1, **changed})
+
+
+def test_a_price_is_not_below_0():
     with pytest.raises(ValueError, match=r"bit_price=-0.1 must be a finite number >= 0"):
         runs.get("car-edsr-x2-jpeg", "smoke", {"bit_price": -0.1})
 
@@ -166,7 +171,7 @@ def test_their_price_is_part_of_the_loss_and_reaches_the_resampler():
     total, terms = objective.of_run(run, 0, sr, hr, None, predicted, cost)
     free, others = objective.of_run(dataclasses.replace(run, bit_price=0.0), 0, sr, hr, None, predicted, cost)
     torch.testing.assert_close(total, free + 0.5 * cost)
-    assert terms == others | {"bits": cost} and "bits" not in others
+    assert terms == others | {"bit_cost": cost} and "bit_cost" not in others
     cost.backward()
     assert any(p.grad is not None and p.grad.any() for p in rescaler.networks["resampler"].parameters())
 

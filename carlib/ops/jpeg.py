@@ -45,9 +45,9 @@ def stored(image, quality, alpha=1.0):
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"an image of shape {tuple(image.shape)} is not (N, 3, H, W)")
     quality = torch.as_tensor(quality)
-    if quality.is_floating_point() or quality.shape not in ((), (len(image),)):
+    if quality.is_floating_point() or quality.dtype == torch.bool or quality.shape not in ((), (len(image),)):
         raise ValueError(f"quality={quality.tolist()} is no whole number, nor one for each of {len(image)} images")
-    quality = quality.expand(len(image))
+    quality = quality.long().expand(len(image))
     if not ((quality >= 1) & (quality <= 100)).all():  # before it is on a GPU, for which this would wait
         raise ValueError(f"quality={quality.tolist()} is not 1 to 100")
     quality = quality.to(image.device)
@@ -61,12 +61,17 @@ def stored(image, quality, alpha=1.0):
 
 
 def price(quality):
-    """A step of quantisation at a quality, over that at 50: what a bit saves of the error goes with it.
+    """What a bit is worth at a quality, over that at 50: JPEG's steps of quantisation over those at 50.
 
-    In the mean squared error of what an EDSR restores a bit per LR pixel saves 7 to 8e-4 of these steps, from quality
-    10 to 80, at x2 as at x4 (bicubic LR images, EDSR that saw JPEG; profile mini's metrics/jpeg.csv).
+    For a bit more of an LR image's file the error of what is restored falls about in proportion to them
+    (`carlib.jpeg_lr.worth` measures by how much).
+
+    Args:
+        quality: 1 to 100, a number or an integer tensor.
+    Returns:
+        float tensor of the same shape: 5 at 10, 1 at 50, 0.1 at 95; 0.02 at 99 and 100.
     """
-    return _percent(quality) / 100
+    return _percent(torch.as_tensor(quality)).clamp(min=2) / 100
 
 
 def _to_ycbcr(image):

@@ -98,13 +98,14 @@ def downscale(
         image, scale, method, size=_parse_size(size), pad=pad, weights=weights, tile=tile, device=device,
         variant=variant, lambda_=lambda_, rounding=rounding,
     )  # fmt: skip
-    made = origin.Origin(method, scale, image.shape[:2], weights and weights.name, quality)
+    trained = method_networks.digest(method, scale, weights)
+    made = origin.Origin(method, scale, image.shape[:2], weights and weights.name, quality, trained)
     data.write_image(target, lr, quality=quality, profile=profile, note=origin.written(made))
     if quality is None and target.suffix.lower() != ".png":
         typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: tell that to enlarge it", err=True)
     if quality is None and method == "car-jpeg":
         typer.echo(f"carlib: {target}: car-jpeg is for JPEG: stored lossless, car's are restored better", err=True)
-    if quality is not None and method in method_networks.LEARNED and weights is None:
+    if quality is not None and method in method_networks.LEARNED and (weights is None or method == "car"):
         typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg", err=True)
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")
@@ -141,12 +142,12 @@ def upscale(
     max_pixels: MaxPixels = None,
 ):
     """Enlarge an image, usually one that `carlib downscale` made; zssr trains a network on it, which takes minutes."""
-    from carlib import data, origin, rescale
+    from carlib import data, method_networks, origin, rescale
 
     image, profile = _read(source, target, quality, alpha=alpha, depth=depth, max_pixels=max_pixels)
     made = origin.read(source)
     unknown = method is None and made.method is None
-    method = origin.upscaler_for(made, jpeg=data.is_jpeg(source)) if method is None else method
+    method = origin.upscaler_for(made) if method is None else method
     scale = _scale_of(source, made, image) if scale is None else scale
     if made.weights and method == made.method and weights is None:
         raise ValueError(f"{source} was made with {made.weights}: give that file (--weights), or the one you want")
@@ -154,8 +155,9 @@ def upscale(
     whole = origin.size_for(made, scale, image.shape) if size is None else _parse_size(size)
     network = {"weights": weights, "tile": tile, "device": device, "precision": precision}
     sr = rescale.upscale(image, scale, method, size=whole, **network, **budget)
+    trained = method_networks.digest(method, scale, weights)
     taken = ("CAR's", "edsr") if method == "car" else ("a classical downscaler's", "edsr, car or car-jpeg")
-    if told := _UNKNOWN.format(*taken) * unknown or origin.doubt(made, method, scale):
+    if told := _UNKNOWN.format(*taken) * unknown or origin.doubt(made, method, scale, trained):
         typer.echo(f"carlib: {source}: {told}", err=True)
     data.write_image(target, sr, quality=quality, profile=profile)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")

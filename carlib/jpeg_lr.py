@@ -9,6 +9,8 @@ bits of these files a price.
 Fidelity: PSNR by the protocol "standard". Rate: bits of the whole file over HR pixels. The HR image is coded, too.
 """
 
+import numpy as np
+
 from carlib import (
     bjontegaard,
     codecs,
@@ -24,10 +26,11 @@ from carlib import (
 )
 
 DOWNSCALERS, SCALES, LOSSLESS = ("bicubic", "car"), (2, 4), 0
-# On which LR images -> the run, and what that of bicubic LR images beside it was trained on.
+# On which LR images networks were trained -> the run.
 TRAINED = {"lossless": "{}-edsr-x{}", "jpeg": "{}-edsr-x{}-jpeg", "priced": "{}-edsr-x{}-jpeg-priced"}
+# CAR's -> those of the bicubic run that it stands beside.
 RIVALS = {"lossless": "lossless", "jpeg": "jpeg", "priced": "jpeg"}
-ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "trained", "quality", "set", "image", "bpp", "psnr"]
+ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "trained", "quality", "set", "image", "bpp", "psnr", "mse"]
 _SHAVE = max(SCALES)
 _KEYS = ["scale", "trained", "quality"]
 
@@ -98,7 +101,9 @@ def _restored(hr, chain, qualities):
 def _row(hr, sr, coded, **named):
     from carlib import metrics
 
-    return {**named, "bpp": 8 * len(coded) / (hr.shape[0] * hr.shape[1]), "psnr": metrics.psnr(hr, sr, _SHAVE)}
+    mse = float(np.square(hr / 255 - (sr / 255 if sr.dtype == np.uint8 else sr)).mean())  # as the loss "l2" has it
+    bpp = 8 * len(coded) / (hr.shape[0] * hr.shape[1])
+    return {**named, "bpp": bpp, "psnr": metrics.psnr(hr, sr, _SHAVE), "mse": mse}
 
 
 def table(profile, rows):
@@ -137,6 +142,22 @@ def rates(profile, rows):
     return found
 
 
+def prices(profile, rows):
+    """`worth` of the rows, written as tables/jpeg_worth."""
+    found = worth(rows)
+    results.save_table(
+        found.round({"saved": 3, "worth": 2}),
+        results.folder(profile, "tables", "jpeg_worth"),
+        title=f"What a bit of a bicubic LR image's JPEG saves, profile {profile}",
+        caption="saved: by how much the mean squared error of restored images (RGB in [0, 1]; EDSR trained on JPEG) "
+        "falls from one quality to the next, over the bits per LR pixel that it takes, in thousandths. worth: the same "
+        "over JPEG's step of quantisation, that of quality 50 being 1: what `bit_price` stands for with the loss l2. "
+        f"Means over {tables.seen(rows)}.",
+        command=experiments.papermill_command("05c_jpeg", profile),
+    )
+    return found
+
+
 def figure(profile, rows):
     """PSNR over bits, as a matplotlib Figure, written as figures/jpeg."""
     from carlib import figures
@@ -149,8 +170,8 @@ def figure(profile, rows):
         alt="Curves of PSNR over bits per HR pixel at both scales: the HR image as JPEG, and CAR's and bicubic LR "
         "images as JPEG, restored by networks that were trained on lossless LR images, on JPEG, and on JPEG with a "
         "price on its bits",
-        caption=f"Means over {tables.seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG; CAR "
-        "also with a price on the bits of its files. The HR image's curve goes on beyond the picture.",
+        caption=f"Means over {tables.seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG; green: CAR "
+        "with a price on the bits of its files, too. The HR image's curve goes on beyond the picture.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return drawn
@@ -183,6 +204,30 @@ def gains(rows):
             "n": len(group),
         })  # fmt: skip
     return pd.DataFrame(lines)
+
+
+def worth(rows):
+    """What a bit per LR pixel saves of the mean squared error of restored bicubic LR images, from quality to quality.
+
+    Returns:
+        DataFrame: scale, quality, next, saved (thousandths of the squared range, a bit), worth (saved over the mean
+        `carlib.ops.jpeg.price` of both qualities).
+    """
+    import pandas as pd
+    import torch
+
+    from carlib.ops.jpeg import price
+
+    frame = pd.DataFrame(rows)
+    frame = frame[(frame.downscaler == "bicubic") & (frame.trained == "jpeg") & (frame.quality > LOSSLESS)]
+    lines = []
+    for scale, means in frame.groupby(["scale", "quality"])[["bpp", "mse"]].mean().groupby("scale"):
+        qualities = [quality for _, quality in means.index]
+        steps = price(torch.tensor(qualities)).numpy()
+        saved = -1000 * np.diff(means.mse) / (np.diff(means.bpp) * scale**2)
+        columns = {"quality": qualities[:-1], "next": qualities[1:], "saved": saved}
+        lines.append(pd.DataFrame({"scale": scale, **columns, "worth": 2 * saved / (steps[:-1] + steps[1:])}))
+    return pd.concat(lines, ignore_index=True)
 
 
 def _beside_their_rivals(frame):

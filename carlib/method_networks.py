@@ -19,6 +19,21 @@ PAIRS = {
 EDSR = {"edsr": "bicubic-edsr-x{}", "edsr-jpeg": "bicubic-edsr-x{}-jpeg"}
 
 
+def digest(method, scale, weights=None) -> str | None:
+    """The first eight digits of the SHA-256 of the weights file that a method of PAIRS takes, where there is one.
+
+    Arguments as of `of_method`.
+    Raises:
+        ValueError: none is shipped.
+    """
+    if method not in PAIRS:
+        return None
+    from carlib import provenance
+
+    path = Path(weights or _shipped(PAIRS[method], scale))
+    return provenance.sha256(path)[:8] if path.is_file() else None
+
+
 def of_method(method, scale, *, weights=None, device=None):
     """The networks of a method of PAIRS or EDSR, by role.
 
@@ -26,7 +41,8 @@ def of_method(method, scale, *, weights=None, device=None):
         weights: a weights file of a trained run; None: the shipped one of this scale.
         device:  "cpu", "cuda", ...; None or "auto": a GPU where there is one.
     Raises:
-        ValueError: none is shipped, the file is none, of another scale or of another method, or the device is not here.
+        ValueError: none is shipped, the file is none or of another scale, a method of PAIRS gets that of another one,
+            or the device is not here.
     """
     path = weights or _shipped({**PAIRS, **EDSR}[method], scale)
     networks, metadata = _loaded(path, device)

@@ -18,7 +18,8 @@ class Origin(NamedTuple):
     scale: int | None = None
     size: tuple[int, int] | None = None  # (H, W) of the HR image; without a scale it was made to another size
     weights: str | None = None  # name of the weights file, where it was not the shipped one
-    quality: int | None = None  # of the JPEG that it was stored as
+    quality: int | None = None  # of the JPEG that it is stored as
+    trained: str | None = None  # of networks: the beginning of the SHA-256 of their weights file
 
 
 def written(origin) -> str:
@@ -27,28 +28,29 @@ def written(origin) -> str:
 
 
 def read(path) -> Origin:
-    """What an image file says; of a line that is not such a one, nothing.
+    """What an image file says; of a line that is not such a one, nothing, but for a JPEG's quality.
 
     Raises:
         ValueError: no such file, or not an image.
     """
-    note = data.note(path)
+    note, quality = data.note(path), data.jpeg_quality(path)
+    nothing = Origin(quality=quality)
     try:
-        origin = Origin(**json.loads(note or "{}"))
+        origin = Origin(**{"quality": quality, **json.loads(note or "{}")})
     except (ValueError, TypeError, RecursionError):
-        return Origin()
+        return nothing
     if isinstance(origin.size, list):
         origin = origin._replace(size=tuple(origin.size))
-    return origin if _is_possible(origin) else Origin()
+    return origin if _is_possible(origin) else nothing
 
 
-def upscaler_for(origin, jpeg=False) -> str:
-    """The method that enlarges such an image best: of unknown ones CAR's, of those of a classical method an EDSR.
+def upscaler_for(origin) -> str:
+    """The method that enlarges such an image best: of those of a classical method an EDSR, of unknown ones CAR's.
 
-    jpeg: it is stored as such; then an unknown one is no image of CAR's, which do not survive that.
+    An unknown JPEG (its quality is known) is taken for a classical method's: CAR's are stored so only by `carlib`.
     """
-    if origin.method is None:
-        return "edsr-jpeg" if jpeg else "car"
+    if origin.method is None and origin.quality is None:
+        return "car"
     if origin.method in method_networks.PAIRS:
         return origin.method
     return "edsr" if origin.quality is None or origin.quality > _LIKE_LOSSLESS else "edsr-jpeg"
@@ -79,10 +81,15 @@ def size_for(origin, scale, shape):
     return origin.size if fits else None
 
 
-def doubt(origin, method, scale) -> str:
-    """What speaks against enlarging such an image like this, in a line; nothing if nothing does."""
+def doubt(origin, method, scale, weights=None) -> str:
+    """What speaks against enlarging such an image like this, in a line; nothing if nothing does.
+
+    weights: the beginning of the SHA-256 of the networks' file (`method_networks.digest`), None of other methods.
+    """
     if origin.method is not None and method in method_networks.PAIRS and method != origin.method:
         return f"it was made by {origin.method}, and {method} restores its own images only: use {upscaler_for(origin)}"
+    if origin.trained and weights is not None and method == origin.method and weights != origin.trained:
+        return f"it was made by other weights of {method} ({origin.trained}, not {weights}), which restore it better"
     if origin.scale is not None and scale != origin.scale:
         return f"it was made at x{origin.scale} and is enlarged x{scale}"
     return ""
@@ -95,6 +102,6 @@ def _is_possible(origin) -> bool:
         origin.method in (None, *rescale.DOWNSCALERS)
         and (scale is None or (type(scale) is int and scale >= 2))
         and (size is None or (type(size) is tuple and len(size) == 2 and all(type(n) is int and n > 0 for n in size)))
-        and (origin.weights is None or isinstance(origin.weights, str))
+        and all(name is None or isinstance(name, str) for name in (origin.weights, origin.trained))
         and (origin.quality is None or (type(origin.quality) is int and 1 <= origin.quality <= 100))
     )

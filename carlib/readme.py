@@ -166,13 +166,13 @@ def _jpeg(table) -> str:
                 "scale": f"x{scale}",
                 "JPEG quality": quality or "lossless",
                 "trained lossless: bicubic": _db(plain.bicubic),
-                "CAR": _gain(plain),
+                "CAR's gain": _gain(plain),
                 "trained on JPEG: bicubic": _db(jpeg.bicubic),
-                "CAR on JPEG": _gain(jpeg),
-                "its files": f"{jpeg.bits:+.0f} %",
-                "CAR, bits priced": _gain(priced),
-                "their files": f"{priced.bits:+.0f} %",
-                "printed gain (DIV2K)": _db(plain.printed_gain, "+.2f"),
+                "gain on JPEG": _gain(jpeg),
+                "files": f"{jpeg.bits:+.0f} %",
+                "gain, bits priced": _gain(priced),
+                "files, bits priced": f"{priced.bits:+.0f} %",
+                "printed gain, trained lossless (DIV2K)": _db(plain.printed_gain, "+.2f"),
             }
         )
     return _markdown(lines)

@@ -28,7 +28,7 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
         note: why it was tried.  out: CSV, default data/trials.csv.
     Returns:
         the new lines (COLUMNS): parameters as given, seconds of training, start: the first digits of the SHA-256 of the
-        weights that it began with, validation: best PSNR in dB (RGB) on the profile's validation set, adaptivity and
+        weights that it began with, validation: their PSNR in dB (RGB) on the profile's validation set, adaptivity and
         offset_length: at the last validation (see `validation.behaviour`), psnr: mean over the n images, dB of luma;
         the last four "" of a trial that diverged.
     Raises:

@@ -101,6 +101,7 @@ def test_what_the_training_loop_is_made_of_is_digested_and_a_dependency_of_its_s
     ("ops/resample_numba.py", {"car-edsr-x2", "car-bicubic-x2"}),
     ("ops/resample_kernels.py", {"car-edsr-x2", "car-bicubic-x2"}),
     ("ops/imresize.py", {"bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2"}),
+    ("ops/jpeg.py", {"bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2"}),
     ("metrics.py", {"bicubic-edsr-x2", "car-edsr-x2", "car-bicubic-x2"}),  # selects the weights that are kept
     ("evaluate.py", set()),
     ("downscalers/dpid.py", set()),

@@ -1,13 +1,16 @@
 """JPEG with a gradient: beside libjpeg's own file, its gradient, and networks that train through it."""
 
 import dataclasses
+import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from short_runs import go, short
 from torch.nn import functional
 
-from carlib import codecs, data, objective, rescale, run_networks, runs
+from carlib import codecs, data, objective, rescale, run_networks, runs, validation, weights
 from carlib.ops.jpeg import jpeg, price, stored
 
 SIZES = [(96, 120), (33, 47), (8, 9), (17, 2), (1, 1)]
@@ -100,13 +103,13 @@ def libjpegs_bits(image, quality):
     )
 
 
-@pytest.mark.parametrize("quality", [30, 50, 70, 80, 90, 95])
+@pytest.mark.parametrize("quality", [20, 30, 50, 70, 80, 90, 95])
 @pytest.mark.parametrize("scale", [2, 4])
 def test_bits_are_about_those_of_libjpegs_file(scale, quality):
     for name in ("chelsea", "astronaut", "coffee"):
         lr = rescale.downscale(data.centre_crop(dict(data.load("demo"))[name], 256), scale, "bicubic")
         (bits,) = stored(rescale.to_tensor(lr), quality)[1].tolist()
-        assert bits == pytest.approx(libjpegs_bits(lr, quality), rel=0.25)
+        assert bits == pytest.approx(libjpegs_bits(lr, quality), rel=0.2)
 
 
 def test_bits_go_with_their_images_and_flat_ones_take_none():
@@ -116,6 +119,16 @@ def test_bits_go_with_their_images_and_flat_ones_take_none():
         torch.testing.assert_close(bits[None], stored(image[:1], quality)[1])
     flat = stored(torch.full((1, 3, 24, 40), 200 / 255), 90)[1]
     assert flat < 1e-3 * both[0]
+
+
+def test_bits_by_hand():
+    """Flat blocks of 8x8 differ from those on their left alone; by 20 levels, which are 160 in the DCT, steps of 16."""
+    levels = torch.tensor([[120.0, 140, 140], [120, 120, 100]]).repeat_interleave(8, 0).repeat_interleave(8, 1)
+    grey = (levels / 255).expand(1, 3, 16, 24)
+    torch.testing.assert_close(stored(grey, 50)[1], torch.tensor([2.4 * 2 * math.log2(1 + 160 / 16)]))
+    colour = grey.clone()
+    colour[:, 2, :, :8] += 60 / 255  # blue: 60 levels are 6.8 of luma and 30 of Cb; a chroma block is 16 pixels
+    assert stored(colour, 50)[1] > stored(colour.mean(1, keepdim=True).expand(1, 3, 16, 24), 50)[1] + 2.4
 
 
 @pytest.mark.parametrize("quality", [30, 80])
@@ -200,3 +213,15 @@ def test_networks_read_what_jpeg_left(name):
     if run.learns_downscaling:
         read.sum().backward()
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in rescaler.networks["resampler"].parameters())
+
+
+def test_where_bits_cost_the_last_weights_are_kept(home, tmp_path, monkeypatch):
+    """What stands highest in PSNR alone may be what spends most."""
+    for price_of_bits, kept in ((0.0, 30), (0.5, 29)):
+        psnrs = iter([30.0, 29.0])
+        monkeypatch.setattr(validation, "validate", lambda *_, psnrs=psnrs: next(psnrs))
+        run = short("car-edsr-x2-jpeg", warm_start=None, bit_price=price_of_bits)
+        path = go(run, tmp_path / str(price_of_bits))
+        assert weights.header(path)["validation"]["psnr_rgb"] == kept
+        costs = pd.read_csv(path.parent / "log.csv").bit_cost
+        assert costs.gt(0).all() if price_of_bits else costs.isna().all()

@@ -21,7 +21,7 @@ def rows(car=0.0, bits=1.0, images=4, profile="demo"):
             spread = 0.1 * (image - (images - 1) / 2)
             named = {"profile": profile, "run": "", "set": "demo", "image": str(image)}
             named |= {"downscaler": downscaler, "scale": scale, "trained": trained, "quality": quality}
-            made.append({**named, "bpp": bpp, "psnr": psnr + spread})
+            made.append({**named, "bpp": bpp, "psnr": psnr + spread, "mse": 10 ** (-psnr / 10)})
 
     for place, quality in enumerate(QUALITIES):
         rate, fidelity = 0.1 * 2**place, 28 + 2.0 * place
@@ -87,6 +87,14 @@ def test_bits_are_compared_at_equal_psnr():
     np.testing.assert_allclose(found[found.downscaler == "bicubic"].bd_rate, 0, atol=1e-9)
 
 
+def test_a_bit_is_worth_what_it_saves_over_the_step_of_quantisation():
+    found = jpeg_lr.worth(rows())
+    assert list(found.columns) == ["scale", "quality", "next", "saved", "worth"] and len(found) == 2 * 3
+    line = found[(found.scale == 4) & (found.quality == 50)].iloc[0]  # 0.2 bits of an HR pixel at 30 dB, 0.4 at 32 dB
+    assert line.next == 80 and line.saved == pytest.approx(1000 * (10**-3.0 - 10**-3.2) / (0.2 * 16))
+    assert line.worth == pytest.approx(line.saved / 0.7)
+
+
 def test_the_picture_has_an_axes_per_scale():
     figure = figures.jpeg_curves(jpeg_lr.curves(rows(car=1.0)))
     figure.savefig(io.BytesIO(), dpi=40)
@@ -116,11 +124,12 @@ def shrunk(home):
 def test_a_study_leaves_rows_tables_and_a_figure(shrunk):
     found = jpeg_lr.study("demo", device="cpu", progress=False)
     table, rates = jpeg_lr.table("demo", found), jpeg_lr.rates("demo", found)
+    jpeg_lr.prices("demo", found)
     jpeg_lr.figure("demo", found)
     assert len(found) == 3 + 10 * 3 and len(table) == 2 * 3 * 3 and len(rates) == 16
     written = results.read_rows(shrunk / "results/demo/metrics/jpeg.csv")
-    assert list(written.columns) == jpeg_lr.ROW_COLUMNS and np.isfinite(written[["bpp", "psnr"]]).all(axis=None)
-    for name in ("tables/jpeg", "tables/jpeg_rates", "figures/jpeg"):
+    assert list(written.columns) == jpeg_lr.ROW_COLUMNS and np.isfinite(written[["bpp", "psnr", "mse"]]).all(axis=None)
+    for name in ("tables/jpeg", "tables/jpeg_rates", "tables/jpeg_worth", "figures/jpeg"):
         caption = json.loads((shrunk / f"results/demo/{name}.json").read_text())["caption"]
         assert "n = 1 images (1 of demo)" in caption
 
@@ -133,6 +142,7 @@ def test_a_study_leaves_rows_tables_and_a_figure(shrunk):
     sr = rescale.restore(chain.networks["upscaler"], codecs.decode(coded, "jpeg"))
     row = written[(written.run == run.name) & (written.image == name) & (written.quality == 90)].iloc[0]
     assert row.trained == "jpeg" and row.bpp == pytest.approx(8 * len(coded) / 64**2, abs=1e-6)
+    assert row.mse == pytest.approx(np.square(hr / 255 - sr).mean(), abs=1e-6)
     assert row.psnr == pytest.approx(metrics.psnr(hr, sr, 4), abs=1e-4)
 
 

@@ -1,10 +1,13 @@
 """What an LR image says of its making: written by downscale, heeded by upscale, ignored where it is nonsense."""
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from carlib import data, origin, rescale
+from carlib import data, method_networks, origin, rescale
 from carlib.origin import Origin
 
 
@@ -119,7 +122,8 @@ def test_a_jpeg_is_restored_by_the_network_that_was_trained_for_it(carlib, asked
     photo = data.write_image(tmp_path / "hr.png", np.full((24, 32, 3), 90, np.uint8))
     lr = tmp_path / "lr.jpg"
     code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--method", "car-jpeg", "--quality", 80)
-    assert code == 0 and err == "" and origin.read(lr) == Origin("car-jpeg", 2, (24, 32), quality=80)
+    trained = method_networks.digest("car-jpeg", 2)
+    assert code == 0 and err == "" and origin.read(lr) == Origin("car-jpeg", 2, (24, 32), None, 80, trained)
     assert carlib("upscale", lr, tmp_path / "sr.png")[0] == 0 and asked == [("car-jpeg", 2, (24, 32), None)]
     assert carlib("downscale", photo, lr, "--scale", 2, "--method", "bicubic", "--quality", 80)[0] == 0
     assert carlib("upscale", lr, tmp_path / "sr.png")[0] == 0 and asked[1:] == [("edsr-jpeg", 2, (24, 32), None)]
@@ -131,13 +135,28 @@ def test_a_jpeg_is_restored_by_the_network_that_was_trained_for_it(carlib, asked
     assert code == 0 and "use bicubic or car-jpeg" in err and err.count("\n") == 1
 
 
-def test_a_jpeg_that_says_nothing_is_none_of_cars(carlib, asked, tmp_path):
+@pytest.mark.parametrize(("form", "quality", "method"), [
+    ("JPEG", 60, "edsr-jpeg"), ("JPEG", 85, "edsr-jpeg"), ("JPEG", 95, "edsr"), ("MPO", 30, "edsr-jpeg"),
+])  # fmt: skip
+def test_a_jpeg_that_says_nothing_is_none_of_cars(carlib, asked, tmp_path, form, quality, method):
     lr = tmp_path / "photo.jpeg"
-    Image.new("RGB", (12, 8)).save(lr)
-    assert carlib("downscale", lr, tmp_path / "small.png", "--scale", 2, "--method", "box")[0] == 0
+    Image.new("RGB", (12, 8)).save(lr, format=form, quality=quality)
+    assert origin.read(lr) == Origin(quality=quality)
     code, _, err = carlib("upscale", lr, tmp_path / "sr.png", "--scale", 2)
-    assert code == 0 and asked == [("edsr-jpeg", 2, None, None)] and err.count("\n") == 1
+    assert code == 0 and asked == [(method, 2, None, None)] and err.count("\n") == 1
     assert "taken for one of a classical downscaler's: else use --method edsr, car or car-jpeg" in err
+
+
+def test_small_images_of_other_weights_are_told(carlib, asked, tmp_path):
+    photo = data.write_image(tmp_path / "hr.png", np.full((24, 32, 3), 90, np.uint8))
+    lr = tmp_path / "lr.png"
+    assert carlib("downscale", photo, lr, "--scale", 2)[0] == 0
+    made = origin.read(lr)
+    assert made.trained == hashlib.sha256(Path("data/weights/car-edsr-x2.safetensors").read_bytes()).hexdigest()[:8]
+    assert carlib("upscale", lr, tmp_path / "sr.png")[2] == ""
+    data.write_image(lr, data.read_image(lr), note=origin.written(made._replace(trained="01234567")))
+    code, _, err = carlib("upscale", lr, tmp_path / "sr.png")
+    assert code == 0 and f"made by other weights of car (01234567, not {made.trained})" in err and err.count("\n") == 1
 
 
 def test_a_jpeg_wants_a_quality(carlib, tmp_path):

@@ -8,7 +8,7 @@ from carlib.data.images import (
     check_writable,
     colour_profile,
     crop_to_multiple,
-    is_jpeg,
+    jpeg_quality,
     note,
     read_image,
     to_colour,
@@ -20,6 +20,6 @@ from carlib.data.sets import NAMES, available, canonical, find, inventory, load
 
 __all__ = [
     "LUMA", "NAMES", "available", "canonical", "centre_crop", "check_image", "check_writable", "colour_profile",
-    "crop_to_multiple", "fetch", "find", "inventory", "is_jpeg", "load", "note", "pixel_sha256", "read_image",
+    "crop_to_multiple", "fetch", "find", "inventory", "jpeg_quality", "load", "note", "pixel_sha256", "read_image",
     "to_colour", "to_grey", "unpack", "verify", "write_image",
 ]  # fmt: skip

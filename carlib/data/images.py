@@ -20,6 +20,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # of R, G and B, BT.601 on the full rang
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"))
 MAX_PIXELS = 178_000_000
+_JPEG, _STEPS_AT_50 = ("JPEG", "MPO"), 3688  # the sum of the standard's table for luma (T.81, K.1)
 _NOTE = "carlib"  # keyword of our text in a PNG
 
 # What Pillow raises for a damaged file, by experiment: it has no base class of its own.
@@ -82,16 +83,27 @@ def note(path) -> str | None:
         ValueError: no such file, or not an image.
     """
     kind, info = _header(path)
-    if kind == "JPEG":
+    if kind in _JPEG:
         begin, found = f"{_NOTE} ".encode(), info.get("comment")
         return found[len(begin) :].decode("ascii", "replace") if found and found.startswith(begin) else None
     found = info.get(_NOTE) if kind == "PNG" else None
     return found if isinstance(found, str) else None
 
 
-def is_jpeg(path) -> bool:
-    """Whether an image file is stored as JPEG, whatever its name; errors as of `note`."""
-    return _header(path)[0] == "JPEG"
+def jpeg_quality(path) -> int | None:
+    """libjpeg's quality of a JPEG (MPO, too), whatever the file's name, by its first table; None of other formats.
+
+    Other encoders have tables of their own: of these the quality whose steps of quantisation have the same sum.
+
+    Raises:
+        ValueError: as `note`.
+    """
+    path = _existing(path)
+    with _own_pixel_cap(), _readable(path), Image.open(path, formats=FORMATS) as image:
+        if image.format not in _JPEG:
+            return None
+        percent = 100 * sum(image.quantization[min(image.quantization)]) / _STEPS_AT_50
+    return max(1, round(100 - percent / 2 if percent <= 100 else 5000 / percent))
 
 
 def write_image(

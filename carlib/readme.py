@@ -10,7 +10,7 @@ PAGES = {
     "README.md": ("results", "seeds", "downscalers", "attribution", "jpeg", "speed"),
     "REPLICATION.md": (
         *("table1_claims", "table2_claims", "table3_claims", "table4_claims", "table5_findings", "fig6_claims"),
-        *("rate_distortion_claims", "jpeg_rates", "trials", "costs"),
+        *("rate_distortion_claims", "jpeg_worth", "jpeg_rates", "trials", "costs"),
     ),
     "docs/speed.md": ("bench",),
 }
@@ -66,6 +66,8 @@ def render(block: str) -> str:
         return _seeds(pd.read_csv(_there(results.folder(PROFILE, "tables", "seeds.csv"))))
     if block == "jpeg":
         return _jpeg(pd.read_csv(_there(results.folder(PROFILE, "tables", "jpeg.csv"))))
+    if block == "jpeg_worth":
+        return _jpeg_worth(pd.read_csv(_there(results.folder(PROFILE, "tables", "jpeg_worth.csv"))))
     if block == "jpeg_rates":
         return _jpeg_rates(pd.read_csv(_there(results.folder(PROFILE, "tables", "jpeg_rates.csv"))))
     if block == "trials":
@@ -180,6 +182,14 @@ def _jpeg(table) -> str:
 
 def _gain(cell) -> str:
     return f"{cell.gain:+.2f} [{cell.low:+.2f}, {cell.high:+.2f}]"
+
+
+def _jpeg_worth(table) -> str:
+    """A line per scale: what a bit is worth from quality to quality."""
+    return _markdown(
+        {"from quality to": f"x{scale}", **{f"{c.quality} to {c.next}": f"{c.worth:.2f}" for c in cells.itertuples()}}
+        for scale, cells in table.groupby("scale")
+    )
 
 
 _TRAINED_ON = {"lossless": "lossless LR", "jpeg": "JPEG", "priced": "JPEG, bits priced"}

@@ -38,7 +38,7 @@ def stored(image, quality, alpha=1.0):
         In half precision the nearest to k/255.
         bits (N,) float32: an estimate of a file's without its headers, smooth: _BITS times the sum of log2(1 + |c|), c
         the coefficients in steps of quantisation, not rounded, of an average the difference from the block on its left.
-        Of photographs' LR images within 20 percent of libjpeg's (qualities 30 to 95).
+        Of photographs' LR images within 20 percent of libjpeg's (qualities 20 to 95).
     Raises:
         ValueError: the shape or a quality is none of these.
     """

@@ -25,7 +25,12 @@ Depth = Annotated[str, typer.Option(help="16-bit images: refuse or round.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Images of more pixels are refused; default: 178 million.")]
 Quality = Annotated[int | None, typer.Option(metavar="1..100", help="Of a .jpg.")]
 
-_UNKNOWN = "it does not say how it was made, and was taken for one of {}: else use --method {}"
+_UNKNOWN = "it does not say how it was made, and was enlarged by {}: {}"
+_OTHERS = {
+    "car": "for images that CAR did not make use --method edsr",
+    "edsr": "for small JPEGs that CAR made use --method car-jpeg",
+    "edsr-jpeg": "for small JPEGs that CAR made use --method car-jpeg",
+}
 _MISUSE = typer.BadParameter.__base__  # Click's UsageError: some versions of Typer bring a Click of theirs
 
 app = typer.Typer(
@@ -115,16 +120,17 @@ def downscale(
 def upscale(
     source: Annotated[Path, typer.Argument(help="The LR image.")],
     target: Annotated[Path, typer.Argument(help="The enlarged image.")],
-    scale: Annotated[int | None, typer.Option(help="Factor; default: the one the PNG was made at, or 4.")] = None,
+    scale: Annotated[int | None, typer.Option(help="Factor; default: the one the image was made at, or 4.")] = None,
     method: Annotated[
         str | None,
         typer.Option(
             help="car, car-jpeg, cnn-cr, tad or irn (for LR images made by it), edsr, edsr-jpeg, zssr, bicubic or "
-            "lanczos. Default: what fits the way the image was made, if it tells, or car."
+            "lanczos. Default: what fits the way the image was made, if it tells; else an EDSR for JPEGs, car "
+            "for others."
         ),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="WxH", help="Size of the original, to cut padding off; the PNG may know it.")
+        str | None, typer.Option(metavar="WxH", help="Size of the original, to cut padding off; the image may know it.")
     ] = None,
     weights: Weights = None,
     tile: Tile = None,
@@ -156,8 +162,7 @@ def upscale(
     network = {"weights": weights, "tile": tile, "device": device, "precision": precision}
     sr = rescale.upscale(image, scale, method, size=whole, **network, **budget)
     trained = method_networks.digest(method, scale, weights)
-    taken = ("CAR's", "edsr") if method == "car" else ("a classical downscaler's", "edsr, car or car-jpeg")
-    if told := _UNKNOWN.format(*taken) * unknown or origin.doubt(made, method, scale, trained):
+    if told := _UNKNOWN.format(method, _OTHERS.get(method)) * unknown or origin.doubt(made, method, scale, trained):
         typer.echo(f"carlib: {source}: {told}", err=True)
     data.write_image(target, sr, quality=quality, profile=profile)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")

@@ -4,11 +4,12 @@ Other formats do not keep it, and programs that rewrite a file may drop it: noth
 """
 
 import json
+import re
 from typing import NamedTuple
 
 from carlib import data, method_networks, rescale
 
-_LIKE_LOSSLESS = 85  # quality above which the EDSR of lossless images restores a JPEG better (notebook 05c: 80 and 90)
+LIKE_LOSSLESS = 85  # quality above which the EDSR of lossless images restores a JPEG better (notebook 05c: 80 and 90)
 
 
 class Origin(NamedTuple):
@@ -36,9 +37,11 @@ def read(path) -> Origin:
     note, quality = data.note(path), data.jpeg_quality(path)
     nothing = Origin(quality=quality)
     try:
-        origin = Origin(**{"quality": quality, **json.loads(note or "{}")})
+        origin = Origin(**json.loads(note or "{}"))
     except (ValueError, TypeError, RecursionError):
         return nothing
+    if quality is not None:  # what the file shows, not its note, which stays when others store it again
+        origin = origin._replace(quality=quality)
     if isinstance(origin.size, list):
         origin = origin._replace(size=tuple(origin.size))
     return origin if _is_possible(origin) else nothing
@@ -53,7 +56,7 @@ def upscaler_for(origin) -> str:
         return "car"
     if origin.method in method_networks.PAIRS:
         return origin.method
-    return "edsr" if origin.quality is None or origin.quality > _LIKE_LOSSLESS else "edsr-jpeg"
+    return "edsr" if origin.quality is None or origin.quality > LIKE_LOSSLESS else "edsr-jpeg"
 
 
 def scale_for(origin, shape):
@@ -102,6 +105,7 @@ def _is_possible(origin) -> bool:
         origin.method in (None, *rescale.DOWNSCALERS)
         and (scale is None or (type(scale) is int and scale >= 2))
         and (size is None or (type(size) is tuple and len(size) == 2 and all(type(n) is int and n > 0 for n in size)))
-        and all(name is None or isinstance(name, str) for name in (origin.weights, origin.trained))
+        and (origin.weights is None or (isinstance(origin.weights, str) and origin.weights.isprintable()))
+        and (origin.trained is None or re.fullmatch("[0-9a-f]{8}", str(origin.trained)) is not None)
         and (origin.quality is None or (type(origin.quality) is int and 1 <= origin.quality <= 100))
     )

@@ -192,6 +192,11 @@ def _jpeg_worth(table) -> str:
     )
 
 
+_AGAINST = {
+    "HR": "HR image as JPEG",
+    "bicubic LR": "bicubic LR image as JPEG",
+    "better": "bicubic LR image as JPEG, the better EDSR for each quality",
+}
 _TRAINED_ON = {"lossless": "lossless LR", "jpeg": "JPEG", "priced": "JPEG, bits priced"}
 
 
@@ -202,7 +207,7 @@ def _jpeg_rates(table) -> str:
             "scale": f"x{line.scale}",
             "trained on": _TRAINED_ON[line.trained],
             "LR image": "CAR" if line.downscaler == "car" else "bicubic",
-            "against": f"{line.against} image as JPEG",
+            "against": _AGAINST[line.against],
             "bits at equal PSNR": f"{line.bd_rate:+.1f} %",
             "between": f"{line.low:.1f} and {line.high:.1f} dB",
             "fewer at": f"{line.saved_share:.0f} % of these",

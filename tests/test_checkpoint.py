@@ -95,6 +95,11 @@ def test_what_the_training_loop_is_made_of_is_digested_and_a_dependency_of_its_s
     assert {f"carlib/{file}" for file in made_of} <= set(stage["deps"])
 
 
+def test_a_module_counts_however_it_is_imported():
+    tree = ast.parse("from carlib.ops import jpeg, nothing\nfrom carlib.ops.quantize import quantize\nimport torch")
+    assert sources._imports(tree) == ["ops/jpeg.py", "ops/quantize.py"]
+
+
 @pytest.mark.parametrize(("file", "touched"), [
     ("models/edsr.py", {"bicubic-edsr-x2", "car-edsr-x2"}),
     ("models/bicubic.py", {"car-bicubic-x2"}),

@@ -80,11 +80,25 @@ def test_bits_are_compared_at_equal_psnr():
     assert list(found.columns) == [
         "scale", "trained", "downscaler", "against", "bd_rate", "low", "high", "saved_share", "n",
     ]  # fmt: skip
-    assert len(found) == 2 * (2 + 2 * 3)  # bicubic beside HR; CAR beside both
+    assert len(found) == 2 * (2 + 2 * 3 + 1)  # bicubic beside HR; CAR beside both, priced beside the better, too
     car = found[found.downscaler == "car"]
     np.testing.assert_allclose(car.bd_rate, -50)
-    assert set(car.saved_share) == {100} and set(car.against) == {"HR", "bicubic LR"}
+    assert set(car.saved_share) == {100} and set(car.against) == {"HR", "bicubic LR", "better"}
     np.testing.assert_allclose(found[found.downscaler == "bicubic"].bd_rate, 0, atol=1e-9)
+
+
+def test_the_better_bicubic_is_that_of_lossless_images_at_high_quality():
+    """Its EDSR of lossless LR images is 1 dB better there and 1 dB worse below, as is the other the other way round."""
+    made = [
+        row | {"psnr": row["psnr"] - 1} if row["trained"] == worse and row["downscaler"] == "bicubic" else row
+        for row in rows()
+        for worse in ["lossless" if row["quality"] <= 85 else "jpeg"]
+    ]
+    found = jpeg_lr.savings(made)
+    better = found[found.against == "better"]
+    assert set(better.trained) == {"priced"} and len(better) == 2
+    np.testing.assert_allclose(better.bd_rate, 0, atol=1e-6)
+    assert (found[(found.trained == "priced") & (found.against == "bicubic LR")].bd_rate < -1).all()
 
 
 def test_a_bit_is_worth_what_it_saves_over_the_step_of_quantisation():
@@ -126,7 +140,7 @@ def test_a_study_leaves_rows_tables_and_a_figure(shrunk):
     table, rates = jpeg_lr.table("demo", found), jpeg_lr.rates("demo", found)
     jpeg_lr.prices("demo", found)
     jpeg_lr.figure("demo", found)
-    assert len(found) == 3 + 10 * 3 and len(table) == 2 * 3 * 3 and len(rates) == 16
+    assert len(found) == 3 + 10 * 3 and len(table) == 2 * 3 * 3 and len(rates) == 18
     written = results.read_rows(shrunk / "results/demo/metrics/jpeg.csv")
     assert list(written.columns) == jpeg_lr.ROW_COLUMNS and np.isfinite(written[["bpp", "psnr", "mse"]]).all(axis=None)
     for name in ("tables/jpeg", "tables/jpeg_rates", "tables/jpeg_worth", "figures/jpeg"):

@@ -45,7 +45,7 @@ def test_a_file_tells_how_it_was_made_and_changes_no_pixel(carlib, tmp_path):
 
 
 @pytest.mark.parametrize(("told", "options", "expected", "doubt"), [
-    (None, [], ("car", 4, None, None), "does not say how it was made, and was taken for one of CAR's"),
+    (None, [], ("car", 4, None, None), "enlarged by car: for images that CAR did not make use --method edsr"),
     (None, ["--method", "car"], ("car", 4, None, None), ""),
     (Origin("bicubic", None, (16, 24)), [], ("edsr", 2, (16, 24), None), ""),  # by --size
     (Origin("bicubic", None, (30, 46)), ["--method", "bicubic"], ("bicubic", 4, (30, 46), None), ""),
@@ -77,6 +77,7 @@ def test_an_image_made_with_own_weights_asks_for_them(carlib, asked, tmp_path):
     "", "no JSON", "[" * 100_000, "[]", "3", "null", '{"method": "nearest"}', '{"method": ["car"]}', '{"scale": 1}',
     '{"scale": true}', '{"scale": "2"}', '{"size": 3}', '{"size": "ab"}', '{"size": [0, 1]}', '{"size": [1, 2, 3]}',
     '{"weights": 1}', '{"colour": "red"}', '{"quality": 0}', '{"quality": 101}', '{"quality": 80.5}',
+    '{"trained": 1}', '{"trained": "\\u001b[2Jfoo"}', '{"weights": "a\\nb"}',
 ])  # fmt: skip
 def test_nonsense_says_nothing(tmp_path, nonsense):
     assert origin.read(lr_image(tmp_path / "lr.png", nonsense)) == Origin()
@@ -144,7 +145,19 @@ def test_a_jpeg_that_says_nothing_is_none_of_cars(carlib, asked, tmp_path, form,
     assert origin.read(lr) == Origin(quality=quality)
     code, _, err = carlib("upscale", lr, tmp_path / "sr.png", "--scale", 2)
     assert code == 0 and asked == [(method, 2, None, None)] and err.count("\n") == 1
-    assert "taken for one of a classical downscaler's: else use --method edsr, car or car-jpeg" in err
+    assert f"enlarged by {method}: for small JPEGs that CAR made use --method car-jpeg" in err
+
+
+def test_a_jpeg_that_others_stored_again_has_the_quality_of_its_tables(tmp_path):
+    path = data.write_image(
+        tmp_path / "lr.jpg",
+        np.zeros((8, 12, 3), np.uint8),
+        quality=95,
+        note=origin.written(Origin("bicubic", 2, (16, 24), quality=95)),
+    )
+    with Image.open(path) as image:
+        image.save(tmp_path / "again.jpg", quality=30)
+    assert origin.read(tmp_path / "again.jpg") == Origin("bicubic", 2, (16, 24), quality=30)
 
 
 def test_small_images_of_other_weights_are_told(carlib, asked, tmp_path):

@@ -93,7 +93,8 @@ def note(path) -> str | None:
 def jpeg_quality(path) -> int | None:
     """libjpeg's quality of a JPEG (MPO, too), whatever the file's name, by its first table; None of other formats.
 
-    Other encoders have tables of their own: of these the quality whose steps of quantisation have the same sum.
+    From 20 to 99; lower ones are told up to 10 too high, 100 as 99. Other encoders have tables of their own: of these
+    the quality whose steps of quantisation have the same sum.
 
     Raises:
         ValueError: as `note`.

@@ -155,7 +155,7 @@ def _plain_forward(rescaler, hr, lr=None):
     resampler = rescaler.networks["resampler"]
     predicted = resampler(hr)
     lr = quantize(grid_sample_resample(hr, *predicted, scale=resampler.scale), rescaler.alpha)
-    return rescaler.networks["upscaler"](lr), lr, predicted
+    return rescaler.networks["upscaler"](lr), lr, predicted, None
 
 
 def _note(step, seconds, operations) -> str:

@@ -24,6 +24,7 @@ from carlib.loop import Loop
 from carlib.ops.quantize import quantize
 from carlib.ops.resample_op import automatic
 from carlib.patches import Patches
+from carlib.run_networks import Restored
 
 RUNS = ("car-edsr-x2", "car-edsr-x4")
 _OPTIONS = ({}, {"compile": True}, {"precision": "32-true"})  # ours, ours compiled, the rival
@@ -155,7 +156,7 @@ def _plain_forward(rescaler, hr, lr=None):
     resampler = rescaler.networks["resampler"]
     predicted = resampler(hr)
     lr = quantize(grid_sample_resample(hr, *predicted, scale=resampler.scale), rescaler.alpha)
-    return rescaler.networks["upscaler"](lr), lr, predicted, None
+    return Restored(rescaler.networks["upscaler"](lr), lr, predicted, None)
 
 
 def _note(step, seconds, operations) -> str:

@@ -70,7 +70,10 @@ def downscale(
     scale: Annotated[int | None, typer.Option(help="Downscaling factor; 4 if neither it nor --size is given.")] = None,
     method: Annotated[
         str,
-        typer.Option(help="car, car-jpeg, bicubic, lanczos, box, perceptual, dpid, l0; or trained: cnn-cr, tad, irn."),
+        typer.Option(
+            help="car, car-lean (smaller files), car-jpeg (for JPEG), bicubic, lanczos, box, perceptual, dpid, l0; or "
+            "trained: cnn-cr, tad, irn."
+        ),
     ] = "car",
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="Size of the LR image, not --scale: bicubic, lanczos, box, dpid.")
@@ -110,7 +113,8 @@ def downscale(
         typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: tell that to enlarge it", err=True)
     if quality is None and method == "car-jpeg":
         typer.echo(f"carlib: {target}: car-jpeg is for JPEG: stored lossless, car's are restored better", err=True)
-    if quality is not None and method in method_networks.LEARNED and (weights is None or method == "car"):
+    own = weights is not None and method in ("cnn-cr", "tad", "irn")  # for what these were trained is not known
+    if quality is not None and method in method_networks.PAIRS and method != "car-jpeg" and not own:
         typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg", err=True)
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")
@@ -124,9 +128,9 @@ def upscale(
     method: Annotated[
         str | None,
         typer.Option(
-            help="car, car-jpeg, cnn-cr, tad or irn (for LR images made by it), edsr, edsr-jpeg, zssr, bicubic or "
-            "lanczos. Default: what fits the way the image was made, if it tells; else an EDSR for JPEGs, car "
-            "for others."
+            help="car, car-lean, car-jpeg, cnn-cr, tad or irn (for LR images made by it), edsr, edsr-jpeg, zssr, "
+            "bicubic or lanczos. Default: what fits the way the image was made, if it tells; else an EDSR for JPEGs, "
+            "car for others."
         ),
     ] = None,
     size: Annotated[
@@ -161,7 +165,7 @@ def upscale(
     whole = origin.size_for(made, scale, image.shape) if size is None else _parse_size(size)
     network = {"weights": weights, "tile": tile, "device": device, "precision": precision}
     sr = rescale.upscale(image, scale, method, size=whole, **network, **budget)
-    trained = method_networks.digest(method, scale, weights)
+    trained = method_networks.digest(method, scale, weights) if made.trained else None
     if told := _UNKNOWN.format(method, _OTHERS.get(method)) * unknown or origin.doubt(made, method, scale, trained):
         typer.echo(f"carlib: {source}: {told}", err=True)
     data.write_image(target, sr, quality=quality, profile=profile)

@@ -90,7 +90,7 @@ def _restored(hr, chain, qualities):
 
     lr, sr = chain(hr)
     run = chain.run
-    trained = "priced" if run.bit_price else "jpeg" if run.jpeg else "lossless"
+    trained = "priced" if run.priced else "jpeg" if run.jpeg else "lossless"
     named = {"run": run.name, "downscaler": run.downscaler, "scale": run.scale, "trained": trained}
     yield _row(hr, sr, codecs.encode(lr, "jpegls"), **named, quality=LOSSLESS)
     for quality in qualities:
@@ -282,14 +282,13 @@ def savings(rows):
     every, n = curves(rows), len({(row["set"], row["image"]) for row in rows})
     points = {key: curve[["bpp", "psnr"]].to_numpy() for key, curve in every.items()}
     points |= {("bicubic", scale, "better"): _better(every, scale) for scale in SCALES}
-    pairs = [(key, ("none", 1, "")) for key in every if key[0] != "none"]
-    pairs += [(key, ("bicubic", key[1], RIVALS[key[2]])) for key in every if key[0] == "car"]
-    pairs += [(("car", scale, "priced"), ("bicubic", scale, "better")) for scale in SCALES]
+    pairs = [(key, "HR", ("none", 1, "")) for key in every if key[0] != "none"]
+    pairs += [(key, "bicubic LR", ("bicubic", key[1], RIVALS[key[2]])) for key in every if key[0] == "car"]
+    pairs += [(("car", scale, "priced"), "better", ("bicubic", scale, "better")) for scale in SCALES]
     lines = []
-    for own, rival in pairs:
+    for own, against, rival in pairs:
         percent, low, high = bjontegaard.bd_rate(points[rival], points[own])
         share, _ = bjontegaard.saved(points[rival], points[own])
-        named = {"scale": own[1], "trained": own[2], "downscaler": own[0]}
-        named["against"] = "HR" if rival[0] == "none" else "better" if rival[2] == "better" else "bicubic LR"
+        named = {"scale": own[1], "trained": own[2], "downscaler": own[0], "against": against}
         lines.append({**named, "bd_rate": percent, "low": low, "high": high, "saved_share": share, "n": n})
     return pd.DataFrame(lines).sort_values(["scale", "trained", "against"], kind="stable", ignore_index=True)

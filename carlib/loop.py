@@ -45,7 +45,8 @@ class Loop:
     def make_networks(self):
         """The networks as the run begins, and their optimizer."""
         run, fabric = self.run, self.fabric
-        rescaler = Rescaler(run_networks.build(run), run.alpha, run.jpeg).to(memory_format=torch.channels_last)
+        rescaler = Rescaler(run_networks.build(run), run.alpha, run.jpeg, run.priced)
+        rescaler = rescaler.to(memory_format=torch.channels_last)
         fused = fabric.device.type in ("cpu", "cuda")
         optimizer = torch.optim.Adam(_groups(run, rescaler.networks), betas=(0.9, 0.999), eps=run.adam_eps, fused=fused)
         self.networks = rescaler.networks
@@ -136,10 +137,10 @@ class Loop:
 
     def _gradients(self, step, hr, lr):
         run = self.run
-        sr, _, predicted, cost = self.rescaler(hr, None if run.learns_downscaling else lr)
-        total, terms = objective.of_run(run, step, sr, hr, lr, predicted, cost)
+        made = self.rescaler(hr, None if run.learns_downscaling else lr)
+        total, terms = objective.of_run(run, step, made, hr, lr)
         self.fabric.backward(total / run.accumulate)
-        return terms | {"loss": total.detach(), "mse": (sr.detach().clamp(0, 1) - hr).square().mean()}
+        return terms | {"loss": total.detach(), "mse": (made.sr.detach().clamp(0, 1) - hr).square().mean()}
 
     def stops(self):
         """Whether to stop, which all processes must do at the same step: they ask each other now and then."""

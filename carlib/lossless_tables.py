@@ -7,7 +7,7 @@ about CAR are judged for the profile's own networks.
 from carlib import intervals, runs, tables
 
 # What the files that Table 5 counts have more than OpenJPEG's: the one number fitted to it (bicubic, Set5 and Set14).
-_EXTRA = {"jpeg2000": 40}  # bytes
+EXTRA = {"jpeg2000": 40}  # bytes
 _COUNTED = "jpeg2000"  # what the printed numbers are
 # Chosen or fitted with the printed values of these sets in view, which therefore test nothing.
 _FITTED = {"l0": ("set5", "set14"), "l0-surrogate": ("set5",)}
@@ -28,7 +28,7 @@ def table5(rows):
     import pandas as pd
 
     frame = pd.DataFrame(rows)
-    frame["bits"] = 8 * (frame.bytes + frame.codec.map(_EXTRA).fillna(0))
+    frame["bits"] = 8 * (frame.bytes + frame.codec.map(EXTRA).fillna(0))
     frame["mean"], frame["hr_mean"] = frame.bits / frame.lr_pixels, frame.bits / frame.hr_pixels
     keys = ["scale", "set", "downscaler", "codec"]
     sums = {name: (name, "sum") for name in ("bits", "lr_pixels", "hr_pixels")}
@@ -65,7 +65,7 @@ def by_codec(table):
     keys = ["scale", "set", "downscaler"]
     wide = table.drop_duplicates(keys)[[*keys, "printed"]]
     for codec, part in table.groupby("codec", sort=False):
-        name = f"{codec}+{_EXTRA[codec]}" if codec in _EXTRA else codec
+        name = f"{codec}+{EXTRA[codec]}" if codec in EXTRA else codec
         columns = {"mean": name} | {column: f"{name}: {column}" for column in ("interval", "difference", "verdict")}
         wide = wide.merge(part.rename(columns=columns)[[*keys, *columns.values()]], on=keys)
     return wide.merge(table.drop_duplicates(keys)[[*keys, "n", "run", "profile"]], on=keys)
@@ -125,14 +125,19 @@ def _about_car(table):
     rivals = differences[differences.than.isin(("perceptual-as-published", "dpid-0.5", "l0"))]
     least = rivals.groupby(["scale", "set", "profile"], sort=False)[["ours", "printed"]].max().reset_index()
     bicubic = differences[differences.than == "bicubic"]
-    pairs = tables.printed(5).query("set != 'average'").astype({"value": float})
-    pairs = pairs.pivot(index=["scale", "set"], columns="downscaler", values="value")
-    near = (pairs["car"] - pairs["bicubic"]).abs().max() + 1e-9
+    near = similar()
     for text, part, holds in ((_EASIER, least, least.ours < 0), (_SIMILAR, bicubic, bicubic.ours.abs() <= near)):
         for scale, lines in part.groupby("scale"):
             tested = lines.printed.notna()
             verdict = tables.summed_up(holds[lines.index][tested].map({True: "reproduced", False: "not"}))
             yield _finding(text, scale, lines, tested, "{:+.2f}", verdict)
+
+
+def similar() -> float:
+    """By how many bits per LR pixel CAR's and bicubic files may differ and be called similar: printed ones at most."""
+    pairs = tables.printed(5).query("set != 'average'").astype({"value": float})
+    pairs = pairs.pivot(index=["scale", "set"], columns="downscaler", values="value")
+    return (pairs["car"] - pairs["bicubic"]).abs().max() + 1e-9
 
 
 def _finding(text, scale, lines, tested, form, verdict):

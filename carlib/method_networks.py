@@ -10,6 +10,7 @@ LEARNED = {"car": "ResamplerNet", "cnn-cr": "CNNCR", "tad": "TAD", "irn": "IRN"}
 # Methods whose two sides belong together -> the run whose weights are the default.
 PAIRS = {
     "car": "car-edsr-x{}",
+    "car-lean": "car-edsr-x{}-priced",
     "car-jpeg": "car-edsr-x{}-jpeg-priced",
     "cnn-cr": "cnn-cr-cnn-sr-x{}",
     "tad": "tad-tau-x{}",
@@ -20,18 +21,17 @@ EDSR = {"edsr": "bicubic-edsr-x{}", "edsr-jpeg": "bicubic-edsr-x{}-jpeg"}
 
 
 def digest(method, scale, weights=None) -> str | None:
-    """The first eight digits of the SHA-256 of the weights file that a method of PAIRS takes, where there is one.
+    """The first eight digits of the SHA-256 of the weights file that a method of PAIRS takes, None of other methods.
 
     Arguments as of `of_method`.
     Raises:
-        ValueError: none is shipped.
+        ValueError: none is shipped.  OSError: it is not there.
     """
     if method not in PAIRS:
         return None
     from carlib import provenance
 
-    path = Path(weights or _shipped(PAIRS[method], scale))
-    return provenance.sha256(path)[:8] if path.is_file() else None
+    return provenance.sha256(weights or _shipped(PAIRS[method], scale))[:8]
 
 
 def of_method(method, scale, *, weights=None, device=None):
@@ -59,8 +59,10 @@ def _method_of(networks, metadata):
     """The method of PAIRS that a learned downscaler belongs to, None without one."""
     network = type(downscaler_of(networks)).__name__
     name = next((name for name, wanted in LEARNED.items() if wanted == network), None)
-    on_jpeg = f"{name}-jpeg" in PAIRS and metadata.get("parameters", {}).get("jpeg")
-    return f"{name}-jpeg" if on_jpeg else name
+    parameters = metadata.get("parameters", {})
+    if name == "car" and parameters.get("jpeg"):
+        return "car-jpeg"
+    return "car-lean" if name == "car" and parameters.get("bit_price") else name
 
 
 def _loaded(path, device):

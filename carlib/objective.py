@@ -2,22 +2,21 @@
 
 import torch
 
-from carlib import losses, runs, schedule
+from carlib import losses, run_networks, runs, schedule
 
 
-def of_run(run: runs.Run, step, sr, hr, guide, predicted, cost=None):
+def of_run(run: runs.Run, step, made: run_networks.Restored, hr, guide):
     """The loss of a batch (scalar), and each of its terms by name (detached scalars).
 
     Args:
-        step:      of the training; Eq. 9 and 10 are measured before they count, too (schedule.penalises).
-        sr, hr:    (N, 3, H, W), range [0, 1].
-        guide:     (N, 3, h, w), the LR image that a learned downscaler is held to; None where there is none.
-        predicted: what the downscaler gave beside its LR image (see carlib.models); None of a classical one.
-        cost:      of the LR images' bits (Rescaler); counts bit_price times.
+        step:  of the training; Eq. 9 and 10 are measured before they count, too (schedule.penalises).
+        made:  of the batch; its cost counts bit_price times.
+        hr:    (N, 3, H, W), range [0, 1].
+        guide: (N, 3, h, w), the LR image that a learned downscaler is held to; None where there is none.
     """
-    total, terms = _restoring(run, step, sr, hr, guide, predicted)
-    if run.bit_price:
-        total, terms = total + run.bit_price * cost, terms | {"bit_cost": cost.detach()}
+    total, terms = _restoring(run, step, made.sr, hr, guide, made.predicted)
+    if run.priced:
+        total, terms = total + run.bit_price * made.cost, terms | {"bit_cost": made.cost.detach()}
     return total, terms
 
 

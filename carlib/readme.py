@@ -7,7 +7,7 @@ from carlib import overview, provenance, results, runs
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
 PAGES = {
-    "README.md": ("results", "seeds", "downscalers", "attribution", "jpeg", "speed"),
+    "README.md": ("results", "seeds", "downscalers", "attribution", "lossless_gain", "jpeg", "speed"),
     "REPLICATION.md": (
         *("table1_claims", "table2_claims", "table3_claims", "table4_claims", "table5_findings", "fig6_claims"),
         *("rate_distortion_claims", "jpeg_worth", "jpeg_rates", "trials", "costs"),
@@ -64,6 +64,8 @@ def render(block: str) -> str:
         return _attribution(pd.read_csv(_there(results.folder(PROFILE, "tables", "attribution.csv"))))
     if block == "seeds":
         return _seeds(pd.read_csv(_there(results.folder(PROFILE, "tables", "seeds.csv"))))
+    if block == "lossless_gain":
+        return _lossless_gain(pd.read_csv(_there(results.folder(PROFILE, "tables", "lossless_gain.csv"))))
     if block == "jpeg":
         return _jpeg(pd.read_csv(_there(results.folder(PROFILE, "tables", "jpeg.csv"))))
     if block == "jpeg_worth":
@@ -154,6 +156,28 @@ def _attribution(table) -> str:
             f"x{c.scale} {_NAMES[c.set]} ({_of(counts[c.set], c.set)})": f"{c.gain:+.2f}" for c in cells.itertuples()
         }
         lines.append({"gain over bicubic LR, dB": variant, **columns})
+    return _markdown(lines)
+
+
+def _lossless_gain(table) -> str:
+    """A line per scale and set: gain and bits of CAR, of CAR whose bits have a price, and of the paper's."""
+    lines = []
+    for (scale, name), cells in table[table.set.isin(_NAMES)].groupby(["scale", "set"], sort=False):
+        car, priced = (cells[cells.downscaler == downscaler].iloc[0] for downscaler in ("car", "car-priced"))
+        lines.append(
+            {
+                "scale": f"x{scale}",
+                "set": f"{_NAMES[name]} ({car.n})",
+                "CAR: gain": f"{car.gain:+.2f}",
+                "bits": f"{car.jpeg2000:+.1f} %",
+                "bits priced: gain": _gain(priced),
+                "bits, JPEG 2000": f"{priced.jpeg2000:+.1f} %",
+                "PNG": f"{priced.png:+.1f} %",
+                "paper: gain": _db(priced.printed_gain, "+.2f"),
+                "paper: bits": f"{_db(priced.printed_bits, '+.1f')} %",
+                "verdict": priced.verdict,
+            }
+        )
     return _markdown(lines)
 
 

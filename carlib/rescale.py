@@ -67,8 +67,9 @@ def downscale(
         image:    uint8 (H, W) or (H, W, 3) RGB.
         scale:    whole number >= 2; learned methods have the scales of their weights (shipped: 2 and 4).
         method:   "car", "bicubic" (MATLAB's imresize), "lanczos" (lobes 3), "box", "perceptual", "dpid" or "l0"
-                  (carlib.downscalers); learned as "car" is: "cnn-cr", "tad", "irn" (carlib.models), and "car-jpeg",
-                  CAR for LR images that are to be stored as JPEG (trained on qualities of 10 to 95).
+                  (carlib.downscalers); learned as "car" is: "cnn-cr", "tad", "irn" (carlib.models), "car-lean", CAR
+                  whose lossless LR images take no more bits than bicubic ones, and "car-jpeg", CAR for LR images that
+                  are to be stored as JPEG (trained on qualities of 10 to 95).
         size:     (h, w) in place of `scale`: "bicubic", "lanczos", "box" and "dpid" take any up to (H, W).
         pad:      continue an image whose sides are not multiples of `scale` by reflection, instead of refusing it; the
                   LR image is then ceil(H/scale) x ceil(W/scale) and `upscale(..., size=(H, W))` gives the size back.
@@ -150,7 +151,7 @@ def upscale(
         image:   uint8 (h, w) or (h, w, 3) RGB; for learned methods an LR image made by `downscale` with the same
                  method and weights.
         scale:   whole number >= 2; networks have the scales of their weights (shipped: 2 and 4).
-        method:  "car": the SR network trained jointly with CAR, "car-jpeg" likewise; "edsr": the same network
+        method:  "car", "car-lean", "car-jpeg": the SR network trained jointly with that CAR; "edsr": the same network
                  trained on bicubic LR, "edsr-jpeg" on bicubic LR stored as JPEG; "bicubic" or "lanczos" (MATLAB's
                  imresize); "cnn-cr", "tad": the upscaler trained with it; "irn"; "zssr": a network trained on this very
                  image, which takes minutes (`carlib.zssr.restore`).

@@ -40,8 +40,8 @@ def _trains_car(run):
     return _is_car(run) and not run.resampler_from
 
 
-def _pays(run):
-    return run.learns_downscaling and not run.resampler_from and run.jpeg is not None
+def _trains_downscaling(run):
+    return run.learns_downscaling and not run.resampler_from
 
 
 # Parameter -> whose it is, and whether a run is of these. Every run has a use for the others.
@@ -68,12 +68,8 @@ _USERS = {
         ("lambda_offset", "offset_reading", "gamma_tv", "tv_reading", "penalties_after"),
         ("a CAR that is trained with offsets", lambda run: _trains_car(run) and run.offsets),
     ),
-    "alpha": (
-        "a learned downscaler that is trained",
-        lambda run: run.learns_downscaling and not run.resampler_from,
-    ),
+    **dict.fromkeys(("alpha", "bit_price"), ("a learned downscaler that is trained", _trains_downscaling)),
     "jpeg": ("a run that is trained", lambda run: run.trains),
-    "bit_price": ("a learned downscaler that is trained with jpeg", _pays),
     "lr": (
         "an upscaler, or a resampler without resampler_lr",
         lambda run: run.upscaler != "bicubic" or run.resampler_lr is None,
@@ -104,7 +100,7 @@ def check(run):
     if run.image_steps and (run.downscaler, run.upscaler) != ("bicubic", "zssr"):  # its sons are made by bicubic
         raise ValueError(f"image_steps={run.image_steps!r} is for ZSSR on bicubic LR images, not for {run.name}")
     _check_starts(run)
-    if run.bit_price and not _pays(run):
+    if run.priced and not _trains_downscaling(run):
         whose = _USERS["bit_price"][0]
         raise ValueError(
             f"bit_price={run.bit_price!r} is for {whose}, not for {run.name}: leave it out, or set it to 0"

@@ -2,34 +2,49 @@
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from carlib import method_networks, models, results, runs, weights
+from carlib.ops import jpeg2000
 from carlib.ops.jpeg import price, stored
 from carlib.ops.quantize import quantize
 
 _BEFORE_TRAINING = ("head_scale",)  # options of a network that trained weights do not show
 
 
+class Restored(NamedTuple):
+    """Of a batch that was down- and upscaled.
+
+    sr:        (N, 3, H, W).
+    lr:        (N, 3, h, w), as the upscaler has read it.
+    predicted: what a learned downscaler gave beside its LR image, for the loss; None of a given LR image.
+    cost:      bits per LR pixel on average over the batch, in JPEG each at its quality's price; None where bits have
+               none, and of evaluations.
+    """
+
+    sr: torch.Tensor
+    lr: torch.Tensor
+    predicted: tuple | None
+    cost: torch.Tensor | None
+
+
 class Rescaler(nn.Module):
     """Down and up again: a learned downscaler and quantisation (or a given LR image), JPEG if it is wanted, upscaler.
 
-    jpeg: the lowest and the highest quality; training draws one for each image, evaluation takes the middle.
+    jpeg:   the lowest and the highest quality; training draws one for each image, evaluation takes the middle.
+    priced: whether training asks what LR images cost: bits of their JPEG or, without `jpeg`, of lossless JPEG 2000.
     """
 
-    def __init__(self, networks: nn.ModuleDict, alpha: float, jpeg: list | None = None):
+    def __init__(self, networks: nn.ModuleDict, alpha: float, jpeg: list | None = None, priced: bool = False):
         super().__init__()
-        self.networks, self.alpha, self.jpeg = networks, alpha, jpeg
+        self.networks, self.alpha, self.jpeg, self.priced = networks, alpha, jpeg, priced
 
-    def forward(self, hr, lr=None):
-        """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it -> sr, lr as read, what its loss takes, what it costs.
-
-        What it costs: bits of JPEG per LR pixel, each at its quality's price, on average over the batch; None of
-        lossless LR images.
-        """
-        predicted = cost = None
+    def forward(self, hr, lr=None) -> Restored:
+        """hr (N, 3, H, W); lr (N, 3, h, w) or None to predict it."""
+        predicted, priced, cost = None, self.priced and self.training, None
         if lr is None:
             lr, predicted = method_networks.downscaler_of(self.networks).downscale(hr)
             lr = quantize(lr, self.alpha)
@@ -37,8 +52,11 @@ class Rescaler(nn.Module):
             low, high = self.jpeg
             drawn = torch.randint(low, high + 1, (len(lr),)) if self.training else (low + high) // 2
             lr, bits = stored(lr, drawn, self.alpha)
-            cost = (bits * price(drawn).to(bits)).mean() / math.prod(lr.shape[2:])
-        return self.networks["upscaler"](lr), lr, predicted, cost
+            cost = bits * price(drawn).to(bits)
+        elif priced:
+            cost = jpeg2000.bits(lr)
+        cost = cost.mean() / math.prod(lr.shape[2:]) if priced else None
+        return Restored(self.networks["upscaler"](lr), lr, predicted, cost)
 
 
 def build(run: runs.Run) -> nn.ModuleDict:

@@ -37,7 +37,7 @@ class Run:
     distribution: float = 1.0  # of IRN: weight of z^2
     alpha: float = 1.0
     jpeg: list | None = None  # lowest and highest quality at which LR images are stored while training; None: lossless
-    bit_price: float = 0.0  # in units of `loss`: of a bit per LR pixel of such a file at quality 50 (carlib.ops.jpeg)
+    bit_price: float = 0.0  # in units of `loss`: of a bit per LR pixel of its file; of a JPEG at quality 50
     weighting: str = "clamp"
     taps: str = "symmetric"
     border: str = "replicate"
@@ -132,6 +132,11 @@ class Run:
     def trains(self) -> bool:
         """Whether there are weights to train (a classical downscaler's with bicubic upscaling or ZSSR has none)."""
         return self.learns_downscaling or (self.upscaler != "bicubic" and not self.image_steps)
+
+    @property
+    def priced(self) -> bool:
+        """Whether the loss counts the bits that LR images take."""
+        return self.bit_price > 0
 
     @property
     def learns_downscaling(self) -> bool:

@@ -33,7 +33,7 @@ def _of_one(roles, frozen, learned, scale, side):
     with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
         hr = torch.empty(1, 3, side, side)
         lr = None if learned else torch.empty(1, 3, side // scale, side // scale)
-        sr, *_ = Rescaler(networks, alpha=1.0)(hr, lr)
+        sr = Rescaler(networks, alpha=1.0)(hr, lr).sr
         sr.mean().backward()
     return counter.get_total_flops()
 

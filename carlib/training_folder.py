@@ -74,7 +74,7 @@ class Record:
 
         Where bits have a price the last weights are kept: which are better PSNR alone does not say.
         """
-        step, psnr, better = row["step"], row["psnr"], row["psnr"] > self.best or self.loop.run.bit_price > 0
+        step, psnr, better = row["step"], row["psnr"], row["psnr"] > self.best or self.loop.run.priced
         self.best = max(self.best, psnr)
         if self.writes and better:
             weights.save(self.loop.kept, self.folder / "weights.safetensors", self.header(step, psnr))

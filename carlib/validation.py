@@ -18,7 +18,7 @@ def validate(rescaler: Rescaler, pairs, scale) -> float:
     values = []
     for hr, lr in pairs:
         low = None if lr is None else to_batch(lr[None]).to(device)
-        sr, *_ = rescaler(to_batch(hr[None]).to(device), low)
+        sr = rescaler(to_batch(hr[None]).to(device), low).sr
         if not sr.isfinite().all():
             return math.nan
         values.append(metrics.psnr(hr, sr[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy(), scale, protocol="rgb"))

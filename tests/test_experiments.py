@@ -23,6 +23,7 @@ from carlib import (
     illustrate,
     jpeg_lr,
     lossless,
+    lossless_gain,
     protocols,
     rate_distortion,
     results,
@@ -143,6 +144,8 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     arguments = [parameters[name] for name in ("image", "scale", "box")]
     maps, lengths = illustrate.figure4("smoke", *arguments), illustrate.offset_lengths("smoke", *arguments)
     sizes = lossless.table5("smoke", progress=False)
+    lossless_gain.table("smoke", lossless_gain.study("smoke", device="cpu", progress=False))
+    lossless_gain.figure("smoke")
     rates = rate_distortion.study("smoke", device="cpu", progress=False)
     rate_distortion.table("smoke", rates)
     rate_distortion.figure("smoke", rates)

@@ -178,6 +178,7 @@ def test_a_learned_downscaler_that_colours_grey_keeps_its_luma():
 
 def test_weights_of_another_method_are_refused(trained, home):
     irn, tad, on_jpeg = (trained(name) for name in ("irn-irn-x2", "tad-tau-x2", "car-edsr-x2-jpeg"))
+    priced = trained("car-edsr-x2-priced")
     (home / "data").unlink()  # nothing is shipped there
     hr = np.zeros((8, 8, 3), np.uint8)
     for call in (downscale, upscale):
@@ -187,6 +188,8 @@ def test_weights_of_another_method_are_refused(trained, home):
             ("car", irn, "is of method irn, not car"),
             ("car-jpeg", irn, "is of method irn, not car-jpeg"),
             ("car", on_jpeg, "is of method car-jpeg, not car: choose other weights, or method car-jpeg"),
+            ("car", priced, "is of method car-lean, not car"),
+            ("car-lean", on_jpeg, "is of method car-jpeg, not car-lean"),
             ("irn", None, "no weights of irn-irn are shipped for scale 2"),
             ("cnn-cr", None, "no weights of cnn-cr-cnn-sr are shipped for scale 2"),
         ):
@@ -194,6 +197,7 @@ def test_weights_of_another_method_are_refused(trained, home):
                 call(hr, 2, method, weights=path)
             assert "\n" not in str(refusal.value)
     assert downscale(hr, 2, "car-jpeg", weights=on_jpeg).shape == (4, 4, 3)
+    assert downscale(hr, 2, "car-lean", weights=priced).shape == (4, 4, 3)
     with pytest.raises(ValueError, match="is for scale 2, not 4"):
         downscale(hr, 4, "irn", weights=irn)
 

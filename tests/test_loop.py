@@ -10,6 +10,7 @@ from short_runs import go, short, smoke, without_seconds
 
 from carlib import checkpoint, devices, losses, objective, stopping, weights
 from carlib.loop import Loop
+from carlib.run_networks import Restored
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -88,7 +89,7 @@ def batch():
 def test_penalties_count_in_full_after_their_share_of_the_steps(home, batch, step, counts):
     hr, sr, predicted = batch
     run = smoke("car-edsr-x2", steps=10, penalties_after=0.3, lambda_offset=2.0, gamma_tv=3.0)
-    total, terms = objective.of_run(run, step, sr, hr, None, predicted)
+    total, terms = objective.of_run(run, step, Restored(sr, None, predicted, None), hr, None)
     restoration = losses.RESTORATION[run.loss](sr, hr)
     assert terms["offset"] > 0 and terms["tv"] > 0  # known all along
     penalty = 2.0 * terms["offset"] + 3.0 * terms["tv"] if counts else 0.0

@@ -1,0 +1,189 @@
+"""What does CAR gain where its lossless LR images take no more bits than bicubic ones?
+
+The paper prints both: a gain (Table 1) and slightly fewer bits (Table 5). The networks of this profile gain with LR
+images that take more. Whether they have to is asked here by a second CAR, whose loss gave the bits of its LR images a
+price (`bit_price`; carlib/ops/jpeg2000.py): it stands beside the first one and bicubic downscaling, each restored by
+the EDSR that was trained with it.
+
+As for Table 5 an HR image loses what exceeds a multiple of 8, and a grey one has three equal channels. Fidelity: PSNR
+by the protocol "standard". Size: the whole file over LR pixels, JPEG 2000 with its 40 bytes more.
+"""
+
+from carlib import (
+    codecs,
+    contrasts,
+    experiments,
+    illustrate,
+    intervals,
+    kept,
+    lossless,
+    lossless_tables,
+    provenance,
+    results,
+    runs,
+    sources,
+    tables,
+)
+
+SCALES, BASE = (2, 4), "bicubic"
+RUNS = {BASE: "bicubic-edsr-x{}", "car": "car-edsr-x{}", "car-priced": "car-edsr-x{}-priced"}
+CODINGS = {**lossless.CODINGS, "png": {"codec": "png"}}  # what Table 5 may have counted, and what `carlib` writes
+_LABELS = {BASE: "Bicubic", "car": "CAR", "car-priced": "CAR, bits priced"}
+_IMAGE, _BOX = "demo/kodim23", [64, 152, 72, 96]  # of the picture
+ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "set", "image", "psnr", *CODINGS]
+
+
+def names() -> list[str]:
+    """The runs that are measured."""
+    return [name.format(scale) for scale in SCALES for name in RUNS.values()]
+
+
+def study(profile, *, device="auto", progress=True) -> list[dict]:
+    """Measure the images that the profile evaluates, and write the rows as metrics/lossless_gain.csv.
+
+    The rows of each image are kept (carlib.kept), and a later call goes on from them.
+
+    Returns:
+        rows (ROW_COLUMNS) of every image and run; of the codings the bits per LR pixel.
+    Raises:
+        ValueError: weights are missing, or none of the profile's sets is here.
+    """
+    from carlib import data
+
+    chosen = runs.profile(profile)["evaluate"]
+    chains = {
+        (downscaler, scale): experiments.chain(name.format(scale), profile, device=device)
+        for scale in SCALES
+        for downscaler, name in RUNS.items()
+    }
+    weights = {name: provenance.loaded_weights()[name] for name in names()}
+    computed = {"device": str(chains[BASE, SCALES[0]].device).split(":")[0], "code": sources.digest_of_all()}
+
+    def measured(image):
+        hr = data.to_colour(data.crop_to_multiple(image, 8))
+        return [_row(hr, chain, downscaler) for (downscaler, _), chain in chains.items()]
+
+    part = {"limit": chosen["images"], "crop": chosen["crop"]}
+    images = experiments.images(experiments.some_sets(chosen["sets"]), **part, job="gain, bits", progress=progress)
+    rows = kept.rows(profile, "lossless_gain", {"weights": weights, **computed}, images, measured)
+    results.save_rows(rows, results.folder(profile, "metrics", "lossless_gain.csv"), ROW_COLUMNS)
+    return rows
+
+
+def _row(hr, chain, downscaler):
+    from carlib import metrics
+
+    lr, sr = chain(hr)
+    named = {"run": chain.run.name, "downscaler": downscaler, "scale": chain.run.scale}
+    sizes = {coding: len(codecs.encode(lr, **options)) for coding, options in CODINGS.items()}
+    pixels = lr.shape[0] * lr.shape[1]
+    bits = {coding: 8 * (size + lossless_tables.EXTRA.get(coding, 0)) / pixels for coding, size in sizes.items()}
+    return {**named, "psnr": metrics.psnr(hr, sr, chain.run.scale), **bits}
+
+
+def table(profile, rows):
+    """`gains` of the rows, written as tables/lossless_gain."""
+    found = gains(rows)
+    results.save_table(
+        found.round({"bicubic": 2, "car": 2, "gain": 2, "low": 2, "high": 2, "bits": 2, "printed_gain": 2}).round(
+            {**dict.fromkeys(CODINGS, 1), "printed_bits": 1}
+        ),
+        results.folder(profile, "tables", "lossless_gain"),
+        title=f"CAR's gain and the bits of its lossless LR images, profile {profile}",
+        caption="PSNR in dB (Y, standard protocol) of what EDSR restores, means over the n images of the set. car: "
+        "trained on the error alone; car-priced: its loss counts the bits of lossless LR images, too. gain: over "
+        "bicubic LR images, image by image; low, high: its 95 % interval over images. bits: per LR pixel, CAR's less "
+        "bicubic's, by JPEG 2000 and 40 bytes a file; "
+        f"{', '.join(CODINGS)}: what CAR's files take more by each, in percent. printed_gain (Table 1), printed_bits "
+        "(Table 5, percent): the paper's, of its full-size networks; left out where a set is not whole. verdict, of "
+        "both at once: not where CAR's files take more bits than bicubic's by more than any printed pair differs, else "
+        f"that of the gain. {contrasts.VERDICT.partition('verdict: ')[2]}",
+        command=experiments.papermill_command("05_lossless_size", profile),
+    )
+    return found
+
+
+def figure(profile):
+    """LR images and what is restored from them, at both scales: matplotlib Figure, written as figures/lossless_gain."""
+    from carlib import data, figures
+
+    hr = data.to_colour(illustrate.check_crop(_IMAGE, max(SCALES), _BOX, 3))
+    rows = []
+    for scale in SCALES:
+        panels = []
+        for downscaler, label in _LABELS.items():
+            lr, sr = experiments.chain(RUNS[downscaler].format(scale), profile)(hr)
+            bits = 8 * len(codecs.encode(lr, "jpeg2000")) / (lr.shape[0] * lr.shape[1])
+            panels += [(f"{label} LR", f"{bits:.2f} bits per pixel", lr), illustrate.sr_panel(label, hr, sr, scale)]
+        rows.append({"name": f"{_IMAGE}, x{scale}", "hr": hr, "box": _BOX, "panels": panels})
+    drawn = figures.crops(rows)
+    results.save_figure(
+        drawn,
+        results.folder(profile, "figures", "lossless_gain"),
+        title=f"Lossless LR images and what is restored from them, profile {profile}",
+        alt=f"Crops of {_IMAGE} at both scales: bicubic's small image, CAR's, and that of a CAR whose loss counts "
+        "bits, each with what its EDSR restores above it",
+        caption="Bits of the whole small image, lossless JPEG 2000; PSNR and SSIM of the whole image (Y, standard "
+        "protocol). Small images are enlarged without interpolation.",
+        command=experiments.papermill_command("05_lossless_size", profile),
+    )
+    return drawn
+
+
+# ---- rows in, table out ----
+
+
+def gains(rows):
+    """CAR beside bicubic downscaling: what it gains, and what its lossless files take more.
+
+    Returns:
+        DataFrame, a line per scale, set and downscaler ("car", "car-priced"): bicubic, car (mean PSNR, dB), gain, low,
+        high (of its interval over images), bits (per LR pixel, JPEG 2000 as Table 5 counts), a column per coding (what
+        CAR's files take more, percent), printed_gain (dB), printed_bits (percent), verdict, n, run, profile.
+    """
+    import pandas as pd
+
+    frame, keys = pd.DataFrame(rows), ["scale", "set", "image"]
+    base = frame[frame.downscaler == BASE][[*keys, "psnr", *CODINGS]]
+    both = frame[frame.downscaler != BASE].merge(base, on=keys, suffixes=("", "_bicubic"))
+    lines = [dict(zip(_KEYS, key, strict=True)) | _line(cells) for key, cells in both.groupby(list(_KEYS), sort=False)]
+    found = pd.DataFrame(lines).merge(_printed(), on=["scale", "set"], how="left")
+    tables.withhold(found)
+    found.loc[found.printed.isna(), "printed_bits"] = float("nan")
+    found = found.rename(columns={"printed": "printed_gain"})
+    found["verdict"] = [_verdict(line) for line in found.itertuples()]
+    last = ["printed_gain", "printed_bits", "verdict", "n", "run", "profile"]
+    found = tables.in_order(found, ["scale", "set"])
+    return found[[*found.columns.drop(last), *last]].reset_index(drop=True)
+
+
+_KEYS = ("scale", "set", "downscaler", "run", "profile")
+
+
+def _line(cells) -> dict:
+    low, high = intervals.paired(cells.psnr - cells.psnr_bicubic)
+    mean = cells.mean(numeric_only=True)
+    fidelity = {"bicubic": mean.psnr_bicubic, "car": mean.psnr, "gain": mean.psnr - mean.psnr_bicubic}
+    more = {coding: 100 * (mean[coding] / mean[f"{coding}_bicubic"] - 1) for coding in CODINGS}
+    bits = mean.jpeg2000 - mean.jpeg2000_bicubic
+    return {**fidelity, "low": low, "high": high, "bits": bits, **more, "n": len(cells)}
+
+
+def _printed():
+    """Of CAR with EDSR beside bicubic with EDSR, by scale and set: printed (gain, dB), printed_bits (percent)."""
+    wide = []
+    for number, chosen in ((1, "upscaler == 'edsr' and metric == 'psnr' and flag == ''"), (5, "set != 'average'")):
+        paper = tables.printed(number).query(chosen).astype({"value": float, "scale": int})
+        paper = paper[paper.downscaler.isin((BASE, "car"))]
+        wide.append(paper.pivot(index=["scale", "set"], columns="downscaler", values="value"))
+    fidelity, bits = wide
+    found = (fidelity.car - fidelity.bicubic).to_frame("printed")
+    return found.assign(printed_bits=100 * (bits.car / bits.bicubic - 1)).reset_index()
+
+
+def _verdict(line) -> str:
+    """Of gain and bits at once."""
+    tolerance = runs.read_params()["tolerance"]
+    limits = tolerance["gain_share"], tolerance["gain_more"]
+    of_gain = contrasts.verdict(line.gain, line.low, line.high, float("nan"), line.printed_gain, *limits)
+    return "not" if of_gain != "not tested" and line.bits > lossless_tables.similar() else of_gain

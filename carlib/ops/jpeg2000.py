@@ -1,0 +1,51 @@
+"""About how many bits an image takes as lossless JPEG 2000, the codec whose files Table 5 counts, with a gradient."""
+
+import torch
+from torch.nn import functional
+
+_LEVELS = 5
+_BITS, _STEEP = 1.18, 4  # fitted to OpenJPEG's files of 30 photographs' LR images, bicubic ones and CAR's
+
+
+def bits(image):
+    """About how many bits an image takes as lossless JPEG 2000, without headers; smooth.
+
+    The reversible transforms of ITU-T T.800, of colours (RCT) and of pixels (wavelet 5/3, five times), without their
+    roundings; _BITS times the sum of log2(1 + _STEEP m), m the mean size of a coefficient and its eight neighbours, in
+    levels of 8 bits: coders learn from the neighbours what size to expect.
+
+    Args:
+        image: (N, 3, H, W) float, RGB in [0, 1]; any size.
+    Returns:
+        (N,) float32. Of photographs' LR images within 6 percent of OpenJPEG's; other lossless codecs' go with it (PNG's
+        the least).
+    Raises:
+        ValueError: the shape is not this.
+    """
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"an image of shape {tuple(image.shape)} is not (N, 3, H, W)")
+    with torch.autocast(image.device.type, enabled=False):
+        red, green, blue = (image.float() * 255 - 128).split(1, dim=1)
+        rest, found = torch.cat([(red + 2 * green + blue) / 4, blue - green, red - green], 1), 0
+        for _ in range(_LEVELS):
+            if min(rest.shape[2:]) < 2:
+                break
+            (rest, low_high), (high_low, high) = (_split(half, 2) for half in _split(rest, 3))
+            found = found + sum(_bits(band) for band in (low_high, high_low, high))
+        return found + _bits(rest)
+
+
+def _split(image, dim):
+    """Low and high half of the 5/3 wavelet along a dimension, which has two pixels at least; mirrored at its ends."""
+    image = image.transpose(dim, -1)
+    even, odd = image[..., 0::2], image[..., 1::2]
+    after = torch.cat([even[..., 1:], even[..., -1:]], -1)[..., : odd.shape[-1]]
+    high = odd - (even[..., : odd.shape[-1]] + after) / 2
+    around = torch.cat([high[..., :1], high, high[..., -1:]], -1)[..., : even.shape[-1] + 1]
+    low = even + (around[..., :-1] + around[..., 1:]) / 4
+    return low.transpose(dim, -1), high.transpose(dim, -1)
+
+
+def _bits(band):
+    size = functional.avg_pool2d(band.abs(), 3, stride=1, padding=1, count_include_pad=False)
+    return _BITS * torch.log2(1 + _STEEP * size).sum((1, 2, 3))

@@ -1,0 +1,93 @@
+"""CAR's gain beside the bits of its lossless LR images: rows to lines, the printed pair, verdicts."""
+
+import math
+
+import numpy as np
+import pytest
+
+from carlib import lossless_gain, lossless_tables, runs
+
+COUNT = {"set5": 5, "set14": 14}
+
+
+def rows(gain, more, *, scale=2, set_name="set5", profile="mini", count=None):
+    """Images whose bicubic LR have 10 bits by every coding; CAR's gain so many dB and take so many bits more."""
+    made = []
+    for n in range(COUNT[set_name] if count is None else count):
+        named = {"profile": profile, "scale": scale, "set": set_name, "image": str(n)}
+        for downscaler, name in lossless_gain.RUNS.items():
+            psnr, bits = (gain + 0.1 * (n % 2), 10.0 + more) if downscaler != "bicubic" else (0.0, 10.0)
+            sizes = dict.fromkeys(lossless_gain.CODINGS, bits)
+            run = {"run": name.format(scale), "downscaler": downscaler}
+            made.append({**named, **run, "psnr": 30 + n / 10 + psnr, **sizes})
+    return made
+
+
+def test_a_line_is_what_car_gains_and_takes_more():
+    found = lossless_gain.gains(rows(1.0, 0.5))
+    assert found.downscaler.tolist() == ["car", "car-priced"] and found.run.tolist()[1] == "car-edsr-x2-priced"
+    line = found.iloc[1]
+    assert line.gain == pytest.approx(1.04) and line.car - line.bicubic == pytest.approx(1.04) and line.n == 5
+    assert 1.0 <= line.low < 1.04 < line.high <= 1.1
+    assert line.bits == pytest.approx(0.5) and [line[coding] for coding in lossless_gain.CODINGS] == pytest.approx(
+        [5] * 4
+    )
+    # Table 1: EDSR 38.94 after CAR, 38.06 after bicubic; Table 5: 11.80 and 11.99
+    assert line.printed_gain == pytest.approx(0.88) and line.printed_bits == pytest.approx(100 * (11.80 / 11.99 - 1))
+
+
+@pytest.mark.parametrize(("gain", "more", "verdict"), [
+    (1.0, 0.0, "reproduced"),
+    (1.0, -3.0, "reproduced"),  # fewer are no fault
+    (1.0, 0.45, "not"),  # similar is up to 0.42, the largest printed difference
+    (1.0, 0.41, "reproduced"),
+    (3.0, 0.0, "more than printed"),
+    (0.2, 0.0, "partly"),
+    (-0.3, 0.0, "not"),
+])  # fmt: skip
+def test_a_verdict_is_of_both_at_once(gain, more, verdict):
+    assert set(lossless_gain.gains(rows(gain, more)).verdict) == {verdict}
+
+
+def test_what_is_called_similar_is_the_largest_printed_difference():
+    assert lossless_tables.similar() == pytest.approx(0.42)  # B100 at x2: 11.11 and 10.69
+
+
+def test_sets_that_are_not_whole_or_cropped_have_nothing_printed():
+    for made in (rows(1.0, 0.0, count=4), rows(1.0, 0.0, profile="smoke")):
+        found = lossless_gain.gains(made)
+        assert found[["printed_gain", "printed_bits"]].isna().all(axis=None) and set(found.verdict) == {"not tested"}
+
+
+def test_lines_are_in_the_papers_order():
+    found = lossless_gain.gains([
+        *rows(1.0, 0.0, set_name="set14"), *rows(1.0, 0.0, scale=4), *rows(1.0, 0.0),
+    ])  # fmt: skip
+    assert list(found[["scale", "set"]].drop_duplicates().itertuples(index=False, name=None)) == [
+        (2, "set5"), (2, "set14"), (4, "set5"),
+    ]  # fmt: skip
+
+
+def test_the_measured_runs_are_declared_and_only_the_last_has_a_price():
+    of = {name: runs.get(name, "mini") for name in lossless_gain.names()}
+    assert [run.priced for run in of.values()] == [False, False, True] * 2
+    assert all(run.jpeg is None and run.upscaler == "edsr" for run in of.values())
+    for scale in lossless_gain.SCALES:
+        car, priced = (runs.as_dict(of[f"car-edsr-x{scale}{end}"]) for end in ("", "-priced"))
+        assert {key for key in car if car[key] != priced[key]} - {"name"} == {"bit_price"}
+
+
+def test_a_row_counts_whole_files(home):
+    from carlib import codecs
+
+    lr = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+
+    def chain(hr):
+        return lr, hr
+
+    chain.run = runs.get("car-edsr-x2", "smoke")
+    hr = np.random.default_rng(1).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    row = lossless_gain._row(hr, chain, "car")
+    assert row["png"] == 8 * len(codecs.encode(lr, "png")) / 96
+    assert row["jpeg2000"] == 8 * (len(codecs.encode(lr, "jpeg2000")) + 40) / 96  # as Table 5 counts
+    assert math.isinf(row["psnr"]) and row["scale"] == 2

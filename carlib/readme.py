@@ -60,18 +60,6 @@ def render(block: str) -> str:
     """The Markdown of one block of PAGES."""
     import pandas as pd
 
-    if block == "attribution":
-        return _attribution(pd.read_csv(_there(results.folder(PROFILE, "tables", "attribution.csv"))))
-    if block == "seeds":
-        return _seeds(pd.read_csv(_there(results.folder(PROFILE, "tables", "seeds.csv"))))
-    if block == "lossless_gain":
-        return _lossless_gain(pd.read_csv(_there(results.folder(PROFILE, "tables", "lossless_gain.csv"))))
-    if block == "jpeg":
-        return _jpeg(pd.read_csv(_there(results.folder(PROFILE, "tables", "jpeg.csv"))))
-    if block == "jpeg_worth":
-        return _jpeg_worth(pd.read_csv(_there(results.folder(PROFILE, "tables", "jpeg_worth.csv"))))
-    if block == "jpeg_rates":
-        return _jpeg_rates(pd.read_csv(_there(results.folder(PROFILE, "tables", "jpeg_rates.csv"))))
     if block == "trials":
         return _trials(pd.read_csv(_there(results.root() / "data" / "trials.csv"), keep_default_na=False))
     if block.endswith(("_claims", "_findings")):
@@ -83,8 +71,8 @@ def render(block: str) -> str:
     if block in ("speed", "bench"):
         bench = pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False)
         return _speed(bench[bench.case.str.contains(_SPEED)] if block == "speed" else bench)
-    table = pd.read_csv(_there(results.folder(PROFILE, "tables", "table1.csv")))
-    return {"results": _results, "downscalers": _downscalers}[block](table)
+    table, shown = _TABLES[block]
+    return shown(pd.read_csv(_there(results.folder(PROFILE, "tables", f"{table}.csv"))))
 
 
 def _there(path):
@@ -326,3 +314,16 @@ def _markdown(lines) -> str:
     lines = list(lines)
     rows = [list(lines[0]), ["---"] * len(lines[0]), *(list(map(str, line.values())) for line in lines)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+# Block -> the table whose numbers it shows, and as what.
+_TABLES = {
+    "results": ("table1", _results),
+    "downscalers": ("table1", _downscalers),
+    "seeds": ("seeds", _seeds),
+    "attribution": ("attribution", _attribution),
+    "lossless_gain": ("lossless_gain", _lossless_gain),
+    "jpeg": ("jpeg", _jpeg),
+    "jpeg_worth": ("jpeg_worth", _jpeg_worth),
+    "jpeg_rates": ("jpeg_rates", _jpeg_rates),
+}

@@ -196,9 +196,10 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     html = page.read_text(encoding="utf-8")
     assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
-    assert html.count("data:image/png") == 11 + 2 * 3 and "Bits against fidelity" in html
+    assert html.count("data:image/png") == 12 + 2 * 3 and "Bits against fidelity" in html
     assert "profile smoke" in html
     made = ["tables/table1", "tables/table5", "tables/table5_findings", "tables/table5_totals", "tables/fig6"]
+    made += ["tables/lossless_gain", "figures/lossless_gain"]
     made += ["tables/rate_distortion", "tables/rate_distortion_claims", "tables/table3", "tables/table3_claims"]
     made += ["tables/protocol", "tables/table1_grid", "tables/table1_claims", "figures/fig3"]
     for sidecar in (*made, "figures/fig3_x4", "figures/fig4", "figures/fig6", "figures/rate_distortion"):

@@ -130,10 +130,7 @@ def figure4(profile, image, scale, box):
     top, left, height, width = box
     hr = to_colour(check_crop(image, scale, box, figure=4))[top : top + height, left : left + width]
     maps = tap_maps(profile, image, scale, box)
-    kernels = [kernel for kernel, *_ in maps.values()]
-    examples = [("bicubic", bicubic_taps(scale, *kernels[0].shape), None, None)]
-    examples += [(title, *arrays) for title, arrays in zip(("CAR", "CAR, no offset loss"), maps.values(), strict=True)]
-    figure = figures.kernels_offsets(hr, examples, scale)
+    figure = figures.kernels_offsets(hr, kernels(maps, scale), scale)
     results.save_figure(
         figure,
         results.folder(profile, "figures", name_of("fig4" if scale == 4 else f"fig4_x{scale}", 4, image, box)),
@@ -147,6 +144,13 @@ def figure4(profile, image, scale, box):
         command=experiments.papermill_command("06_kernels_offsets", profile, image=image, scale=scale, box=box),
     )
     return figure
+
+
+def kernels(maps, scale) -> list:
+    """(title, kernel, offset_v, offset_h) of bicubic, and of CAR with and without the offset loss; maps: `tap_maps`."""
+    (kernel, *_), _ = maps.values()
+    named = zip(("CAR", "CAR, no offset loss"), maps.values(), strict=True)
+    return [("bicubic", bicubic_taps(scale, *kernel.shape), None, None), *((title, *arrays) for title, arrays in named)]
 
 
 def _adaptivity(maps) -> str:

@@ -49,6 +49,13 @@ def parameters(namespace, **expected):
     return values
 
 
+def is_live() -> bool:
+    """Whether somebody sits before this notebook, whom it could ask: papermill runs it without."""
+    from IPython import get_ipython
+
+    return bool(getattr(getattr(get_ipython(), "kernel", None), "_allow_stdin", False))
+
+
 def _injected(namespace):
     """Names assigned by the last cell that papermill wrote, which begins with "# Parameters"."""
     cells = [cell for cell in namespace.get("In", []) if cell.lstrip().startswith("# Parameters")]

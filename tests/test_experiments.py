@@ -17,6 +17,7 @@ from carlib import (
     attribution,
     evaluate,
     experiments,
+    explore,
     figure3,
     figure6,
     figures,
@@ -143,6 +144,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     parameters = notebook_defaults("06_kernels_offsets")
     arguments = [parameters[name] for name in ("image", "scale", "box")]
     maps, lengths = illustrate.figure4("smoke", *arguments), illustrate.offset_lengths("smoke", *arguments)
+    explore.taps("smoke", *arguments)
     sizes = lossless.table5("smoke", progress=False)
     lossless_gain.table("smoke", lossless_gain.study("smoke", device="cpu", progress=False))
     lossless_gain.figure("smoke")
@@ -196,7 +198,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     html = page.read_text(encoding="utf-8")
     assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
-    assert html.count("data:image/png") == 12 + 2 * 3 and "Bits against fidelity" in html
+    assert html.count("data:image/png") == 13 + 2 * 3 and "Bits against fidelity" in html
     assert "profile smoke" in html
     made = ["tables/table1", "tables/table5", "tables/table5_findings", "tables/table5_totals", "tables/fig6"]
     made += ["tables/lossless_gain", "figures/lossless_gain"]

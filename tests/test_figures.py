@@ -171,7 +171,7 @@ def test_kernels_offsets_refuses_another_scale(rng, scale):
         figures.kernels_offsets(image(rng, 24, 32), [example(rng)], scale)
 
 
-def test_effective_kernel_places_taps_where_they_sample(rng):
+def test_effective_kernels_place_taps_where_they_sample(rng):
     title, kernel, v, h = example(rng, size=3)
     cloud = tap_places._cloud((title, kernel, v, h), ("", 2, 5))
     np.testing.assert_allclose(cloud[:, 0], v[:, 2, 5] + [-1, -1, -1, 0, 0, 0, 1, 1, 1])
@@ -179,12 +179,25 @@ def test_effective_kernel_places_taps_where_they_sample(rng):
     np.testing.assert_allclose(cloud[:, 2], kernel[:, 2, 5])
 
 
-def test_effective_kernel_has_a_panel_for_each_pixel_and_example(rng):
-    examples = [example(rng, 4, offsets=False), example(rng, 5)]
-    figure = drawn(figures.effective_kernel(examples, [("edge", 0, 0), ("flat", 5, 7), ("x", 1, 1)], scale=4))
-    assert len(figure.axes) == 3 * 2 + 1
+def test_effective_kernels_have_a_panel_for_each_pixel_and_example(rng):
+    examples, hr = [example(rng, 4, offsets=False), example(rng, 5)], image(rng, 24, 32)
+    figure = drawn(figures.effective_kernels(hr, examples, [("edge", 0, 0), ("flat", 5, 7), ("x", 1, 1)], scale=4))
+    assert len(figure.axes) == 3 * 3 + 1
     with pytest.raises(ValueError, match="outside 6x8"):
-        figures.effective_kernel(examples, [("off", 6, 0)])
+        figures.effective_kernels(hr, examples, [("off", 6, 0)], 4)
+    with pytest.raises(ValueError, match="at least one example and one pixel"):
+        figures.effective_kernels(hr, examples, [], 4)
+
+
+def test_effective_kernels_lie_over_the_pixels_that_they_read(rng):
+    """LR pixel (2, 3) at x4 has its centre on the corner of HR pixels 9 and 10, 13 and 14."""
+    hr = image(rng, 24, 32)
+    figure = drawn(figures.effective_kernels(hr, [example(rng, 4)], [("", 2, 3)], 4))
+    whole, behind = figure.axes[:2]
+    left, right, bottom, top = behind.get_images()[0].get_extent()
+    assert (left, right, bottom, top) == (-14, 18, 14, -10)
+    (marked, _) = whole.patches
+    assert marked.get_x() + marked.get_width() / 2 == 14 and marked.get_y() + marked.get_height() / 2 == 10
 
 
 # ---------------------------------------------------------------------------------------------------------- spectra

@@ -14,14 +14,14 @@ from carlib.figures.rate_curves import rate_curves
 from carlib.figures.sampling import sampling
 from carlib.figures.spectra import spectra
 from carlib.figures.tap_maps import kernels_offsets
-from carlib.figures.tap_places import effective_kernel
+from carlib.figures.tap_places import effective_kernels
 from carlib.figures.wheel import colour_wheel, offset_colours
 
 __all__ = [
     "bench",
     "colour_wheel",
     "crops",
-    "effective_kernel",
+    "effective_kernels",
     "gains",
     "jpeg_curves",
     "kernels_offsets",

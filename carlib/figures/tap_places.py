@@ -1,63 +1,80 @@
-"""Effective kernels: the taps of single LR pixels at the places they sample."""
+"""Effective kernels: the taps of single LR pixels at the places they sample, over the image that they read."""
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from carlib.figures.style import CAPTION, GREY, LABEL, TITLE, WEIGHTS, WIDTH, styled
+from carlib.figures.style import CAPTION, LABEL, TITLE, WEIGHTS, WIDTH, enlarged, styled
 from carlib.figures.tap_maps import taps_along
+
+_FADED = 0.6  # share of white over the image behind the taps
 
 
 @styled
-def effective_kernel(examples, pixels, scale=None):
-    """Taps of single LR pixels at the places they really sample, offsets added.
+def effective_kernels(hr, examples, pixels, scale):
+    """Taps of single LR pixels at the places they really sample, offsets added, over the HR pixels there.
 
     Args:
+        hr:       (H, W, 3) uint8, the crop that the examples' maps cover.
         examples: as kernels_offsets; every number of taps is allowed.
         pixels:   list of (label, row, column) of LR pixels.
-        scale:    if given, the area of one LR pixel is outlined.
+        scale:    HR pixels per LR pixel.
     Returns:
-        Figure, one axes a pixel (down) and example (across): in HR pixels relative to the LR pixel's centre, down is
-        positive; the area of a marker is |weight|, its colour the weight. One colour bar for all.
+        Figure, a line a pixel: the crop with the pixel marked, then an axes an example, in HR pixels relative to the LR
+        pixel's centre, down is positive; the area of a marker is |weight|, its colour the weight. One colour bar.
     Raises:
         ValueError: nothing to draw, or a pixel outside the LR grid.
     """
     if not examples or not pixels:
-        raise ValueError("effective_kernel: needs at least one example and one pixel")
+        raise ValueError("effective_kernels: needs at least one example and one pixel")
     clouds = [[_cloud(example, pixel) for example in examples] for pixel in pixels]
     everything = np.concatenate([cloud for line in clouds for cloud in line])
     limit = float(np.abs(everything[:, 2]).max()) or 1.0
     reach = float(np.abs(everything[:, :2]).max()) + 0.7
-    panel = min((WIDTH - 1.2) / len(examples), 2.8)
-    figure = Figure(figsize=(panel * len(examples) + 1.2, panel * len(pixels) + 0.5), layout="constrained")
-    grid = figure.subplots(len(pixels), len(examples), squeeze=False, sharex=True, sharey=True)
+    panel = min((WIDTH - 1.2) / (1 + len(examples)), 2.8)
+    figure = Figure(figsize=(panel * (1 + len(examples)) + 1.2, panel * len(pixels) + 0.5), layout="constrained")
+    grid = figure.subplots(len(pixels), 1 + len(examples), squeeze=False)
     largest = (0.62 * panel * 72 / (2 * reach) * 1.6) ** 2  # points^2: the heaviest tap is about an HR pixel wide
-    for line, cloud_line, (label, _, _) in zip(grid, clouds, pixels, strict=True):
-        for axes, cloud in zip(line, cloud_line, strict=True):
-            axes.grid(True)
-            if scale:
-                square = Rectangle((-scale / 2, -scale / 2), scale, scale, fill=False, edgecolor=GREY, linestyle="--")
-                axes.add_patch(square)
+    for (whole, *line), cloud_line, (label, row, column) in zip(grid, clouds, pixels, strict=True):
+        centre = (row + 0.5) * scale, (column + 0.5) * scale
+        _mark(whole, hr, centre, reach)
+        whole.set_title(f"{label}, LR row {row}, column {column}", fontsize=LABEL, fontweight="bold", loc="left")
+        for axes, cloud, (title, *_) in zip(line, cloud_line, examples, strict=True):
+            _show(axes, hr, centre, reach, scale)
             heavy_last = cloud[np.argsort(np.abs(cloud[:, 2]))]
             y, x, weight = heavy_last.T
-            size = largest * np.abs(weight) / limit
-            style = {"cmap": WEIGHTS, "vmin": -limit, "vmax": limit, "edgecolors": "#444444", "linewidths": 0.4}
-            points = axes.scatter(x, y, s=size, c=weight, **style)
-            axes.plot(0, 0, "+", color="black", markersize=7, markeredgewidth=1)
-            axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-            axes.tick_params(labelsize=7.5, length=2.5)
-        line[0].set_ylabel(label, fontsize=LABEL, fontweight="bold")
-    for axes, (title, *_) in zip(grid[0], examples, strict=True):
-        axes.set_title(title, fontsize=TITLE, fontweight="bold")
-    figure.supxlabel("horizontal distance from the LR pixel's centre (HR px)", fontsize=LABEL)
-    figure.supylabel("vertical distance (HR px)", fontsize=LABEL)
+            style = {"cmap": WEIGHTS, "vmin": -limit, "vmax": limit, "edgecolors": "#333333", "linewidths": 0.5}
+            points = axes.scatter(x, y, s=largest * np.abs(weight) / limit, c=weight, **style)
+            if label == pixels[0][0]:
+                axes.set_title(title, fontsize=TITLE, fontweight="bold")
+    figure.supxlabel("HR pixels from the LR pixel's centre", fontsize=LABEL)
     bar = figure.colorbar(points, ax=grid, fraction=0.03, pad=0.01, aspect=30)
     bar.ax.tick_params(labelsize=7.5, length=2.5)
     bar.set_label("tap weight (area of a marker: its size)", fontsize=CAPTION)
     return figure
+
+
+def _mark(axes, hr, centre, reach):
+    """The crop, and in it what the line shows."""
+    axes.imshow(enlarged(hr), extent=(0, hr.shape[1], hr.shape[0], 0))
+    corner = centre[1] - reach, centre[0] - reach
+    axes.add_patch(Rectangle(corner, 2 * reach, 2 * reach, fill=False, edgecolor="black", linewidth=2.6))
+    axes.add_patch(Rectangle(corner, 2 * reach, 2 * reach, fill=False, edgecolor="#FFE100", linewidth=1.2))
+    axes.set(xlim=(0, hr.shape[1]), ylim=(hr.shape[0], 0), xticks=[], yticks=[])
+
+
+def _show(axes, hr, centre, reach, scale):
+    """HR pixels around the LR pixel, faded, and its area."""
+    down, right = centre
+    faded = (_FADED * 255 + (1 - _FADED) * hr.astype(float)).astype(np.uint8)
+    axes.imshow(enlarged(faded), extent=(-right, hr.shape[1] - right, hr.shape[0] - down, -down))
+    square = Rectangle((-scale / 2, -scale / 2), scale, scale, fill=False, edgecolor="black", linestyle="--")
+    axes.add_patch(square)
+    axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.tick_params(labelsize=7.5, length=2.5)
 
 
 def _cloud(example, pixel):

@@ -68,7 +68,7 @@ def downscale(
         scale:    whole number >= 2; learned methods have the scales of their weights (shipped: 2 and 4).
         method:   "car", "bicubic" (MATLAB's imresize), "lanczos" (lobes 3), "box", "perceptual", "dpid" or "l0"
                   (carlib.downscalers); learned as "car" is: "cnn-cr", "tad", "irn" (carlib.models), "car-lean", CAR
-                  whose lossless LR images take no more bits than bicubic ones, and "car-jpeg", CAR for LR images that
+                  whose LR images are smaller files than bicubic ones (as PNG, on average), and "car-jpeg", CAR for LR images that
                   are to be stored as JPEG (trained on qualities of 10 to 95).
         size:     (h, w) in place of `scale`: "bicubic", "lanczos", "box" and "dpid" take any up to (H, W).
         pad:      continue an image whose sides are not multiples of `scale` by reflection, instead of refusing it; the

@@ -135,10 +135,3 @@ def tables_of(profile: str | None = None) -> dict[str, list[int]]:
         for name in names(table, profile):
             found.setdefault(name, []).append(table)
     return found
-
-
-def as_frame(table: int, profile: str | None = None):
-    """The cells as a DataFrame with a column per field."""
-    import pandas as pd
-
-    return pd.DataFrame([dataclasses.asdict(cell) for cell in of(table, profile)])

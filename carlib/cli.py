@@ -27,7 +27,7 @@ Quality = Annotated[int | None, typer.Option(metavar="1..100", help="Of a .jpg."
 
 _UNKNOWN = "it does not say how it was made, and was enlarged by {}: {}"
 _OTHERS = {
-    "car": "for images that CAR did not make use --method edsr",
+    "car": "for images that CAR did not make use --method edsr, for those of car-lean that",
     "edsr": "for small JPEGs that CAR made use --method car-jpeg",
     "edsr-jpeg": "for small JPEGs that CAR made use --method car-jpeg",
 }
@@ -113,7 +113,8 @@ def downscale(
         typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: tell that to enlarge it", err=True)
     if quality is None and method == "car-jpeg":
         typer.echo(f"carlib: {target}: car-jpeg is for JPEG: stored lossless, car's are restored better", err=True)
-    own = weights is not None and method in ("cnn-cr", "tad", "irn")  # for what these were trained is not known
+    # Own weights of the others may have been trained on JPEG; those of CAR are told apart by what they were trained on.
+    own = weights is not None and method in set(method_networks.LEARNED) - {"car"}
     if quality is not None and method in method_networks.PAIRS and method != "car-jpeg" and not own:
         typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg", err=True)
     factor = "" if scale is None else f" x{scale}"

@@ -29,8 +29,9 @@ def taps(profile, image, scale, box):
         alt="Three places of a photograph, flat, at an edge and in texture, each with the taps that make one small "
         "pixel of it, by bicubic downscaling and by CAR with and without the offset loss",
         caption="A circle is a tap, at the place it samples, offset added; its area is the size of its weight, its "
-        "colour the weight. Behind them the original, faded; dashed the area of one small pixel. Flat, edge and "
-        "texture are the pixels of the crop with the least gradients, the most in one direction, and the most in all.",
+        "colour the weight. Behind them the original, faded; dashed the area of one small pixel. Flat and edge "
+        "are the pixels of the crop around which least changes, and most in one direction alone; texture is that amid "
+        "most change in all directions.",
         command=experiments.papermill_command("06_kernels_offsets", profile, image=image, scale=scale, box=box),
     )
     return figure
@@ -68,25 +69,32 @@ def taps_of_any_pixel(profile, image, scale, box):
 
 
 def telling(hr, scale):
-    """Three LR pixels of an HR crop: the flattest, the one with most of an edge, and the one in most texture.
+    """Three LR pixels of an HR crop: the flattest, the one with most of an edge, and the one amid most texture.
 
-    By the structure tensor of the luma: its trace tells how much changes around a pixel, its coherence in how far in
-    one direction alone (Bigun & Granlund 1987).
+    By the structure tensor of the luma (Bigun & Granlund 1987): how much changes around a pixel, and how much of that
+    in one direction alone; around means within an LR pixel for flat and edge, within four for texture.
 
     Args:
         hr: uint8 (H, W, 3), sides multiples of `scale`, of more than 4 LR pixels each.
     Returns:
-        list of (label, row, column).
+        list of (label, row, column); three places, unless there are fewer.
     """
     from scipy.ndimage import gaussian_filter
 
-    down, right = np.gradient(gaussian_filter(hr.astype(float).mean(axis=2), 1))
-    a, b, c = (gaussian_filter(product, scale) for product in (down * down, right * right, down * right))
-    energy, directed = a + b, np.hypot(a - b, 2 * c)  # the second is energy times coherence
-    cut = slice(scale // 2 + _MARGIN * scale, -_MARGIN * scale, scale)
-    energy, directed = energy[cut, cut], directed[cut, cut]
-    places = {"flat": np.argmin(energy), "edge": np.argmax(directed), "texture": np.argmax(energy - directed)}
-    found = {label: np.unravel_index(place, energy.shape) for label, place in places.items()}
+    from carlib.data import LUMA
+
+    down, right = np.gradient(gaussian_filter(hr @ LUMA, 1))
+    cut, found = slice(scale // 2 + _MARGIN * scale, -_MARGIN * scale, scale), {}
+    for reach in (1, 4):
+        a, b, c = (
+            gaussian_filter(product, reach * scale)[cut, cut] for product in (down * down, right * right, down * right)
+        )
+        directed = np.hypot(a - b, 2 * c)
+        wanted = {"flat": -(a + b), "edge": directed} if reach == 1 else {"texture": a + b - directed}
+        for label, much in wanted.items():
+            for row, column in found.values():
+                much[row, column] = -np.inf
+            found[label] = np.unravel_index(np.argmax(much), much.shape)
     return [(label, int(row) + _MARGIN, int(column) + _MARGIN) for label, (row, column) in found.items()]
 
 

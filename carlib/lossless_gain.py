@@ -75,28 +75,31 @@ def _row(hr, chain, downscaler):
 
     lr, sr = chain(hr)
     named = {"run": chain.run.name, "downscaler": downscaler, "scale": chain.run.scale}
-    sizes = {coding: len(codecs.encode(lr, **options)) for coding, options in CODINGS.items()}
-    pixels = lr.shape[0] * lr.shape[1]
-    bits = {coding: 8 * (size + lossless_tables.EXTRA.get(coding, 0)) / pixels for coding, size in sizes.items()}
+    bits = {coding: _bits(lr, coding) for coding in CODINGS}
     return {**named, "psnr": metrics.psnr(hr, sr, chain.run.scale), **bits}
+
+
+def _bits(lr, coding) -> float:
+    """Per LR pixel."""
+    size = len(codecs.encode(lr, **CODINGS[coding])) + lossless_tables.EXTRA.get(coding, 0)
+    return 8 * size / (lr.shape[0] * lr.shape[1])
 
 
 def table(profile, rows):
     """`gains` of the rows, written as tables/lossless_gain."""
     found = gains(rows)
     results.save_table(
-        found.round({"bicubic": 2, "car": 2, "gain": 2, "low": 2, "high": 2, "bits": 2, "printed_gain": 2}).round(
-            {**dict.fromkeys(CODINGS, 1), "printed_bits": 1}
-        ),
+        found.round(dict.fromkeys((*CODINGS, "printed_bits"), 1)).round(2),
         results.folder(profile, "tables", "lossless_gain"),
         title=f"CAR's gain and the bits of its lossless LR images, profile {profile}",
         caption="PSNR in dB (Y, standard protocol) of what EDSR restores, means over the n images of the set. car: "
-        "trained on the error alone; car-priced: its loss counts the bits of lossless LR images, too. gain: over "
-        "bicubic LR images, image by image; low, high: its 95 % interval over images. bits: per LR pixel, CAR's less "
-        "bicubic's, by JPEG 2000 and 40 bytes a file; "
-        f"{', '.join(CODINGS)}: what CAR's files take more by each, in percent. printed_gain (Table 1), printed_bits "
-        "(Table 5, percent): the paper's, of its full-size networks; left out where a set is not whole. verdict, of "
-        "both at once: not where CAR's files take more bits than bicubic's by more than any printed pair differs, else "
+        "trained on the error alone, the weights of its best validation; car-priced: its loss counts the bits of "
+        "lossless LR images, too, its last weights (the command's method car-lean). gain: over bicubic LR images, "
+        "image by image; low, high: its 95 % interval over images. bits: per LR pixel, CAR's less bicubic's, by JPEG "
+        f"2000 and 40 bytes a file; {', '.join(CODINGS)}: what CAR's files take more by each, in percent. printed_gain "
+        "(Table 1), printed_bits (Table 5, percent): the paper's, of its full-size networks; left out where a set is "
+        "not whole. verdict, of both at once: not where CAR's files take more bits than bicubic's by more than any "
+        "printed pair differs, else "
         f"that of the gain. {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05_lossless_size", profile),
     )
@@ -107,14 +110,14 @@ def figure(profile):
     """LR images and what is restored from them, at both scales: matplotlib Figure, written as figures/lossless_gain."""
     from carlib import data, figures
 
-    hr = data.to_colour(illustrate.check_crop(_IMAGE, max(SCALES), _BOX, 3))
+    hr = data.crop_to_multiple(data.to_colour(illustrate.check_crop(_IMAGE, max(SCALES), _BOX, 3)), 8)
     rows = []
     for scale in SCALES:
         panels = []
         for downscaler, label in _LABELS.items():
             lr, sr = experiments.chain(RUNS[downscaler].format(scale), profile)(hr)
-            bits = 8 * len(codecs.encode(lr, "jpeg2000")) / (lr.shape[0] * lr.shape[1])
-            panels += [(f"{label} LR", f"{bits:.2f} bits per pixel", lr), illustrate.sr_panel(label, hr, sr, scale)]
+            bits = f"{_bits(lr, 'jpeg2000'):.2f} bits per pixel"
+            panels += [(f"{label} LR", bits, lr), illustrate.sr_panel(label, hr, sr, scale)]
         rows.append({"name": f"{_IMAGE}, x{scale}", "hr": hr, "box": _BOX, "panels": panels})
     drawn = figures.crops(rows)
     results.save_figure(
@@ -123,7 +126,7 @@ def figure(profile):
         title=f"Lossless LR images and what is restored from them, profile {profile}",
         alt=f"Crops of {_IMAGE} at both scales: bicubic's small image, CAR's, and that of a CAR whose loss counts "
         "bits, each with what its EDSR restores above it",
-        caption="Bits of the whole small image, lossless JPEG 2000; PSNR and SSIM of the whole image (Y, standard "
+        caption="Bits of the whole small image, JPEG 2000 and 40 bytes; PSNR and SSIM of the whole image (Y, standard "
         "protocol). Small images are enlarged without interpolation.",
         command=experiments.papermill_command("05_lossless_size", profile),
     )

@@ -157,16 +157,21 @@ def _lossless_gain(table) -> str:
                 "scale": f"x{scale}",
                 "set": f"{_NAMES[name]} ({car.n})",
                 "CAR: gain": f"{car.gain:+.2f}",
-                "bits": f"{car.jpeg2000:+.1f} %",
-                "bits priced: gain": _gain(priced),
-                "bits, JPEG 2000": f"{priced.jpeg2000:+.1f} %",
-                "PNG": f"{priced.png:+.1f} %",
+                "JPEG 2000": _percent(car.jpeg2000),
+                "PNG": _percent(car.png),
+                "CAR, bits priced: gain": _gain(priced),
+                "its JPEG 2000": _percent(priced.jpeg2000),
+                "its PNG": _percent(priced.png),
                 "paper: gain": _db(priced.printed_gain, "+.2f"),
-                "paper: bits": f"{_db(priced.printed_bits, '+.1f')} %",
+                "paper: bits": _percent(priced.printed_bits),
                 "verdict": priced.verdict,
             }
         )
     return _markdown(lines)
+
+
+def _percent(value) -> str:
+    return "-" if value != value else f"{value:+.1f} %"
 
 
 def _jpeg(table) -> str:

@@ -1,8 +1,8 @@
 """The two doors for a user's own image: downscale it, and upscale it again.
 
 "car" needs both sides to agree: an LR image made by one CAR model is restored by the upscaler trained with that model
-(sunwj/CAR issue 23: CAR's upscaler on bicubic LR is 10 dB worse). The shipped pairs are data/weights/car-edsr-x2|x4.
-So do the other learned downscalers, "cnn-cr", "tad" and "irn".
+(sunwj/CAR issue 23: CAR's upscaler on bicubic LR is 10 dB worse). So do all learned downscalers; the shipped weights of
+each are those of method_networks.PAIRS.
 """
 
 from functools import partial
@@ -68,7 +68,7 @@ def downscale(
         scale:    whole number >= 2; learned methods have the scales of their weights (shipped: 2 and 4).
         method:   "car", "bicubic" (MATLAB's imresize), "lanczos" (lobes 3), "box", "perceptual", "dpid" or "l0"
                   (carlib.downscalers); learned as "car" is: "cnn-cr", "tad", "irn" (carlib.models), "car-lean", CAR
-                  whose LR images are smaller files than bicubic ones (as PNG, on average), and "car-jpeg", CAR for LR images that
+                  whose LR images are on average smaller PNGs than bicubic ones, and "car-jpeg", CAR for LR images that
                   are to be stored as JPEG (trained on qualities of 10 to 95).
         size:     (h, w) in place of `scale`: "bicubic", "lanczos", "box" and "dpid" take any up to (H, W).
         pad:      continue an image whose sides are not multiples of `scale` by reflection, instead of refusing it; the

@@ -37,7 +37,7 @@ class Run:
     distribution: float = 1.0  # of IRN: weight of z^2
     alpha: float = 1.0
     jpeg: list | None = None  # lowest and highest quality at which LR images are stored while training; None: lossless
-    bit_price: float = 0.0  # in units of `loss`: of a bit per LR pixel of its file; of a JPEG at quality 50
+    bit_price: float = 0.0  # in units of `loss`: of a bit per LR pixel of lossless JPEG 2000; with jpeg, of quality 50
     weighting: str = "clamp"
     taps: str = "symmetric"
     border: str = "replicate"

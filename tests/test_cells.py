@@ -11,7 +11,7 @@ KEYS = ["upscaler", "downscaler", "variant", "loss", "scale"]
 
 @pytest.mark.parametrize("table", cells.TABLES)
 def test_every_cell_was_printed_and_its_run_is_declared(home, table):
-    frame = cells.as_frame(table, "mini")
+    frame = pd.DataFrame(cells.of(table, "mini"))
     paper = tables.printed(table)
     if table == 4:  # EDSR on bicubic LR is printed in Table 1, IRN by its authors
         paper = pd.concat([paper, tables.printed(1), tables.later()], ignore_index=True)

@@ -5,8 +5,9 @@ import types
 import ipywidgets
 import numpy as np
 import pytest
+from ipykernel import kernelbase
 
-from carlib import explore, illustrate, notebook
+from carlib import data, explore, illustrate, notebook
 
 ARGUMENTS = ("demo", "demo/kodim23", 4, [40, 120, 64, 96])
 
@@ -20,6 +21,8 @@ def test_the_pixels_told_are_flat_at_an_edge_and_in_texture():
     assert list(found) == ["flat", "edge", "texture"]
     assert all(2 <= row < 22 and 2 <= column < 46 for row, column in found.values())
     assert found["flat"][1] < 22 and found["texture"][1] > 31
+    photograph = dict(data.load("demo"))["camera"][:64, :64, None].repeat(3, axis=2)
+    assert len({(row, column) for _, row, column in explore.telling(photograph, 4)}) == 3
     lone = hr.copy()
     lone[:, 128:] = 180
     assert dict((label, column) for label, _, column in explore.telling(lone, 4))["edge"] in (23, 24)
@@ -56,6 +59,7 @@ def test_elsewhere_a_line_says_where(home):
 
 @pytest.mark.parametrize(("asks", "live"), [(True, True), (False, False)])
 def test_a_notebook_is_live_where_its_kernel_may_ask(monkeypatch, asks, live):
+    assert hasattr(kernelbase.Kernel, "_allow_stdin")  # what is read below, and no public name tells
     shell = types.SimpleNamespace(kernel=types.SimpleNamespace(_allow_stdin=asks))
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
     assert notebook.is_live() is live

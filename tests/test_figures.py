@@ -194,8 +194,15 @@ def test_effective_kernels_lie_over_the_pixels_that_they_read(rng):
     hr = image(rng, 24, 32)
     figure = drawn(figures.effective_kernels(hr, [example(rng, 4)], [("", 2, 3)], 4))
     whole, behind = figure.axes[:2]
-    left, right, bottom, top = behind.get_images()[0].get_extent()
-    assert (left, right, bottom, top) == (-14, 18, 14, -10)
+    (picture,) = behind.get_images()
+    left, right, bottom, top = (round(edge) for edge in picture.get_extent())
+    shown = hr[top + 10 : bottom + 10, left + 14 : right + 14]
+    assert (
+        picture.get_extent() == [left, right, bottom, top]
+        and left <= behind.get_xlim()[0] < behind.get_xlim()[1] <= right
+    )
+    times = picture.get_array().shape[0] // shown.shape[0]
+    np.testing.assert_allclose(picture.get_array()[::times, ::times], 0.6 * 255 + 0.4 * shown, atol=1)
     (marked, _) = whole.patches
     assert marked.get_x() + marked.get_width() / 2 == 14 and marked.get_y() + marked.get_height() / 2 == 10
 

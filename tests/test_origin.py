@@ -130,6 +130,11 @@ def test_a_jpeg_is_restored_by_the_network_that_was_trained_for_it(carlib, asked
     assert carlib("upscale", lr, tmp_path / "sr.png")[0] == 0 and asked[1:] == [("edsr-jpeg", 2, (24, 32), None)]
     assert carlib("downscale", photo, lr, "--scale", 2, "--method", "bicubic", "--quality", 95)[0] == 0
     assert carlib("upscale", lr, tmp_path / "sr.png")[0] == 0 and asked[2:] == [("edsr", 2, (24, 32), None)]
+    png = tmp_path / "lean.png"
+    assert carlib("downscale", photo, png, "--scale", 2, "--method", "car-lean")[2] == ""
+    assert carlib("upscale", png, tmp_path / "sr.png")[2] == "" and asked[3:] == [("car-lean", 2, (24, 32), None)]
+    _, _, err = carlib("downscale", photo, lr, "--scale", 2, "--method", "car-lean", "--quality", 80)
+    assert "car-lean was not trained for JPEG: use bicubic or car-jpeg" in err and err.count("\n") == 1
     _, _, err = carlib("downscale", photo, tmp_path / "lr.png", "--scale", 2, "--method", "car-jpeg")
     assert "car-jpeg is for JPEG" in err and err.count("\n") == 1
     code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--quality", 80)

@@ -1,5 +1,7 @@
 """Effective kernels: the taps of single LR pixels at the places they sample, over the image that they read."""
 
+import math
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -40,14 +42,16 @@ def effective_kernels(hr, examples, pixels, scale):
         centre = (row + 0.5) * scale, (column + 0.5) * scale
         _mark(whole, hr, centre, reach)
         whole.set_title(f"{label}, LR row {row}, column {column}", fontsize=LABEL, fontweight="bold", loc="left")
-        for axes, cloud, (title, *_) in zip(line, cloud_line, examples, strict=True):
-            _show(axes, hr, centre, reach, scale)
+        behind, extent = _around(hr, centre, reach)
+        for axes, cloud in zip(line, cloud_line, strict=True):
+            axes.imshow(behind, extent=extent)
+            _frame(axes, reach, scale)
             heavy_last = cloud[np.argsort(np.abs(cloud[:, 2]))]
             y, x, weight = heavy_last.T
             style = {"cmap": WEIGHTS, "vmin": -limit, "vmax": limit, "edgecolors": "#333333", "linewidths": 0.5}
             points = axes.scatter(x, y, s=largest * np.abs(weight) / limit, c=weight, **style)
-            if label == pixels[0][0]:
-                axes.set_title(title, fontsize=TITLE, fontweight="bold")
+    for axes, (title, *_) in zip(grid[0, 1:], examples, strict=True):
+        axes.set_title(title, fontsize=TITLE, fontweight="bold")
     figure.supxlabel("HR pixels from the LR pixel's centre", fontsize=LABEL)
     bar = figure.colorbar(points, ax=grid, fraction=0.03, pad=0.01, aspect=30)
     bar.ax.tick_params(labelsize=7.5, length=2.5)
@@ -64,11 +68,18 @@ def _mark(axes, hr, centre, reach):
     axes.set(xlim=(0, hr.shape[1]), ylim=(hr.shape[0], 0), xticks=[], yticks=[])
 
 
-def _show(axes, hr, centre, reach, scale):
-    """HR pixels around the LR pixel, faded, and its area."""
-    down, right = centre
-    faded = (_FADED * 255 + (1 - _FADED) * hr.astype(float)).astype(np.uint8)
-    axes.imshow(enlarged(faded), extent=(-right, hr.shape[1] - right, hr.shape[0] - down, -down))
+def _around(hr, centre, reach):
+    """HR pixels around an LR pixel, faded, and where they lie, from its centre."""
+    (top, bottom), (left, right) = (
+        (max(math.floor(middle - reach), 0), min(math.ceil(middle + reach), length))
+        for middle, length in zip(centre, hr.shape, strict=False)
+    )
+    faded = (_FADED * 255 + (1 - _FADED) * hr[top:bottom, left:right].astype(float)).astype(np.uint8)
+    return enlarged(faded), (left - centre[1], right - centre[1], bottom - centre[0], top - centre[0])
+
+
+def _frame(axes, reach, scale):
+    """The area of an LR pixel, and what is shown around it."""
     square = Rectangle((-scale / 2, -scale / 2), scale, scale, fill=False, edgecolor="black", linestyle="--")
     axes.add_patch(square)
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), aspect="equal")

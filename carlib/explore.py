@@ -29,9 +29,9 @@ def taps(profile, image, scale, box):
         alt="Three places of a photograph, flat, at an edge and in texture, each with the taps that make one small "
         "pixel of it, by bicubic downscaling and by CAR with and without the offset loss",
         caption="A circle is a tap, at the place it samples, offset added; its area is the size of its weight, its "
-        "colour the weight. Behind them the original, faded; dashed the area of one small pixel. Flat and edge "
-        "are the pixels of the crop around which least changes, and most in one direction alone; texture is that amid "
-        "most change in all directions.",
+        "colour the weight, each line by a scale of its own. Behind them the original, faded; dashed the area of one "
+        "small pixel. Flat and edge are the pixels of the crop around which least changes, and most in one direction "
+        "alone; texture is that amid most change in all directions.",
         command=experiments.papermill_command("06_kernels_offsets", profile, image=image, scale=scale, box=box),
     )
     return figure

@@ -30,7 +30,7 @@ def test_the_pixels_told_are_flat_at_an_edge_and_in_texture():
 
 def test_the_picture_is_written_with_what_it_shows(home):
     figure = explore.taps(*ARGUMENTS)
-    assert len(figure.axes) == 3 * 4 + 1
+    assert len(figure.axes) == 3 * (4 + 1)
     name = illustrate.name_of("taps", 4, *ARGUMENTS[1:2], ARGUMENTS[3])
     assert {path.suffix for path in (home / "results/demo/figures").glob(f"{name}.*")} == {".png", ".pdf", ".json"}
 

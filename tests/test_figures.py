@@ -182,7 +182,7 @@ def test_effective_kernels_place_taps_where_they_sample(rng):
 def test_effective_kernels_have_a_panel_for_each_pixel_and_example(rng):
     examples, hr = [example(rng, 4, offsets=False), example(rng, 5)], image(rng, 24, 32)
     figure = drawn(figures.effective_kernels(hr, examples, [("edge", 0, 0), ("flat", 5, 7), ("x", 1, 1)], scale=4))
-    assert len(figure.axes) == 3 * 3 + 1
+    assert len(figure.axes) == 3 * (3 + 1)
     with pytest.raises(ValueError, match="outside 6x8"):
         figures.effective_kernels(hr, examples, [("off", 6, 0)], 4)
     with pytest.raises(ValueError, match="at least one example and one pixel"):

@@ -24,16 +24,14 @@ def effective_kernels(hr, examples, pixels, scale):
         scale:    HR pixels per LR pixel.
     Returns:
         Figure, a line a pixel: the crop with the pixel marked, then an axes an example, in HR pixels relative to the LR
-        pixel's centre, down is positive; the area of a marker is |weight|, its colour the weight. One colour bar.
+        pixel's centre, down is positive; a marker's area is |weight|, its colour the weight, by a scale for each line.
     Raises:
         ValueError: nothing to draw, or a pixel outside the LR grid.
     """
     if not examples or not pixels:
         raise ValueError("effective_kernels: needs at least one example and one pixel")
     clouds = [[_cloud(example, pixel) for example in examples] for pixel in pixels]
-    everything = np.concatenate([cloud for line in clouds for cloud in line])
-    limit = float(np.abs(everything[:, 2]).max()) or 1.0
-    reach = float(np.abs(everything[:, :2]).max()) + 0.7
+    reach = max(float(np.abs(cloud[:, :2]).max()) for line in clouds for cloud in line) + 0.7
     panel = min((WIDTH - 1.2) / (1 + len(examples)), 2.8)
     figure = Figure(figsize=(panel * (1 + len(examples)) + 1.2, panel * len(pixels) + 0.5), layout="constrained")
     grid = figure.subplots(len(pixels), 1 + len(examples), squeeze=False)
@@ -43,20 +41,25 @@ def effective_kernels(hr, examples, pixels, scale):
         _mark(whole, hr, centre, reach)
         whole.set_title(f"{label}, LR row {row}, column {column}", fontsize=LABEL, fontweight="bold", loc="left")
         behind, extent = _around(hr, centre, reach)
+        limit = max(float(np.abs(cloud[:, 2]).max()) for cloud in cloud_line) or 1.0
         for axes, cloud in zip(line, cloud_line, strict=True):
             axes.imshow(behind, extent=extent)
             _frame(axes, reach, scale)
-            heavy_last = cloud[np.argsort(np.abs(cloud[:, 2]))]
-            y, x, weight = heavy_last.T
-            style = {"cmap": WEIGHTS, "vmin": -limit, "vmax": limit, "edgecolors": "#333333", "linewidths": 0.5}
-            points = axes.scatter(x, y, s=largest * np.abs(weight) / limit, c=weight, **style)
+            points = _scatter(axes, cloud, limit, largest)
+        bar = figure.colorbar(points, ax=line, fraction=0.03, pad=0.01, aspect=15)
+        bar.ax.tick_params(labelsize=7.5, length=2.5)
+        bar.set_label("tap weight", fontsize=CAPTION)
     for axes, (title, *_) in zip(grid[0, 1:], examples, strict=True):
         axes.set_title(title, fontsize=TITLE, fontweight="bold")
     figure.supxlabel("HR pixels from the LR pixel's centre", fontsize=LABEL)
-    bar = figure.colorbar(points, ax=grid, fraction=0.03, pad=0.01, aspect=30)
-    bar.ax.tick_params(labelsize=7.5, length=2.5)
-    bar.set_label("tap weight (area of a marker: its size)", fontsize=CAPTION)
     return figure
+
+
+def _scatter(axes, cloud, limit, largest):
+    """The taps, the heaviest last; `largest` is the area of one that weighs `limit`."""
+    y, x, weight = cloud[np.argsort(np.abs(cloud[:, 2]))].T
+    style = {"cmap": WEIGHTS, "vmin": -limit, "vmax": limit, "edgecolors": "#333333", "linewidths": 0.5}
+    return axes.scatter(x, y, s=largest * np.abs(weight) / limit, c=weight, **style)
 
 
 def _mark(axes, hr, centre, reach):

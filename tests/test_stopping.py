@@ -18,7 +18,7 @@ from carlib import stopping, train, training_folder
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize("name", ["car-edsr-x2", "irn-irn-x2"])
+@pytest.mark.parametrize("name", ["car-edsr-x2-priced", "irn-irn-x2"])
 def test_a_run_that_sigterm_stops_continues_to_the_same_bits(home, tmp_path, monkeypatch, name, small_irn):
     """Stopped in the middle of a block, its log included."""
     run, update = short(name, steps=6, validate_every=3), train.Loop._update

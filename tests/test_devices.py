@@ -139,8 +139,8 @@ def test_each_process_draws_another_z_and_continues_to_the_same_bits(home, tmp_p
 
 
 def test_two_processes_train_what_one_does(home, tmp_path):
-    """With offsets, and without: then some weights are in no gradient. Bits have a price, which is a batch's mean."""
-    changed = {"steps": 3, "validate_every": 2, "patch": {2: 16}, "validation_crop": 32, "batch": 4, "bit_price": 1e-3}
+    """With offsets, and without: then some weights are in no gradient."""
+    changed = {"steps": 3, "validate_every": 2, "patch": {2: 16}, "validation_crop": 32, "batch": 4}
     launch(TOGETHER, tmp_path / "two", changed, count=2)
     for offsets in (True, False):
         go(runs.get("car-edsr-x2", "smoke", changed | {"offsets": offsets}), tmp_path / "one" / str(offsets))

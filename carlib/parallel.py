@@ -15,6 +15,7 @@ import time
 from carlib import cores, queue, runs, stopping
 
 _POLL = 0.5  # seconds between two looks at the parent
+_at_work = threading.Event()  # of a process of the pool: it trains
 
 
 def at_a_time(asked, profile=None, *, several=True, device="auto") -> int:
@@ -97,7 +98,8 @@ def train(
 def _processes(count, begun):
     """Yields a pool of processes; what leaves it early ends them first. begun: run -> future."""
     spawn, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
-    options = count, os.getpid(), _gpus(), spawn.Value("i", 0)
+    broken = spawn.RawValue("b", 0)  # without a lock, which a killed process might hold
+    options = count, os.getpid(), _gpus(), spawn.Value("i", 0), broken
     with concurrent.futures.ProcessPoolExecutor(count, spawn, _begin, options) as pool:
         try:
             yield pool
@@ -107,6 +109,7 @@ def _processes(count, begun):
                     process.terminate()
             names = ", ".join(name for name, future in begun.items() if not future.done() or future.exception())
             if isinstance(error, concurrent.futures.process.BrokenProcessPool):
+                broken.value = 1
                 why = "a process was killed or could not start (too little memory for so many at a time?)"
                 raise ValueError(f"while {names} trained {why}: the same command continues") from error
             print(f"waiting for the checkpoints of {names}", file=sys.stderr)
@@ -121,8 +124,11 @@ def _gpus() -> list[str]:
     return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
-def _begin(count, parent, gpus, begun):
-    """What a process does first. begun: how many did so before, which tells the GPU that is its own."""
+def _begin(count, parent, gpus, begun, broken):
+    """What a process does first.
+
+    begun: how many did so before, which tells the GPU that is its own.  broken: whether another one was killed.
+    """
     with begun.get_lock():
         number, begun.value = begun.value, begun.value + 1
     if gpus:
@@ -135,19 +141,24 @@ def _begin(count, parent, gpus, begun):
     from carlib import devices  # and with it torch, which reads the environment
 
     devices.runs_at_a_time = count
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent, broken), daemon=True).start()
 
 
-def _end_with(parent):
+def _end_with(parent, broken):
     while True:
         if os.getppid() != parent:  # the first signal ends a training, the next one the process
             os.kill(os.getpid(), signal.SIGTERM)
+        if broken.value and not _at_work.is_set():  # it waits for a run that does not come, and the parent for its end
+            os._exit(128 + signal.SIGTERM)
         time.sleep(_POLL)
 
 
 def _prepare(name, profile, options) -> str:
     """Why a run failed, or ""; words, as not every exception survives the way to the parent."""
+    _at_work.set()
     try:
         return queue.why_failed(name, profile, options)
     except stopping.Stopped as told:
         return str(told)
+    finally:
+        _at_work.clear()

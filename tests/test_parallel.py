@@ -108,7 +108,7 @@ def test_processes_share_the_threads(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert parallel._gpus() == ["2", "5"]
     begun = multiprocessing.Value("i", 3)
-    parallel._begin(2, os.getpid(), parallel._gpus(), begun)
+    parallel._begin(2, os.getpid(), parallel._gpus(), begun, None)
     assert (begun.value, os.environ["CUDA_VISIBLE_DEVICES"]) == (4, "5")
     assert (os.environ["OMP_NUM_THREADS"], os.environ["NUMBA_NUM_THREADS"]) == ("4", "3")
     on = [SimpleNamespace(device=torch.device(name)) for name in ("cpu", "cuda")]

@@ -1,6 +1,5 @@
 """JPEG with a gradient: beside libjpeg's own file, its gradient, and networks that train through it."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from short_runs import go, short
 from torch.nn import functional
 
-from carlib import codecs, data, objective, rescale, run_networks, runs, validation, weights
+from carlib import codecs, data, rescale, run_networks, runs, validation, weights
 from carlib.ops.jpeg import jpeg, price, stored
 
 SIZES = [(96, 120), (33, 47), (8, 9), (17, 2), (1, 1)]
@@ -171,20 +170,6 @@ def test_bits_have_a_price_where_a_downscaler_learns(name):
 def test_a_price_is_not_below_0():
     with pytest.raises(ValueError, match=r"bit_price=-0.1 must be a finite number >= 0"):
         runs.get("car-edsr-x2-jpeg", "smoke", {"bit_price": -0.1})
-
-
-def test_their_price_is_part_of_the_loss_and_reaches_the_resampler():
-    run = runs.get("car-edsr-x2-jpeg", "smoke", {"warm_start": None, "bit_price": 0.5})
-    torch.manual_seed(0)
-    rescaler = run_networks.Rescaler(run_networks.build(run), run.alpha, [50, 50], run.priced)
-    hr = rescale.to_tensor(photograph((64, 64)))
-    made = rescaler(hr)
-    total, terms = objective.of_run(run, 0, made, hr, None)
-    free, others = objective.of_run(dataclasses.replace(run, bit_price=0.0), 0, made, hr, None)
-    torch.testing.assert_close(total, free + 0.5 * made.cost)
-    assert terms == others | {"bit_cost": made.cost} and "bit_cost" not in others
-    made.cost.backward()
-    assert any(p.grad is not None and p.grad.any() for p in rescaler.networks["resampler"].parameters())
 
 
 @pytest.mark.parametrize("name", ["car-edsr-x2-jpeg", "bicubic-edsr-x2-jpeg"])

@@ -98,13 +98,15 @@ def test_what_is_no_image_is_refused(shape):
 # ---- in a run ------------------------------------------------------------------------------------------
 
 
-def test_without_jpeg_a_price_is_one_of_lossless_bits_and_reaches_the_resampler():
-    run = runs.get("car-edsr-x2", "smoke", {"warm_start": None, "bit_price": 0.5})
+@pytest.mark.parametrize(("name", "jpeg"), [("car-edsr-x2", None), ("car-edsr-x2-jpeg", [50, 50])])
+def test_the_price_of_bits_is_part_of_the_loss_and_reaches_the_resampler(name, jpeg):
+    run = runs.get(name, "smoke", {"warm_start": None, "bit_price": 0.5})
     torch.manual_seed(0)
-    rescaler = run_networks.Rescaler(run_networks.build(run), run.alpha, run.jpeg, run.priced)
+    rescaler = run_networks.Rescaler(run_networks.build(run), run.alpha, jpeg, run.priced)
     hr = rescale.to_tensor(photograph(size=64))
     made = rescaler(hr)
-    torch.testing.assert_close(made.cost, jpeg2000.bits(made.lr)[0] / 32**2)
+    if jpeg is None:
+        torch.testing.assert_close(made.cost, jpeg2000.bits(made.lr)[0] / 32**2)
     total, terms = objective.of_run(run, 0, made, hr, None)
     free, others = objective.of_run(dataclasses.replace(run, bit_price=0.0), 0, made, hr, None)
     torch.testing.assert_close(total, free + 0.5 * made.cost)

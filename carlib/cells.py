@@ -75,7 +75,9 @@ _RUNS = {
 # What is not printed for 2 and 4: a table, or a run of one.
 _SCALES = {2: (4,), "cnn-cr-cnn-sr-x{}": (2,), "bicubic-srresnet-x{}": (4,), "bicubic-rrdb-x{}": (4,)}
 TABLES = tuple(_RUNS)
-PAIR = ("bicubic-edsr-x2", "car-edsr-x2")  # whose gain has an interval over seeds (seeds.py)
+# Whose gain has an interval over seeds (seeds.py), and what stands beside Table 5 with one (lossless_gain.py).
+PAIR = ("bicubic-edsr-x2", "car-edsr-x2", "bicubic-edsr-x4", "car-edsr-x4")
+PRICED = ("car-edsr-x2-priced", "car-edsr-x4-priced")
 
 
 def of(table: int, profile: str | None = None) -> list[Cell]:
@@ -108,7 +110,7 @@ def _trained_once(cell, profile):
 
 
 def seeds(table: int | str, profile: str | None = None) -> int:
-    """How many seeds params.yaml wants under a profile of each run of a table, or of the "pair".
+    """How many seeds params.yaml wants under a profile of each run of a table, of the "pair", or of the "priced".
 
     Raises:
         ValueError: it is no whole number above 0.
@@ -122,9 +124,14 @@ def seeds(table: int | str, profile: str | None = None) -> int:
 
 
 def names(table: int, profile: str | None = None) -> list[str]:
-    """The runs of a table, each under all seeds that the profile wants; Table 1's PAIR under its own number."""
-    count, of_pair = seeds(table, profile), seeds("pair", profile) if table == 1 else 1
-    wanted = {cell.run: max(count, of_pair if cell.run in PAIR else 1) for cell in of(table, profile)}
+    """The runs of a table, each under all seeds that the profile wants.
+
+    Table 1's PAIR and, shown beside Table 5, PRICED have numbers of their own.
+    """
+    wanted = dict.fromkeys((cell.run for cell in of(table, profile)), seeds(table, profile))
+    for key, number, those in (("pair", 1, PAIR), ("priced", 5, PRICED)):
+        if table == number:
+            wanted |= {run: max(wanted.get(run, 1), seeds(key, profile)) for run in those}
     return [name for run, count in wanted.items() for name in runs.seeded(run, count)]
 
 

@@ -180,6 +180,23 @@ def chain(name, profile=None, *, weights=None, device="cpu"):
     return evaluate.Chain(run, ready(name, run.profile) if weights is None else weights, device=device)
 
 
+def chains(names, profile, *, device="auto") -> tuple[dict, dict]:
+    """Several runs that have weights, and what decides their rows beside images and settings.
+
+    Returns:
+        run -> `evaluate.Chain`; for `kept.rows` their weights, the kind of device and the code.
+
+    Raises:
+        ValueError: as `chain`.
+    """
+    from carlib import provenance, sources
+
+    made = {name: chain(name, profile, device=device) for name in names}
+    loaded, kinds = provenance.loaded_weights(), {str(each.device).split(":")[0] for each in made.values()}
+    weights = {name: loaded[name] for name in made}
+    return made, {"weights": weights, "device": sorted(kinds), "code": sources.digest_of_all()}
+
+
 def images(sets, *, limit, crop, job, progress=True):
     """Every (set, name, image) of some sets, under a progress bar.
 

@@ -19,12 +19,13 @@ def taps(profile, image, scale, box):
     Raises:
         ParameterError (a ValueError): as check_crop, or a side of the crop has no five LR pixels.
     """
+    from carlib import figures
+
     hr, examples = _of_crop(profile, image, scale, box)
-    figure = _drawn(hr, examples, telling(hr, scale), scale)
-    name = illustrate.name_of("taps" if scale == 4 else f"taps_x{scale}", 4, image, box)
+    figure = figures.effective_kernels(hr, examples, telling(hr, scale), scale)
     results.save_figure(
         figure,
-        results.folder(profile, "figures", name),
+        results.folder(profile, "figures", illustrate.name_of("taps", 4, image, box, scale)),
         title=f"Taps of single pixels of {image}, x{scale}, profile {profile}",
         alt="Three places of a photograph, flat, at an edge and in texture, each with the taps that make one small "
         "pixel of it, by bicubic downscaling and by CAR with and without the offset loss",
@@ -48,6 +49,8 @@ def taps_of_any_pixel(profile, image, scale, box):
         return "Open this notebook in JupyterLab, and two sliders choose the pixel whose taps are drawn."
     import ipywidgets
 
+    from carlib import figures
+
     hr, examples = _of_crop(profile, image, scale, box)
     (_, row, column), *_ = telling(hr, scale)[1:]
     picture = ipywidgets.Image(format="png")
@@ -59,7 +62,7 @@ def taps_of_any_pixel(profile, image, scale, box):
     def draw(_=None):
         drawn = io.BytesIO()
         pixel = ("chosen", *(slider.value for slider in sliders))
-        _drawn(hr, examples, [pixel], scale).savefig(drawn, format="png", dpi=_DPI)
+        figures.effective_kernels(hr, examples, [pixel], scale).savefig(drawn, format="png", dpi=_DPI)
         picture.value = drawn.getvalue()
 
     for slider in sliders:
@@ -108,9 +111,3 @@ def _of_crop(profile, image, scale, box):
         raise notebook.ParameterError(f"box={box!r} is too small: give sides above {2 * _MARGIN * scale} HR pixels")
     hr = hr[top : top + height, left : left + width]
     return hr, illustrate.kernels(illustrate.tap_maps(profile, image, scale, box), scale)
-
-
-def _drawn(hr, examples, pixels, scale):
-    from carlib import figures
-
-    return figures.effective_kernels(hr, examples, pixels, scale)

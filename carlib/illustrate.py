@@ -18,8 +18,9 @@ _SHOWN = {
 }
 
 
-def name_of(base, figure, image, box) -> str:
-    """The file name of a figure: `base` of what the pipeline shows, a name of its own of another image or crop."""
+def name_of(base, figure, image, box, scale=4) -> str:
+    """The file name of a figure: `base` of what the pipeline shows, a name of its own of another image, crop, scale."""
+    base = base if scale == 4 else f"{base}_x{scale}"
     if (image, list(box)) == _SHOWN[figure]:
         return base
     return "_".join([base, image.replace("/", "-"), "-".join(map(str, box))])
@@ -133,7 +134,7 @@ def figure4(profile, image, scale, box):
     figure = figures.kernels_offsets(hr, kernels(maps, scale), scale)
     results.save_figure(
         figure,
-        results.folder(profile, "figures", name_of("fig4" if scale == 4 else f"fig4_x{scale}", 4, image, box)),
+        results.folder(profile, "figures", name_of("fig4", 4, image, box, scale)),
         title=f"Fig. 4: kernels and offsets for {image}, x{scale}, profile {profile}",
         alt="Maps of the weights and offsets of the nine central taps, for bicubic, for CAR, and for CAR trained "
         "without the offset loss",

@@ -19,10 +19,9 @@ from carlib import (
     intervals,
     kept,
     origin,
-    provenance,
+    rate_distortion,
     results,
     runs,
-    sources,
     tables,
 )
 
@@ -61,10 +60,8 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
     from carlib import data
 
     chosen = experiments.study_settings("jpeg", profile)
-    chains = {name: experiments.chain(name, profile, device=device) for name in names()}
-    weights = {name: provenance.loaded_weights()[name] for name in chains}
-    computed = {"device": str(chains[names()[0]].device).split(":")[0], "code": sources.digest_of_all()}
-    made_by = {"qualities": chosen["qualities"], "lower": chosen["lower"], "weights": weights, **computed}
+    chains, made_by = experiments.chains(names(), profile, device=device)
+    made_by |= {"qualities": chosen["qualities"], "lower": chosen["lower"]}
 
     def measured(image):
         hr = data.crop_to_multiple(image, 8)
@@ -255,9 +252,8 @@ def curves(rows) -> dict:
     import pandas as pd
 
     frame = pd.DataFrame(rows)
-    keys = ["downscaler", "scale", "trained"]
-    means = frame[frame.quality > LOSSLESS].groupby([*keys, "quality"])[["bpp", "psnr"]].mean().reset_index()
-    return {key: group.drop(columns=keys).reset_index(drop=True) for key, group in means.groupby(keys)}
+    frame = frame[frame.quality > LOSSLESS]
+    return rate_distortion.mean_curves(frame, ["downscaler", "scale", "trained"], ["bpp", "psnr"])
 
 
 def _better(every, scale):

@@ -10,6 +10,7 @@ by the protocol "standard". Size: the whole file over LR pixels, JPEG 2000 with 
 """
 
 from carlib import (
+    cells,
     codecs,
     contrasts,
     experiments,
@@ -18,10 +19,8 @@ from carlib import (
     kept,
     lossless,
     lossless_tables,
-    provenance,
     results,
     runs,
-    sources,
     tables,
 )
 
@@ -30,59 +29,62 @@ RUNS = {BASE: "bicubic-edsr-x{}", "car": "car-edsr-x{}", "car-priced": "car-edsr
 CODINGS = {**lossless.CODINGS, "png": {"codec": "png"}}  # what Table 5 may have counted, and what `carlib` writes
 _LABELS = {BASE: "Bicubic", "car": "CAR", "car-priced": "CAR, bits priced"}
 _IMAGE, _BOX = "demo/kodim23", [64, 152, 72, 96]  # of the picture
-ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "set", "image", "psnr", *CODINGS]
+ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "seed", "set", "image", "psnr", *CODINGS]
 
 
-def names() -> list[str]:
-    """The runs that are measured."""
-    return [name.format(scale) for scale in SCALES for name in RUNS.values()]
+def names(profile) -> list[str]:
+    """The runs that are measured, each under as many seeds as params.yaml wants."""
+    count = cells.seeds("priced", profile)
+    return [each for scale in SCALES for name in RUNS.values() for each in runs.seeded(name.format(scale), count)]
 
 
-def study(profile, *, device="auto", progress=True) -> list[dict]:
-    """Measure the images that the profile evaluates, and write the rows as metrics/lossless_gain.csv.
+def study(profile, *, train=True, executor="", device="auto", progress=True) -> list[dict]:
+    """Train what is missing, measure the images that the profile evaluates, and write metrics/lossless_gain.csv.
 
     The rows of each image are kept (carlib.kept), and a later call goes on from them.
 
+    Args:
+        train, executor: see `contrasts.make_ready`. A seed without weights is left out.
     Returns:
         rows (ROW_COLUMNS) of every image and run; of the codings the bits per LR pixel.
     Raises:
-        ValueError: weights are missing, or none of the profile's sets is here.
+        ValueError: a run cannot be trained, weights of a declared one are missing, or none of the sets is here.
     """
     from carlib import data
 
+    contrasts.check_training(train, executor)
     chosen = runs.profile(profile)["evaluate"]
-    chains = {
-        (downscaler, scale): experiments.chain(name.format(scale), profile, device=device)
-        for scale in SCALES
-        for downscaler, name in RUNS.items()
-    }
-    weights = {name: provenance.loaded_weights()[name] for name in names()}
-    computed = {"device": str(chains[BASE, SCALES[0]].device).split(":")[0], "code": sources.digest_of_all()}
+    training = {"train": train, "executor": executor}
+    made, _ = contrasts.make_ready(names(profile), profile, **training, device=device, progress=progress)
+    declared = [name.format(scale) for scale in SCALES for name in RUNS.values()]
+    chains, made_by = experiments.chains(dict.fromkeys((*declared, *made)), profile, device=device)
 
     def measured(image):
         hr = data.to_colour(data.crop_to_multiple(image, 8))
-        return [_row(hr, chain, downscaler) for (downscaler, _), chain in chains.items()]
+        return [_row(hr, chain) for chain in chains.values()]
 
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
     images = experiments.images(experiments.some_sets(chosen["sets"]), **part, job="gain, bits", progress=progress)
-    rows = kept.rows(profile, "lossless_gain", {"weights": weights, **computed}, images, measured)
+    rows = kept.rows(profile, "lossless_gain", made_by, images, measured)
     results.save_rows(rows, results.folder(profile, "metrics", "lossless_gain.csv"), ROW_COLUMNS)
     return rows
 
 
-def _row(hr, chain, downscaler):
+def _row(hr, chain):
     from carlib import metrics
 
     lr, sr = chain(hr)
-    named = {"run": chain.run.name, "downscaler": downscaler, "scale": chain.run.scale}
+    run = chain.run
+    downscaler = "car-priced" if run.priced else run.downscaler
     bits = {coding: _bits(lr, coding) for coding in CODINGS}
-    return {**named, "psnr": metrics.psnr(hr, sr, chain.run.scale), **bits}
+    named = {"run": run.name, "downscaler": downscaler, "scale": run.scale, "seed": run.seed}
+    return {**named, "psnr": metrics.psnr(hr, sr, run.scale), **bits}
 
 
 def _bits(lr, coding) -> float:
     """Per LR pixel."""
-    size = len(codecs.encode(lr, **CODINGS[coding])) + lossless_tables.EXTRA.get(coding, 0)
-    return 8 * size / (lr.shape[0] * lr.shape[1])
+    extra = 8 * lossless_tables.EXTRA.get(coding, 0) / (lr.shape[0] * lr.shape[1])
+    return codecs.bits_per_pixel(lr, **CODINGS[coding]) + extra
 
 
 def table(profile, rows):
@@ -92,14 +94,15 @@ def table(profile, rows):
         found.round(dict.fromkeys((*CODINGS, "printed_bits"), 1)).round(2),
         results.folder(profile, "tables", "lossless_gain"),
         title=f"CAR's gain and the bits of its lossless LR images, profile {profile}",
-        caption="PSNR in dB (Y, standard protocol) of what EDSR restores, means over the n images of the set. car: "
-        "trained on the error alone, the weights of its best validation; car-priced: its loss counts the bits of "
-        "lossless LR images, too, its last weights (the command's method car-lean). gain: over bicubic LR images, "
-        "image by image; low, high: its 95 % interval over images. bits: per LR pixel, CAR's less bicubic's, by JPEG "
-        f"2000 and 40 bytes a file; {', '.join(CODINGS)}: what CAR's files take more by each, in percent. printed_gain "
-        "(Table 1), printed_bits (Table 5, percent): the paper's, of its full-size networks; left out where a set is "
-        "not whole. verdict, of both at once: not where CAR's files take more bits than bicubic's by more than any "
-        "printed pair differs, else "
+        caption="PSNR in dB (Y, standard protocol) of what EDSR restores, means over the n images of the set and over "
+        "the seeds that both were trained under. car: trained on the error alone, the weights of its best validation; "
+        "car-priced: its loss counts the bits of lossless LR images, too, its last weights (the command's method "
+        "car-lean). gain: over bicubic LR images, image by image; low, high: its 95 % interval over images; "
+        "seed_interval: half of that of its mean over seeds. bits: per LR pixel, CAR's less bicubic's, by JPEG 2000 "
+        f"and 40 bytes a file, with its seed interval; {', '.join(CODINGS)}: what CAR's files take more by each, in "
+        "percent. printed_gain (Table 1), printed_bits (Table 5, percent): the paper's, of its full-size networks; "
+        "left out where a set is not whole. verdict, of both at once: not where CAR's files take more bits than "
+        "bicubic's by more than any printed pair differs, else "
         f"that of the gain. {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05_lossless_size", profile),
     )
@@ -141,21 +144,23 @@ def gains(rows):
 
     Returns:
         DataFrame, a line per scale, set and downscaler ("car", "car-priced"): bicubic, car (mean PSNR, dB), gain, low,
-        high (of its interval over images), bits (per LR pixel, JPEG 2000 as Table 5 counts), a column per coding (what
-        CAR's files take more, percent), printed_gain (dB), printed_bits (percent), verdict, n, run, profile.
+        high (of its interval over images), seed_interval (half of that of its mean over seeds, NaN for one), bits (per
+        LR pixel, JPEG 2000 as Table 5 counts), bits_seed_interval, a column per coding (what CAR's files take more,
+        percent), printed_gain (dB), printed_bits (percent), verdict, seeds, n (images), run, profile.
     """
     import pandas as pd
 
-    frame, keys = pd.DataFrame(rows), ["scale", "set", "image"]
+    frame, keys = pd.DataFrame(rows), ["scale", "seed", "set", "image"]
     base = frame[frame.downscaler == BASE][[*keys, "psnr", *CODINGS]]
     both = frame[frame.downscaler != BASE].merge(base, on=keys, suffixes=("", "_bicubic"))
-    lines = [dict(zip(_KEYS, key, strict=True)) | _line(cells) for key, cells in both.groupby(list(_KEYS), sort=False)]
+    both["run"] = [runs.split_seed(name, runs.names())[0] for name in both.run]
+    lines = [dict(zip(_KEYS, key, strict=True)) | _line(part) for key, part in both.groupby(list(_KEYS), sort=False)]
     found = pd.DataFrame(lines).merge(_printed(), on=["scale", "set"], how="left")
     tables.withhold(found)
     found.loc[found.printed.isna(), "printed_bits"] = float("nan")
     found = found.rename(columns={"printed": "printed_gain"})
     found["verdict"] = [_verdict(line) for line in found.itertuples()]
-    last = ["printed_gain", "printed_bits", "verdict", "n", "run", "profile"]
+    last = ["printed_gain", "printed_bits", "verdict", "seeds", "n", "run", "profile"]
     found = tables.in_order(found, ["scale", "set"])
     return found[[*found.columns.drop(last), *last]].reset_index(drop=True)
 
@@ -163,13 +168,23 @@ def gains(rows):
 _KEYS = ("scale", "set", "downscaler", "run", "profile")
 
 
-def _line(cells) -> dict:
-    low, high = intervals.paired(cells.psnr - cells.psnr_bicubic)
-    mean = cells.mean(numeric_only=True)
-    fidelity = {"bicubic": mean.psnr_bicubic, "car": mean.psnr, "gain": mean.psnr - mean.psnr_bicubic}
+def _line(part) -> dict:
+    """Of one scale, set and downscaler, every image under every seed."""
+    part = part.assign(gain=part.psnr - part.psnr_bicubic, bits=part.jpeg2000 - part.jpeg2000_bicubic)
+    low, high = intervals.paired(part.groupby("image", sort=False).gain.mean())
+    mean = part.mean(numeric_only=True)
+    fidelity = {"bicubic": mean.psnr_bicubic, "car": mean.psnr, "gain": mean.gain, "low": low, "high": high}
+    of_seeds = part.groupby("seed")[["gain", "bits"]].mean()
     more = {coding: 100 * (mean[coding] / mean[f"{coding}_bicubic"] - 1) for coding in CODINGS}
-    bits = mean.jpeg2000 - mean.jpeg2000_bicubic
-    return {**fidelity, "low": low, "high": high, "bits": bits, **more, "n": len(cells)}
+    return {
+        **fidelity,
+        "seed_interval": intervals.half_width(of_seeds.gain),
+        "bits": mean.bits,
+        "bits_seed_interval": intervals.half_width(of_seeds.bits),
+        **more,
+        "seeds": len(of_seeds),
+        "n": part.image.nunique(),
+    }
 
 
 def _printed():
@@ -188,5 +203,5 @@ def _verdict(line) -> str:
     """Of gain and bits at once."""
     tolerance = runs.read_params()["tolerance"]
     limits = tolerance["gain_share"], tolerance["gain_more"]
-    of_gain = contrasts.verdict(line.gain, line.low, line.high, float("nan"), line.printed_gain, *limits)
+    of_gain = contrasts.verdict(line.gain, line.low, line.high, line.seed_interval, line.printed_gain, *limits)
     return "not" if of_gain != "not tested" and line.bits > lossless_tables.similar() else of_gain

@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 
-from carlib import bjontegaard, codecs, experiments, kept, provenance, results, runs, sources, tables
+from carlib import bjontegaard, codecs, experiments, kept, results, runs, tables
 
 CLAIM = (
     "the pre-downscaling and post-upscaling operation also helps to save storage and bandwidth for image or video "
@@ -103,14 +103,12 @@ def measure(profile, *, device="auto", progress=True) -> list[dict]:
 
     chosen = experiments.study_settings("rate_distortion", profile)
     names = [f"{downscaler}-edsr-x{scale}" for scale in SCALES for downscaler in DOWNSCALERS]
-    chains = [experiments.chain(name, profile, device=device) for name in names]
-    weights = {name: provenance.loaded_weights()[name] for name in names}
-    computed = {"device": str(chains[0].device).split(":")[0], "code": sources.digest_of_all()}
-    made_by = {"qualities": chosen["qualities"], "weights": weights, **computed}
+    chains, made_by = experiments.chains(names, profile, device=device)
+    made_by |= {"qualities": chosen["qualities"]}
 
     def measured(image):
         hr = data.crop_to_multiple(image, 8)
-        of_lr = [row for chain in chains for row in _restored(hr, chain, chosen["qualities"])]
+        of_lr = [row for chain in chains.values() for row in _restored(hr, chain, chosen["qualities"])]
         return [*_direct(hr, chosen["qualities"]), *of_lr]
 
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
@@ -173,8 +171,12 @@ def curves(rows) -> dict:
 
     frame = pd.DataFrame(rows)
     frame["mode"] = np.where(frame.quality > 0, "lossy", "lossless")
-    keys = ["downscaler", "scale", "codec", "mode"]
-    means = frame.groupby([*keys, "quality"])[["bpp", "psnr", "ssim"]].mean().reset_index()
+    return mean_curves(frame, ["downscaler", "scale", "codec", "mode"], ["bpp", "psnr", "ssim"])
+
+
+def mean_curves(frame, keys, columns) -> dict:
+    """keys -> DataFrame quality and columns: means over images, by rising quality."""
+    means = frame.groupby([*keys, "quality"])[columns].mean().reset_index()
     return {key: group.drop(columns=keys).reset_index(drop=True) for key, group in means.groupby(keys)}
 
 

@@ -92,12 +92,12 @@ def _results(table) -> str:
                 "upscaler": _NAMES[upscaler],
                 "scale": f"x{scale}",
                 "set": f"{_NAMES[name]} ({car.n})",
-                "bicubic LR": _db(bicubic.ours),
-                "CAR LR": _db(car.ours),
+                "bicubic LR": _shown(bicubic.ours),
+                "CAR LR": _shown(car.ours),
                 "gain, 95 % interval": f"{car.gain:+.2f} [{car.low:+.2f}, {car.high:+.2f}]",
-                "paper: bicubic LR": _db(bicubic.printed),
-                "paper: CAR LR": _db(car.printed),
-                "paper: gain": _db(car.printed_gain, "+.2f"),
+                "paper: bicubic LR": _shown(bicubic.printed),
+                "paper: CAR LR": _shown(car.printed),
+                "paper: gain": _shown(car.printed_gain, "{:+.2f}"),
                 "verdict": car.verdict,
             }
         )
@@ -113,10 +113,10 @@ def _seeds(table) -> str:
                 "scale": f"x{cell.scale}",
                 "set": f"{_NAMES[cell.set]} ({cell.n})",
                 "seeds": cell.seeds,
-                "gain, mean and 95 % interval": f"{cell.gain:+.2f} ± {_db(cell.interval)}",
+                "gain, mean and 95 % interval": f"{cell.gain:+.2f} ± {_shown(cell.interval)}",
                 "lowest": f"{cell.lowest:+.2f}",
                 "highest": f"{cell.highest:+.2f}",
-                "paper: gain": _db(cell.printed_gain, "+.2f"),
+                "paper: gain": _shown(cell.printed_gain, "{:+.2f}"),
             }
         )
     return _markdown(lines)
@@ -129,7 +129,7 @@ def _downscalers(table) -> str:
     for (scale, name), cells in psnr.groupby(["scale", "set"], sort=False):
         cells = cells.set_index("downscaler")
         shown = {title: cells.loc[downscaler] for downscaler, title in _COLUMNS.items()}
-        values = {title: f"{_db(cell.ours)} ({_db(cell.printed)})" for title, cell in shown.items()}
+        values = {title: f"{_shown(cell.ours)} ({_shown(cell.printed)})" for title, cell in shown.items()}
         lines.append({"scale": f"x{scale}", "set": _NAMES[name], **values})
     return _markdown(lines)
 
@@ -157,21 +157,17 @@ def _lossless_gain(table) -> str:
                 "scale": f"x{scale}",
                 "set": f"{_NAMES[name]} ({car.n})",
                 "CAR: gain": f"{car.gain:+.2f}",
-                "JPEG 2000": _percent(car.jpeg2000),
-                "PNG": _percent(car.png),
+                "JPEG 2000": _shown(car.jpeg2000, "{:+.1f} %"),
+                "PNG": _shown(car.png, "{:+.1f} %"),
                 "CAR, bits priced: gain": _gain(priced),
-                "its JPEG 2000": _percent(priced.jpeg2000),
-                "its PNG": _percent(priced.png),
-                "paper: gain": _db(priced.printed_gain, "+.2f"),
-                "paper: bits": _percent(priced.printed_bits),
+                "its JPEG 2000": _shown(priced.jpeg2000, "{:+.1f} %"),
+                "its PNG": _shown(priced.png, "{:+.1f} %"),
+                "paper: gain": _shown(priced.printed_gain, "{:+.2f}"),
+                "paper: bits": _shown(priced.printed_bits, "{:+.1f} %"),
                 "verdict": priced.verdict,
             }
         )
     return _markdown(lines)
-
-
-def _percent(value) -> str:
-    return "-" if value != value else f"{value:+.1f} %"
 
 
 def _jpeg(table) -> str:
@@ -184,14 +180,14 @@ def _jpeg(table) -> str:
             {
                 "scale": f"x{scale}",
                 "JPEG quality": quality or "lossless",
-                "trained lossless: bicubic": _db(plain.bicubic),
+                "trained lossless: bicubic": _shown(plain.bicubic),
                 "CAR's gain": _gain(plain),
-                "trained on JPEG: bicubic": _db(jpeg.bicubic),
+                "trained on JPEG: bicubic": _shown(jpeg.bicubic),
                 "gain on JPEG": _gain(jpeg),
                 "files": f"{jpeg.bits:+.0f} %",
                 "gain, bits priced": _gain(priced),
                 "files, bits priced": f"{priced.bits:+.0f} %",
-                "printed gain, trained lossless (DIV2K)": _db(plain.printed_gain, "+.2f"),
+                "printed gain, trained lossless (DIV2K)": _shown(plain.printed_gain, "{:+.2f}"),
             }
         )
     return _markdown(lines)
@@ -246,9 +242,11 @@ def _trials(frame) -> str:
     keys = ["run", "parameters", "seconds", "validation", "note"]
     lines, measured = [], {f"{_NAMES.get(name, name)}, dB": "-" for name in frame.set.unique()}
     for (run, parameters, seconds, validation, note), cells in frame.groupby(keys, sort=False):
-        psnr = measured | {f"{_NAMES.get(c.set, c.set)}, dB": _db(float(c.psnr or "nan")) for c in cells.itertuples()}
+        psnr = measured | {
+            f"{_NAMES.get(c.set, c.set)}, dB": _shown(float(c.psnr or "nan")) for c in cells.itertuples()
+        }
         line = {"run": run, "changed": parameters or "nothing", "seconds": seconds}
-        lines.append({**line, "validation, dB": _db(float(validation or "nan")), **psnr, "why": note})
+        lines.append({**line, "validation, dB": _shown(float(validation or "nan")), **psnr, "why": note})
     return _markdown(lines)
 
 
@@ -273,8 +271,8 @@ def _costs() -> str:
     )
 
 
-def _db(value, form=".2f") -> str:
-    return "-" if value != value else format(value, form)
+def _shown(value, form="{:.2f}") -> str:
+    return "-" if value != value else form.format(value)
 
 
 def _speed(bench) -> str:

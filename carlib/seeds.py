@@ -1,9 +1,9 @@
-"""Is CAR's gain an accident of the seed? Table 1's pair at x2, EDSR on bicubic LR and CAR with EDSR, under several."""
+"""Is CAR's gain an accident of the seed? Table 1's pair, EDSR on bicubic LR and CAR with EDSR, under several."""
 
 from carlib import cells, contrasts, experiments, intervals, results, runs, tables
 
 BASE, CAR = "bicubic", "car"
-LABELS = dict(zip(cells.PAIR, (BASE, CAR), strict=True))
+LABELS = {name: name.partition("-")[0] for name in cells.PAIR}
 COLUMNS = ["scale", "set", "metric", "n", "seeds", BASE, CAR, "gain", "interval", "lowest", "highest", "printed_gain",
            "profile"]  # fmt: skip
 
@@ -29,7 +29,7 @@ def study(profile, *, train=True, executor="", device="auto", progress=True):
 def names(profile) -> list[str]:
     """The runs of the pair, seed by seed, as many as params.yaml wants."""
     count = cells.seeds("pair", profile)
-    return [name for pair in zip(*(runs.seeded(run, count) for run in cells.PAIR), strict=True) for name in pair]
+    return [name for seed in zip(*(runs.seeded(run, count) for run in cells.PAIR), strict=True) for name in seed]
 
 
 def table(rows, profile):
@@ -44,13 +44,13 @@ def table(rows, profile):
     """
     values = contrasts.by_label(rows, LABELS)
     means = {label: contrasts.of(values, label).groupby(contrasts.KEYS).mean() for label in (BASE, CAR)}
-    gains = (means[CAR] - means[BASE]).dropna(axis=1, how="all")  # a column per seed that has both
+    gains = (means[CAR] - means[BASE]).dropna(how="all")  # a column per seed, NaN where one of both is missing
     frame = gains.agg(["mean", "min", "max"], axis=1)
     frame = frame.rename(columns={"mean": "gain", "min": "lowest", "max": "highest"})
     for label, found in means.items():
-        frame[label] = found[gains.columns].mean(axis=1)
+        frame[label] = found.where(gains.notna()).mean(axis=1)
     frame["seeds"] = gains.count(axis=1)
-    frame["interval"] = [intervals.half_width(line) for line in gains.to_numpy()]
+    frame["interval"] = [intervals.half_width(line[line == line]) for line in gains.to_numpy()]
     frame["n"] = rows.groupby(contrasts.KEYS).image.nunique()
     printed = contrasts.printed(_paper(), rows, [BASE, CAR])
     frame["printed_gain"] = printed[CAR] - printed[BASE]
@@ -77,7 +77,7 @@ def write(rows, profile, *, train=True):
     results.save_table(
         made,
         results.folder(profile, "tables", "seeds"),
-        title=f"Table 1's pair at x2 under several seeds, profile {profile}",
+        title=f"Table 1's pair under several seeds, profile {profile}",
         caption="EDSR on bicubic LR and CAR with EDSR, means over the n images of the set and over the seeds, standard "
         "protocol (PSNR in dB, Y). gain: CAR's; interval: half of Student's 95 % interval of its mean over seeds; "
         "lowest, highest: of one seed. A seed draws patches, their colours and CAR's first weights; the EDSR that "

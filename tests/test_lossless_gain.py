@@ -4,22 +4,23 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 
-from carlib import lossless_gain, lossless_tables, runs
+from carlib import cells, lossless_gain, lossless_tables, runs
 
 COUNT = {"set5": 5, "set14": 14}
 
 
-def rows(gain, more, *, scale=2, set_name="set5", profile="mini", count=None):
+def rows(gain, more, *, scale=2, set_name="set5", profile="mini", count=None, seed=0):
     """Images whose bicubic LR have 10 bits by every coding; CAR's gain so many dB and take so many bits more."""
     made = []
     for n in range(COUNT[set_name] if count is None else count):
-        named = {"profile": profile, "scale": scale, "set": set_name, "image": str(n)}
+        named = {"profile": profile, "scale": scale, "set": set_name, "image": str(n), "seed": seed}
         for downscaler, name in lossless_gain.RUNS.items():
             psnr, bits = (gain + 0.1 * (n % 2), 10.0 + more) if downscaler != "bicubic" else (0.0, 10.0)
             sizes = dict.fromkeys(lossless_gain.CODINGS, bits)
-            run = {"run": name.format(scale), "downscaler": downscaler}
-            made.append({**named, **run, "psnr": 30 + n / 10 + psnr, **sizes})
+            run = {"run": name.format(scale) + (f"-seed{seed}" if seed else ""), "downscaler": downscaler}
+            made.append({**named, **run, "psnr": 30 + seed + n / 10 + psnr, **sizes})
     return made
 
 
@@ -34,6 +35,25 @@ def test_a_line_is_what_car_gains_and_takes_more():
     )
     # Table 1: EDSR 38.94 after CAR, 38.06 after bicubic; Table 5: 11.80 and 11.99
     assert line.printed_gain == pytest.approx(0.88) and line.printed_bits == pytest.approx(100 * (11.80 / 11.99 - 1))
+
+
+def test_seeds_are_paired_and_widen_no_interval_over_images():
+    one, found = lossless_gain.gains(rows(1.2, 0.4)), lossless_gain.gains([*rows(1.0, 0.2), *rows(1.4, 0.6, seed=1)])
+    assert (
+        found.run.tolist() == ["car-edsr-x2", "car-edsr-x2-priced"] and set(found.seeds) == {2} and set(found.n) == {5}
+    )
+    same = ["gain", "low", "high", "bits", "jpeg2000"]
+    assert found[same].to_numpy() == pytest.approx(one[same].to_numpy())
+    student = 12.7062  # one degree of freedom
+    assert found.seed_interval.tolist() == pytest.approx([student * 0.2] * 2, rel=1e-5)  # of 1.04 and 1.44
+    assert found.bits_seed_interval.tolist() == pytest.approx([student * 0.2] * 2, rel=1e-5)
+    assert one[["seed_interval", "bits_seed_interval"]].isna().all(axis=None)
+    assert set(found.verdict) == {"partly"}  # two seeds 0.4 dB apart leave no doubt out
+
+
+def test_a_seed_that_one_of_both_lacks_is_left_out():
+    lone = [row for row in rows(9.0, 0.0, seed=1) if row["downscaler"] != "bicubic"]
+    assert lossless_gain.gains([*rows(1.0, 0.0), *lone]).equals(lossless_gain.gains(rows(1.0, 0.0)))
 
 
 @pytest.mark.parametrize(("gain", "more", "verdict"), [
@@ -69,12 +89,21 @@ def test_lines_are_in_the_papers_order():
 
 
 def test_the_measured_runs_are_declared_and_only_the_last_has_a_price():
-    of = {name: runs.get(name, "mini") for name in lossless_gain.names()}
+    of = {name: runs.get(name, "mini") for name in lossless_gain.names("demo")}
     assert [run.priced for run in of.values()] == [False, False, True] * 2
     assert all(run.jpeg is None and run.upscaler == "edsr" for run in of.values())
     for scale in lossless_gain.SCALES:
         car, priced = (runs.as_dict(of[f"car-edsr-x{scale}{end}"]) for end in ("", "-priced"))
         assert {key for key in car if car[key] != priced[key]} - {"name"} == {"bit_price"}
+
+
+def test_all_are_measured_under_as_many_seeds_as_params_yaml_wants(home):
+    content = yaml.safe_load((home / "params.yaml").read_text())
+    content["seeds"] = {"priced": {"smoke": 2}}
+    (home / "params.yaml").write_text(yaml.safe_dump(content))
+    found = lossless_gain.names("smoke")
+    assert len(found) == 12 and {"bicubic-edsr-x4-seed1", "car-edsr-x4-seed1", "car-edsr-x4-priced-seed1"} < set(found)
+    assert {name for name in found if "priced" in name} < set(cells.names(5, "smoke"))  # `train --all` knows them
 
 
 def test_a_row_counts_whole_files(home):
@@ -87,7 +116,8 @@ def test_a_row_counts_whole_files(home):
 
     chain.run = runs.get("car-edsr-x2", "smoke")
     hr = np.random.default_rng(1).integers(0, 256, (16, 24, 3), dtype=np.uint8)
-    row = lossless_gain._row(hr, chain, "car")
+    row = lossless_gain._row(hr, chain)
+    assert (row["downscaler"], row["seed"]) == ("car", 0)
     assert row["png"] == 8 * len(codecs.encode(lr, "png")) / 96
     assert row["jpeg2000"] == 8 * (len(codecs.encode(lr, "jpeg2000")) + 40) / 96  # as Table 5 counts
     assert math.isinf(row["psnr"]) and row["scale"] == 2

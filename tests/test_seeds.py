@@ -41,13 +41,24 @@ def test_a_seed_with_one_of_both_is_left_out(home):
     assert line.bicubic == pytest.approx(IMAGES.mean())
 
 
+def test_a_scale_may_have_fewer_seeds(home):
+    at_x4 = rows({"bicubic-edsr-x4": 0, "car-edsr-x4": 2.0, "car-edsr-x4-seed1": 9.0}).assign(scale=4)
+    at_x2 = rows({
+        "bicubic-edsr-x2": 0, "bicubic-edsr-x2-seed1": 10, "car-edsr-x2": 1.0, "car-edsr-x2-seed1": 11.5,
+    })  # fmt: skip
+    table = seeds.table(pd.concat([at_x4, at_x2]), "mini")
+    assert table[["scale", "seeds", "gain"]].to_numpy().tolist() == [[2, 2, 1.25], [4, 1, 2.0]]
+    assert table.car[1] == pytest.approx(IMAGES.mean() + 2) and math.isnan(table.interval[1])
+
+
 def test_as_many_seeds_as_params_yaml_wants(home):
     content = yaml.safe_load((home / "params.yaml").read_text())
     content["seeds"] = {"pair": {"smoke": 2}}
     (home / "params.yaml").write_text(yaml.safe_dump(content))
-    wanted = ["bicubic-edsr-x2", "car-edsr-x2", "bicubic-edsr-x2-seed1", "car-edsr-x2-seed1"]
+    pair = ["bicubic-edsr-x2", "car-edsr-x2", "bicubic-edsr-x4", "car-edsr-x4"]
+    wanted = [*pair, *(f"{name}-seed1" for name in pair)]
     assert seeds.names("smoke") == wanted
-    assert set(wanted) < set(cells.names(1, "smoke")) and len(cells.names(1, "smoke")) == len(cells.of(1, "smoke")) + 2
+    assert set(wanted) < set(cells.names(1, "smoke")) and len(cells.names(1, "smoke")) == len(cells.of(1, "smoke")) + 4
 
 
 def test_what_is_written_is_the_same_each_time(home):

@@ -1,7 +1,10 @@
 """numba's compiler as this project uses it: what was compiled is kept where a folder can be written to."""
 
+import sys
+
 import numba
 from numba import njit
+from numba.core import event
 
 
 def compiled(**options):
@@ -14,6 +17,27 @@ def compiled(**options):
             return njit(**options)(function)
 
     return decorate
+
+
+class _Notice(event.Listener):
+    """Says once why nothing happens yet, to someone who waits at a terminal."""
+
+    told = False
+
+    def on_start(self, event):
+        ours = event.data["dispatcher"].py_func.__module__.startswith("carlib.")
+        if ours and not self.told and sys.stderr.isatty():
+            from tqdm import tqdm  # here: a bar may be on its line
+
+            self.told = True
+            tqdm.write("compiling loops for this processor: up to a minute, once", file=sys.stderr)
+
+    def on_end(self, event):
+        pass
+
+
+notice = _Notice()
+event.register("numba:compile", notice)
 
 
 def use_torch_threads():

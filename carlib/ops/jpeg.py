@@ -40,10 +40,9 @@ def stored(image, quality, alpha=1.0):
         the coefficients in steps of quantisation, not rounded, of an average the difference from the block on its left.
         Of photographs' LR images within 20 percent of libjpeg's (qualities 20 to 95).
     Raises:
-        ValueError: the shape or a quality is none of these.
+        ValueError: shape, type or a quality is none of these.
     """
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise ValueError(f"an image of shape {tuple(image.shape)} is not (N, 3, H, W)")
+    check_rgb(image)
     quality = torch.as_tensor(quality)
     if quality.is_floating_point() or quality.dtype == torch.bool or quality.shape not in ((), (len(image),)):
         raise ValueError(f"quality={quality.tolist()} is no whole number, nor one for each of {len(image)} images")
@@ -58,6 +57,18 @@ def stored(image, quality, alpha=1.0):
         chroma, more = _coded(chroma, _table(_CHROMA, quality), alpha)
         cb, cr = _doubled(chroma, image.shape[2:]).split(1, dim=1)
         return (_whole(_to_rgb(y, cb, cr)).clamp(0, 255) / 255).to(image.dtype), bits + more
+
+
+def check_rgb(image):
+    """Refuse what is no batch of colour images in [0, 1].
+
+    Raises:
+        ValueError: it is not (N, 3, H, W), is empty, or has whole numbers.
+    """
+    if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape[2:]:
+        raise ValueError(f"an image of shape {tuple(image.shape)} is not (N, 3, H, W)")
+    if not image.is_floating_point():
+        raise ValueError(f"an image of {image.dtype} is no float in [0, 1]: divide 8 bits by 255")
 
 
 def price(quality):

@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional
 
+from carlib.ops.jpeg import check_rgb
+
 _LEVELS = 5
 # Fitted to OpenJPEG's files of the LR images, bicubic and CAR's at x2 and x4, of sixteen photographs: the first four
 # each of the embedded ones, Set5, Set14 and B100; of these 64 within 4 percent.
@@ -23,10 +25,7 @@ def bits(image):
     Raises:
         ValueError: shape or type are not these.
     """
-    if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape[2:]:
-        raise ValueError(f"an image of shape {tuple(image.shape)} is not (N, 3, H, W)")
-    if not image.is_floating_point():
-        raise ValueError(f"an image of {image.dtype} is no float in [0, 1]: divide 8 bits by 255")
+    check_rgb(image)
     with torch.autocast(image.device.type, enabled=False):
         red, green, blue = (image.float() * 255 - 128).split(1, dim=1)
         rest, found = torch.cat([(red + 2 * green + blue) / 4, blue - green, red - green], 1), 0

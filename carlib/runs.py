@@ -216,7 +216,7 @@ def get(name: str, profile_name: str | None = None, overrides: dict | None = Non
     """
     params, overrides = _params(), dict(overrides or {})
     declared_name, seed = split_seed(name, params["runs"])
-    check_known("run", declared_name, params["runs"])
+    check_known("run", declared_name, params["runs"], "`carlib experiments` lists all runs")
     if seed and "seed" in overrides:
         raise ValueError(f"run {name!r} has its seed in its name: leave seed={overrides['seed']!r} out")
     overrides |= {"seed": seed} if seed else {}
@@ -288,7 +288,7 @@ def make(**values) -> Run:
     """
     hints = typing.get_type_hints(Run)
     for name, value in values.items():
-        check_known("parameter", name, hints)
+        check_known("parameter", name, hints, "see `defaults` and `train` in params.yaml")
         check_type(name, value, hints[name])
     required = [f.name for f in dataclasses.fields(Run) if f.default is f.default_factory is dataclasses.MISSING]
     if missing := [name for name in required if name not in values]:
@@ -320,16 +320,19 @@ def _is_number(text):
     return True
 
 
-def check_known(kind, name, known):
+def check_known(kind, name, known, listed=""):
     """Refuse a name that is not among the known ones.
 
+    Args:
+        listed: where they are told, if they are too many for a line.
     Raises:
         ValueError: so, with the one that may have been meant.
     """
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=1)
         meant = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"{kind} {name!r} is unknown: {meant}known are {', '.join(known)}")
+        told = listed or f"known are {', '.join(known)}"
+        raise ValueError(f"{kind} {name!r} is unknown: {meant}{told}")
 
 
 def defaults() -> dict:

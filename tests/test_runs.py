@@ -98,7 +98,7 @@ def test_the_profiles_are_those_of_the_program(home):
 
 @pytest.mark.parametrize(("arguments", "told"), [
     (("car-edrs-x2", "smoke"), "run 'car-edrs-x2' is unknown: did you mean 'car-edsr-x2'"),
-    (("zzz", "smoke"), "run 'zzz' is unknown: known are bicubic-bicubic-x2"),
+    (("zzz", "smoke"), "run 'zzz' is unknown: `carlib experiments` lists all runs$"),
     (("car-edsr-x2", "smok"), "profile 'smok' is unknown: did you mean 'smoke'"),
     (("car-edsr-x2", ""), "profile '' is unknown: known are smoke, demo, mini, paper"),
     (("car-edsr-x2", "smoke", {"sed": 3}), "parameter 'sed' is unknown: did you mean 'seed'"),

@@ -71,8 +71,8 @@ def downscale(
     method: Annotated[
         str,
         typer.Option(
-            help="car, car-lean (smaller files), car-jpeg (for JPEG), bicubic, lanczos, box, perceptual, dpid, l0; or "
-            "trained: cnn-cr, tad, irn."
+            help="car, car-lean (smaller files), car-jpeg (for JPEG), bicubic, lanczos, box, perceptual, dpid, l0; "
+            "best: car or bicubic, by a try; or trained: cnn-cr, tad, irn."
         ),
     ] = "car",
     size: Annotated[
@@ -98,14 +98,20 @@ def downscale(
     max_pixels: MaxPixels = None,
 ):
     """Downscale an image."""
-    from carlib import data, method_networks, origin, rescale
+    from carlib import choice, data, method_networks, origin, rescale
 
     image, profile = _read(source, target, quality, alpha=alpha, depth=depth, max_pixels=max_pixels)
-    scale = 4 if scale is None and size is None else scale
-    lr = rescale.downscale(
-        image, scale, method, size=_parse_size(size), pad=pad, weights=weights, tile=tile, device=device,
-        variant=variant, lambda_=lambda_, rounding=rounding,
-    )  # fmt: skip
+    scale, tried = 4 if scale is None and size is None else scale, ""
+    if method == choice.BEST:
+        own = {"weights": weights, "variant": variant, "lambda": lambda_, "rounding": rounding}
+        choice.check_options(size=size, **own)
+        lr, method, psnr = choice.best(image, scale, quality=quality, pad=pad, tile=tile, device=device)
+        tried = f" (restored: {', '.join(f'{name} {value:.2f} dB' for name, value in psnr.items())})"
+    else:
+        lr = rescale.downscale(
+            image, scale, method, size=_parse_size(size), pad=pad, weights=weights, tile=tile, device=device,
+            variant=variant, lambda_=lambda_, rounding=rounding,
+        )  # fmt: skip
     trained = method_networks.digest(method, scale, weights)
     made = origin.Origin(method, scale, image.shape[:2], weights and weights.name, quality, trained)
     data.write_image(target, lr, quality=quality, profile=profile, note=origin.written(made))
@@ -118,7 +124,7 @@ def downscale(
     if quality is not None and method in method_networks.PAIRS and method != "car-jpeg" and not own:
         typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg", err=True)
     factor = "" if scale is None else f" x{scale}"
-    typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}")
+    typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}{tried}")
 
 
 @app.command()

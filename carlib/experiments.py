@@ -181,7 +181,7 @@ def chain(name, profile=None, *, weights=None, device="cpu"):
 
 
 def chains(names, profile, *, device="auto") -> tuple[dict, dict]:
-    """Several runs that have weights, and what decides their rows beside images and settings.
+    """Several runs, and what decides their rows beside images and settings.
 
     Returns:
         run -> `evaluate.Chain`; for `kept.rows` their weights, the kind of device and the code.
@@ -193,7 +193,7 @@ def chains(names, profile, *, device="auto") -> tuple[dict, dict]:
 
     made = {name: chain(name, profile, device=device) for name in names}
     loaded, kinds = provenance.loaded_weights(), {str(each.device).split(":")[0] for each in made.values()}
-    weights = {name: loaded[name] for name in made}
+    weights = {name: loaded[name] for name, each in made.items() if each.run.trains}
     return made, {"weights": weights, "device": sorted(kinds), "code": sources.digest_of_all()}
 
 

@@ -10,7 +10,7 @@ PAGES = {
     "README.md": ("results", "seeds", "downscalers", "attribution", "lossless_gain", "jpeg", "speed"),
     "REPLICATION.md": (
         *("table1_claims", "table2_claims", "table3_claims", "table4_claims", "table5_findings", "fig6_claims"),
-        *("rate_distortion_claims", "jpeg_worth", "jpeg_rates", "trials", "costs"),
+        *("content", "rate_distortion_claims", "jpeg_worth", "jpeg_rates", "trials", "costs"),
     ),
     "docs/speed.md": ("bench",),
 }
@@ -144,6 +144,22 @@ def _attribution(table) -> str:
             f"x{c.scale} {_NAMES[c.set]} ({_of(counts[c.set], c.set)})": f"{c.gain:+.2f}" for c in cells.itertuples()
         }
         lines.append({"gain over bicubic LR, dB": variant, **columns})
+    return _markdown(lines)
+
+
+def _content(table) -> str:
+    """A line per image, the photographs' mean last: CAR's gains at both scales, and what its PNG takes more."""
+    lines = []
+    for (kind, image, n), cells in table.groupby(["kind", "image", "n"], sort=False):
+        line = {"image": f"{kind} ({n})" if n > 1 else f"{kind}: {image}"}
+        for cell in cells.itertuples():
+            line |= {
+                f"x{cell.scale}: bicubic": _shown(cell.bicubic),
+                f"x{cell.scale}: gain": _shown(cell.car, "{:+.2f}"),
+                f"x{cell.scale}: gain, RGB": _shown(cell.car_rgb, "{:+.2f}"),
+                f"x{cell.scale}: PNG": _shown(cell.car_png, "{:+.0f} %"),
+            }
+        lines.append(line)
     return _markdown(lines)
 
 
@@ -325,6 +341,7 @@ _TABLES = {
     "downscalers": ("table1", _downscalers),
     "seeds": ("seeds", _seeds),
     "attribution": ("attribution", _attribution),
+    "content": ("content", _content),
     "lossless_gain": ("lossless_gain", _lossless_gain),
     "jpeg": ("jpeg", _jpeg),
     "jpeg_worth": ("jpeg_worth", _jpeg_worth),

@@ -15,6 +15,7 @@ import yaml
 from carlib import (
     ablation,
     attribution,
+    content,
     evaluate,
     experiments,
     explore,
@@ -158,6 +159,8 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     figure6.draw(measured), figure6.crops(measured), figure6.verdicts(figure6.table(measured))
     parts = attribution.study("smoke", progress=False)
     attribution.draw("smoke", parts)
+    content.table("smoke", content.study("smoke", device="cpu", progress=False))
+    content.figure("smoke")
     without, _ = ablation.study("smoke", device="cpu", progress=False)
     parameters = notebook_defaults("03_ablation")
     illustrate.figure5("smoke", parameters["figure_image"], 4, parameters["figure_box"])
@@ -198,10 +201,10 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     html = page.read_text(encoding="utf-8")
     assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
-    assert html.count("data:image/png") == 13 + 2 * 3 and "Bits against fidelity" in html
+    assert html.count("data:image/png") == 14 + 2 * 3 and "Bits against fidelity" in html
     assert "profile smoke" in html
     made = ["tables/table1", "tables/table5", "tables/table5_findings", "tables/table5_totals", "tables/fig6"]
-    made += ["tables/lossless_gain", "figures/lossless_gain"]
+    made += ["tables/lossless_gain", "figures/lossless_gain", "tables/content", "figures/content"]
     made += ["tables/rate_distortion", "tables/rate_distortion_claims", "tables/table3", "tables/table3_claims"]
     made += ["tables/protocol", "tables/table1_grid", "tables/table1_claims", "figures/fig3"]
     for sidecar in (*made, "figures/fig3_x4", "figures/fig4", "figures/fig6", "figures/rate_distortion"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from carlib import attribution, cells, jpeg_lr, lossless_gain, runs
+from carlib import attribution, cells, content, jpeg_lr, lossless_gain, runs
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -109,7 +109,7 @@ def test_a_stage_depends_on_the_folders_of_the_runs_it_shows():
         **tables, "table5": set(lossless_gain.names("demo")),
         "ablation": tables["table3"], "protocol": pairs, "rate_distortion": pairs,
         "jpeg": set(jpeg_lr.names()),
-        "attribution": attributed | pairs, "fig3": {f"{name}-edsr-x4" for name in downscalers},
+        "attribution": attributed | pairs | set(content.names()), "fig3": {f"{name}-edsr-x4" for name in downscalers},
         "user_study": {f"{name}-edsr-x4" for name in downscalers},
         "fig4": {"car-edsr-x4", "car-edsr-x4-free"}, "fig6": {"car-edsr-x4"},
     }  # fmt: skip

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from carlib.data import NAMES, available, find, inventory, load, manifest, read_image, sets, verify, write_image
 from carlib.data_commands import app
 
-DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
+DATA = Path(__file__).resolve().parent.parent / "data"
+DEMO = DATA / "demo"
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_sets_are_found_in_data_raw_sorted(home):
     (home / "data" / "raw" / "Set5" / "notes.txt").write_text("x")
     (home / "data" / "raw" / "Set5" / ".hidden.png").write_text("x")
     assert [path.name for path in find("set5")] == ["a.png", "b.png", "c.jpg"]
-    assert available() == {"demo": 11, "set5": 3}
+    assert available() == {"demo": 11, "content": 10, "set5": 3}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,9 @@ def test_bsds500_is_train_and_test_never_val(home):
 
 
 def test_unknown_names_are_answered_with_the_list():
-    with pytest.raises(ValueError, match=r"unknown image set 'Sett5' \(did you mean set5\?\); the sets are demo, set5"):
+    with pytest.raises(
+        ValueError, match=r"unknown image set 'Sett5' \(did you mean set5\?\); the sets are demo, content, set5"
+    ):
         find("Sett5")
     with pytest.raises(ValueError, match=f"'xyzzy'; the sets are {', '.join(NAMES)}"):
         find("xyzzy")
@@ -150,15 +153,19 @@ def test_inventory_is_quick_with_a_thousand_files(home):
     assert time.perf_counter() - start < 0.5
 
 
-def test_demo_is_whole_small_and_licensed():
-    files = find("demo")
-    assert len(files) == sets.SETS["demo"].count and {check.status for check in verify("demo")} == {"ok"}
+@pytest.mark.parametrize("name", sets.SHIPPED)
+def test_what_comes_along_is_whole_small_and_licensed(name):
+    files = find(name)
+    assert len(files) == sets.SETS[name].count and {check.status for check in verify(name)} == {"ok"}
     assert sum(path.stat().st_size for path in files) < 3 * 2**20
-    text = (DEMO / "LICENSES.md").read_text()
+    text = (DATA / name / "LICENSES.md").read_text()
     for path in files:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         assert f"{digest}  {path.name}\n" in text and f"| {path.name} |" in text
-    shapes = {path.stem: read_image(path).shape for path in files}
+
+
+def test_the_photographs_that_come_along_have_grey_and_an_odd_size_among_them():
+    shapes = {path.stem: read_image(path).shape for path in find("demo")}
     assert shapes["camera"] == (256, 320) and shapes["rocket"] == (227, 301, 3)
 
 

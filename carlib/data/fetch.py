@@ -68,7 +68,7 @@ def fetch(name: str, into=None, progress: bool = True, from_dir=None) -> Fetched
     """Bring one image set here, verified. A second call continues where the first one stopped.
 
     Args:
-        name:     a set's name; not `demo`, which the repository carries.
+        name:     a set's name; none that the repository carries.
         into:     receives the set's own folder (Set5, BSDS500/val, ...); None is data/raw of the project. Another
                   folder is found again when CARLIB_DATA names it.
         progress: show a bar on stderr.
@@ -81,8 +81,8 @@ def fetch(name: str, into=None, progress: bool = True, from_dir=None) -> Fetched
             differ; those that agree are kept. A file that is already there and differs is never overwritten.
     """
     key = sets.canonical(name)
-    if key == "demo":
-        raise ValueError("the demo set comes with the repository; restore it with `git checkout data/demo`")
+    if key in sets.SHIPPED:
+        raise ValueError(f"the set {key} comes with the repository; restore it with `git checkout data/{key}`")
     into = results.root() / "data" / "raw" if into is None else Path(into)
     from_dir = None if from_dir is None else Path(from_dir)
     if from_dir is not None and not from_dir.is_dir():

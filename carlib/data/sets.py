@@ -1,8 +1,8 @@
 """The image sets by name, and where their files lie.
 
-`demo` comes with the repository. Every other set is looked for under the folders named in CARLIB_DATA (separated as
-in PATH), then under data/raw of the project; the first folder that holds images wins. Folder names are matched without
-regard to case.
+`demo` and `content` come with the repository. Every other set is looked for under the folders named in CARLIB_DATA
+(separated as in PATH), then under data/raw of the project; the first folder that holds images wins. Folder names are
+matched without regard to case.
 """
 
 import difflib
@@ -38,7 +38,8 @@ class ImageSet:
     mapped: bool = False
 
 
-_DEMO = Part("demo", ("demo",))
+SHIPPED = ("demo", "content")  # the sets that come with the repository; "content" are no ordinary photographs
+_SHIPPED = {name: Part(name, (name,)) for name in SHIPPED}
 _SET5 = Part("Set5", ("Set5", "Set5/HR", "Set5/original"))
 _SET14 = Part("Set14", ("Set14", "Set14/HR", "Set14/original"))
 _URBAN = Part("Urban100", ("Urban100", "Urban100/HR", "Urban100_HR"))
@@ -53,7 +54,8 @@ _VALID = Part("DIV2K_valid", ("DIV2K_valid_HR", "DIV2K/DIV2K_valid_HR", "DIV2K_v
 _TRAIN = Part("DIV2K_train", ("DIV2K_train_HR", "DIV2K/DIV2K_train_HR", "DIV2K_train"))
 
 SETS = {
-    "demo": ImageSet((_DEMO,), 11),
+    "demo": ImageSet((_SHIPPED["demo"],), 11),
+    "content": ImageSet((_SHIPPED["content"],), 10),
     "set5": ImageSet((_SET5,), 5),
     "set14": ImageSet((_SET14,), 14),
     "bsd100": ImageSet((_B100,), 100),
@@ -204,7 +206,7 @@ def _shippers() -> list[Path]:
 
 
 def _bases(part: Part) -> list[Path]:
-    if part is _DEMO:
+    if part in _SHIPPED.values():
         return _shippers()
     project = _project()
     return named() + ([project / "data" / "raw"] if project else [])
@@ -239,8 +241,8 @@ def _digest(files: list[Path]) -> str:
 
 def _absent(name: str, part: Part) -> str:
     looked = ", ".join(str(base / part.folders[0]) for base in _bases(part)) or "nothing: CARLIB_DATA is not set"
-    if name == "demo":
-        return f"image set demo is not here (looked for {looked}); restore it with `git checkout data/demo`"
+    if name in SHIPPED:
+        return f"image set {name} is not here (looked for {looked}); restore it with `git checkout data/{name}`"
     return (
         f"image set {name} is not here (looked for {looked});"
         f" run `carlib data fetch {name}`, or point CARLIB_DATA to the folder that holds {part.folders[0]}"

@@ -33,11 +33,10 @@ def study(profile, scale=None, seeds=None, *, train=True, executor="", device="a
     count = cells.seeds(3, profile) if seeds is None else seeds
     chosen = [cell.run for cell in cells.of(3, profile) if scale in (None, cell.scale)]
     names = [name for run in chosen for name in runs.seeded(run, count)]
-    training = {"train": train, "executor": executor}
-    made, absent = contrasts.make_ready(names, profile, **training, device=device, progress=progress)
-    if not made:
+    options = {"train": train, "executor": executor, "device": device, "progress": progress}
+    rows, absent = contrasts.trained_and_measured(names, profile, **options)
+    if rows.empty:
         raise ValueError(f"no run of Table 3 can be measured under profile {profile}: {next(iter(absent.values()))}")
-    rows = contrasts.measure(made, profile, device=device, progress=progress)
     return write(rows, absent, profile, scale, seeds, train=train)
 
 

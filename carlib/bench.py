@@ -65,8 +65,12 @@ def run(case="all", *, repeats=7, out=None, profile="mini", device="auto", param
         raise ValueError(f"kills={kills!r} is not a whole number >= 1")
     if case == "operator" and device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device={device!r}: the operator is timed on cpu or cuda")
-    if params and case not in ("train", "all"):
-        raise ValueError(f"case {case} has no parameters such as {params[0]}: leave -p out, or use case train")
+    given = {"profile": profile != "mini", "device": device != "auto", "kills": kills != 20, "seed": seed != 0}
+    for name in [name for name, known in (given | {"param": bool(params)}).items() if known]:
+        if case not in (*_OPTIONS[name], "all"):
+            raise ValueError(
+                f"case {case} has no {name}: leave --{name} out, or use case {' or '.join(_OPTIONS[name])}"
+            )
     if out is not None and Path(out).suffix.lower() == ".png":
         raise ValueError(
             f"{out} is where the picture would go: name the table, such as {Path(out).with_suffix('.csv')}"
@@ -327,7 +331,8 @@ def _print_measures(rows, side):
         network = models.create(row["network"], row["scale"], row["size"]).eval()
         size = side if row["network"] in models.DOWNSCALERS else side // row["scale"]
         with torch.inference_mode():
-            network(torch.rand(1, 3, 16, 16))
+            small = 16 * row["scale"]  # a multiple of it, which the downscalers need
+            network(torch.rand(1, 3, small, small))
             image, began = torch.rand(1, 3, size, size), time.perf_counter()
             growth, _ = timing.peak_growth(partial(network, image))
         print(time.perf_counter() - began, growth, flush=True)
@@ -371,6 +376,14 @@ def _kill(_repeats, **chosen):
     return bench_kill.rows(**chosen)
 
 
+# Option -> the cases that have it.
+_OPTIONS = {
+    "profile": ("train",),
+    "device": ("operator", "train", "kill"),
+    "param": ("train",),
+    "kills": ("kill",),
+    "seed": ("kill",),
+}
 # Functions that give a list of rows whenever a case is measured.
 _CASES = {
     "operator": _operator,

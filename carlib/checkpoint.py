@@ -12,8 +12,8 @@ from carlib import data, models, provenance, results, run_networks, runs, source
 
 _WHOLE = ("networks", "code", "data", *runs.STARTS)  # parts of a recipe that are compared as a whole
 _TRAINING = (
-    "train.py", "loop.py", "run_networks.py", "schedule.py", "objective.py", "validation.py", "patches.py", "losses.py",
-    "metrics.py", "data/images.py",
+    "train.py", "loop.py", "training_folder.py", "run_networks.py", "method_networks.py", "schedule.py", "objective.py",
+    "validation.py", "patches.py", "losses.py", "metrics.py", "data/images.py",
 )  # fmt: skip
 _PARTS = {"recipe", "step", "log", "networks", "optimizer", "rng"}
 

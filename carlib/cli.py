@@ -27,9 +27,9 @@ Quality = Annotated[int | None, typer.Option(metavar="1..100", help="Of a .jpg."
 
 _UNKNOWN = "it does not say how it was made, and was enlarged by {}: {}"
 _OTHERS = {
-    "car": "for images that CAR did not make use --method edsr, for those of car-lean that",
-    "edsr": "for small JPEGs that CAR made use --method car-jpeg",
-    "edsr-jpeg": "for small JPEGs that CAR made use --method car-jpeg",
+    "car": "if CAR did not make it use --method edsr, if car-lean did --method car-lean",
+    "edsr": "if CAR made it use --method car-jpeg",
+    "edsr-jpeg": "if CAR made it use --method car-jpeg",
 }
 _MISUSE = typer.BadParameter.__base__  # Click's UsageError: some versions of Typer bring a Click of theirs
 
@@ -118,11 +118,15 @@ def downscale(
     if quality is None and target.suffix.lower() != ".png":
         typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: tell that to enlarge it", err=True)
     if quality is None and method == "car-jpeg":
-        typer.echo(f"carlib: {target}: car-jpeg is for JPEG: stored lossless, car's are restored better", err=True)
+        typer.echo(
+            f"carlib: {target}: car-jpeg is meant for .jpg files: lossless, method car gives better results", err=True
+        )
     # Own weights of the others may have been trained on JPEG; those of CAR are told apart by what they were trained on.
     own = weights is not None and method in set(method_networks.LEARNED) - {"car"}
     if quality is not None and method in method_networks.PAIRS and method != "car-jpeg" and not own:
         typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg", err=True)
+    if image.ndim == 2 and method.startswith("car"):
+        typer.echo(f"carlib: {target}: grey images gain nothing by {method}: see --method best", err=True)
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}{tried}")
 
@@ -196,7 +200,8 @@ def evaluate(
         results.check_table(out, results.ROW_COLUMNS)
     protocols = list(dict.fromkeys(protocol or ["standard"]))
     sets = list(dict.fromkeys(sets or []))
-    rows = experiments.measure(run, profile, sets or None, protocols=protocols, weights=weights, device=device)
+    chosen = {"protocols": protocols, "weights": weights, "any_recipe": True, "device": device}
+    rows = experiments.measure(run, profile, sets or None, **chosen)
     out = out or results.folder(rows[0]["profile"], "metrics", "-".join([run, *sets]) + ".csv")
     typer.echo(experiments.summary(rows).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
     typer.echo(results.save_rows(rows, out))
@@ -323,7 +328,7 @@ def _tell_misuse(error):
 
 def _read(source, target, quality=None, *, max_pixels, **options):
     """An image and its colour profile (or None); refused at once where `target` could not take what is made of it."""
-    from carlib import data
+    from carlib import data, results
 
     if target.is_dir():
         raise ValueError(f"{target} is a folder: name a file in it")
@@ -332,6 +337,8 @@ def _read(source, target, quality=None, *, max_pixels, **options):
     limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     image, profile = data.read_image(source, **options, **limit), data.colour_profile(source)
     data.check_writable(target, grey=image.ndim == 2, quality=quality, profile=profile)
+    if target.parent.is_dir():
+        results.check_writable(target)
     return image, profile
 
 

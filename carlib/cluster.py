@@ -212,7 +212,7 @@ class _Fleet:
             self.seen.add(name)
             return f"{job.state} already, {job.note}" if new else ""
         if name in self.seen:
-            return self._ended(name, job)
+            return self._ended(name, job or jobs.Job("gone", "its record is no longer there", None))
         if not self._has_room(name, found):
             return ""
         before = f" again, for it had failed ({job.note})" if job and job.state in ("failed", "gone") else ""

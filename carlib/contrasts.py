@@ -61,6 +61,13 @@ def measure(names, profile, sets=None, *, device="auto", progress=True):
     return pd.DataFrame(measured, columns=results.ROW_COLUMNS)
 
 
+def trained_and_measured(names, profile, sets=None, *, train, executor, device, progress):
+    """`make_ready`, then `measure` of what could be made ready: rows, and run -> why it has none."""
+    training = {"train": train, "executor": executor}
+    made, absent = make_ready(names, profile, **training, device=device, progress=progress)
+    return measure(made, profile, sets, device=device, progress=progress), absent
+
+
 def by_label(rows, label_of):
     """A line per KEYS and image, a column per label and seed."""
     found = [runs.split_seed(name, label_of) for name in rows.run]

@@ -31,6 +31,9 @@ _MEASURING = (
 )
 
 
+SYSTEM = ("downscaler", "upscaler", "scale")  # parameters that say what a run is, not how it is trained
+
+
 class Chain:
     """A run as a function of an HR image; its networks are loaded once.
 
@@ -40,7 +43,8 @@ class Chain:
         device: "cpu", "cuda", ...; "auto" takes a GPU where there is one.
         networks: role -> network that is loaded already, in an nn.ModuleDict.
     Raises:
-        ValueError: the file is missing, or another run's or profile's (demo takes mini's).
+        ValueError: the file is missing, is another run's or profile's (demo takes mini's), or was trained with another
+            downscaler, upscaler or scale.
     """
 
     def __init__(self, run: runs.Run, path=None, device="cpu", networks=None):
@@ -57,6 +61,10 @@ class Chain:
                 raise ValueError(
                     f"{path} is of run {made}, profile {metadata.get('profile')}, not of {run.name}, {run.profile}"
                 )
+            for key in SYSTEM:  # whatever else may have been changed for a trial
+                own, theirs = getattr(run, key), metadata.get("parameters", {}).get(key)
+                if theirs not in (None, own):
+                    raise ValueError(f"{path} was trained with {key}={theirs!r}, run {run.name} has {own!r}")
             self.networks.to(self.device)
             after = provenance.loaded_weights()[run.name]["sha256"]
             self.digest = before if before == after else None  # the file was replaced meanwhile: which one is it?

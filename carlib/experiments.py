@@ -51,7 +51,8 @@ def prepare(
     from carlib import run_networks, train
 
     run_networks.check_starts(run)
-    if renew or restart or not (folder / "last.ckpt").is_file():
+    begun = (folder / "last.ckpt").is_file() and all(map(Path.is_file, run_networks.start_files(run).values()))
+    if renew or restart or not begun:
         for other in run.needs:
             prepare(other, run.profile, renew=renew, device=device, progress=progress)
 
@@ -116,15 +117,18 @@ def shipped(run) -> Path:
     return path
 
 
-def ready(name, profile) -> Path | None:
+def ready(name, profile, *, any_recipe=False) -> Path | None:
     """A run's weights: what training made or, where there is nothing, the shipped ones of its recipe.
 
     None for bicubic, and for ZSSR that trains on each image.
 
     Where the profile trains nothing, the shipped ones of any recipe.
 
+    Args:
+        any_recipe: take half-trained weights, too, and those of another recipe than params.yaml has now; a line on
+            stderr says so.
     Raises:
-        ValueError: they are not there (yet).
+        ValueError: they are not there (yet), or such ones.
     """
     run = runs.get(name, profile)
     if not run.trains:
@@ -132,24 +136,37 @@ def ready(name, profile) -> Path | None:
     if runs.profile(run.profile)["train"] is None:
         return shipped(run)
     path = results.folder(run.profile, "runs", name, "weights.safetensors")
-    if found := path if path.is_file() else overview.substitute(run):
+    if path.is_file():
+        told = overview.why_absent(name, run.profile).removeprefix("missing: ")
+        if told and not any_recipe:
+            again = f"`carlib train {name} --profile {run.profile} --renew` brings it to its end"
+            raise ValueError(f"run {name} cannot be measured, {told}: {again}")
+        if told:
+            print(f"{path}: {told}", file=sys.stderr)
+        return path
+    if found := overview.substitute(run):
         return found
     raise ValueError(f"no weights at {path}: call `carlib train {name} --profile {run.profile}` first")
 
 
 def measure(
-    name, profile=None, sets=None, *, protocols=("standard",), weights=None, device="auto", progress=True
-) -> list[dict]:
+    name, profile=None, sets=None, *, protocols=("standard",), weights=None, any_recipe=False, device="auto",
+    progress=True,
+) -> list[dict]:  # fmt: skip
     """Rows (results.ROW_COLUMNS) of a run on image sets; default the profile's sets that are present.
 
+    Args:
+        any_recipe: as of `ready`.
     Raises:
         ValueError: a name is unknown, the weights are missing or another run's, or a set is not there.
     """
     run = runs.get(name, profile)
     if weights is not None and not run.trains:
         raise ValueError(f"run {name} has no weights: leave --weights out")
+    keep = weights is None
+    weights = ready(name, run.profile, any_recipe=any_recipe) if weights is None else weights
     made = chain(name, run.profile, weights=weights, device=device)
-    return measure_chain(made, sets, protocols=protocols, keep=weights is None, progress=progress)
+    return measure_chain(made, sets, protocols=protocols, keep=keep, progress=progress)
 
 
 def measure_chain(made, sets=None, *, protocols=("standard",), keep=False, progress=True) -> list[dict]:
@@ -158,11 +175,12 @@ def measure_chain(made, sets=None, *, protocols=("standard",), keep=False, progr
     sets: default those of its profile that are present; of a run that trains on each image, of its `image_sets`.
     keep: as `evaluate.evaluate`.
     """
-    from carlib import evaluate
+    from carlib import data, evaluate
 
     chosen = runs.profile(made.run.profile)["evaluate"]
     if sets is None:
         sets = some_sets((made.run.image_steps and chosen.get("image_sets")) or chosen["sets"])
+    sets = dict.fromkeys(map(data.canonical, sets))
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
     options = {"protocols": protocols, "keep": keep, "progress": progress}
     return [row for set_name in sets for row in evaluate.evaluate(made, set_name, **part, **options)]

@@ -4,7 +4,8 @@ The paper stores LR images lossless. SAIN's authors stored those of its networks
 downscaling (data/paper/jpeg.csv). Here the EDSRs of bicubic LR images and CAR with its EDSR, each trained on LR images
 that nothing had coded, and each trained on LR images that were JPEG of a quality drawn anew each time
 (carlib/ops/jpeg.py), restore LR images that a codec stored: libjpeg, chroma halved (4:2:0). A third CAR's loss gave the
-bits of these files a price.
+bits of these files a price. So did that of one kernel for all pixels of all images, which is a fixed filter: what it
+saves, no kernel that follows the image is needed for.
 
 Fidelity: PSNR by the protocol "standard". Rate: bits of the whole file over HR pixels. The HR image is coded, too.
 """
@@ -27,9 +28,15 @@ from carlib import (
 
 DOWNSCALERS, SCALES, LOSSLESS = ("bicubic", "car"), (2, 4), 0
 # On which LR images networks were trained -> the run.
-TRAINED = {"lossless": "{}-edsr-x{}", "jpeg": "{}-edsr-x{}-jpeg", "priced": "{}-edsr-x{}-jpeg-priced"}
+TRAINED = {
+    "lossless": "{}-edsr-x{}",
+    "jpeg": "{}-edsr-x{}-jpeg",
+    "priced": "{}-edsr-x{}-jpeg-priced",
+    "one kernel": "{}-edsr-x{}-static-jpeg-priced",
+}
 # CAR's -> those of the bicubic run that it stands beside.
-RIVALS = {"lossless": "lossless", "jpeg": "jpeg", "priced": "jpeg"}
+RIVALS = {"lossless": "lossless", "jpeg": "jpeg", "priced": "jpeg", "one kernel": "jpeg"}
+_RESAMPLES = 1000  # of images, for the interval of a delta rate
 ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "trained", "quality", "set", "image", "bpp", "psnr", "mse"]
 _SHAVE = max(SCALES)
 _KEYS = ["scale", "trained", "quality"]
@@ -87,7 +94,8 @@ def _restored(hr, chain, qualities):
 
     lr, sr = chain(hr)
     run = chain.run
-    trained = "priced" if run.priced else "jpeg" if run.jpeg else "lossless"
+    kinds = {"one kernel": run.weighting == "static", "priced": run.priced, "jpeg": run.jpeg, "lossless": True}
+    trained = next(kind for kind, holds in kinds.items() if holds)
     named = {"run": run.name, "downscaler": run.downscaler, "scale": run.scale, "trained": trained}
     yield _row(hr, sr, codecs.encode(lr, "jpegls"), **named, quality=LOSSLESS)
     for quality in qualities:
@@ -113,9 +121,9 @@ def table(profile, rows):
         title=f"LR images stored as JPEG, profile {profile}",
         caption="PSNR in dB of what EDSR restores from the decoded LR image, by quality (0: lossless) and by the LR "
         "images that the networks were trained on: lossless ones, or JPEG of a quality drawn anew each time; priced: "
-        "CAR's loss counts the bits of these files, too (bicubic as under jpeg). gain: CAR less bicubic, image "
-        "by image; low, high: its 95 % interval over images. bits: what CAR's files take more, in percent; a gain at "
-        "equal quality need be none at equal bits, see jpeg_rates. "
+        "CAR's loss counts the bits of these files, too (bicubic as under jpeg); one kernel: the same, of one for all "
+        "pixels of all images. gain: CAR less bicubic, image by image; low, high: its 95 % interval over images. bits: "
+        "what CAR's files take more, in percent; a gain at equal quality need be none at equal bits, see jpeg_rates. "
         f"Means over {tables.seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR "
         f"images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05c_jpeg", profile),
@@ -127,11 +135,12 @@ def rates(profile, rows):
     """`savings` of the rows, written as tables/jpeg_rates."""
     found = savings(rows)
     results.save_table(
-        found.round({"bd_rate": 1, "low": 2, "high": 2, "saved_share": 1}),
+        found.round({"bd_rate": 1, "least": 1, "most": 1, "low": 2, "high": 2, "saved_share": 1}),
         results.folder(profile, "tables", "jpeg_rates"),
         title=f"Bits of LR images stored as JPEG, profile {profile}",
         caption="bd_rate: Bjontegaard's delta rate, the mean difference in bits at equal PSNR in percent of what it is "
-        "compared with; below 0 saves. Between the mean curves, over the interval from low to high dB that both reach. "
+        "compared with; below 0 saves. Between the mean curves, over the interval from low to high dB that both reach; "
+        f"least, most: its 95 % interval over images ({_RESAMPLES:,} resamples, percentiles). "
         "saved_share: percent of that interval at which fewer bits are taken. against: the HR image as JPEG, or the "
         "bicubic LR image as JPEG, whose EDSR was trained on lossless LR images where CAR was, else on JPEG. "
         f"better: the same, above quality {origin.LIKE_LOSSLESS} restored by the EDSR trained on lossless LR images. "
@@ -170,7 +179,8 @@ def figure(profile, rows):
         "images as JPEG, restored by networks that were trained on lossless LR images, on JPEG, and on JPEG with a "
         "price on its bits",
         caption=f"Means over {tables.seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG; green: CAR "
-        "with a price on the bits of its files, too. The HR image's curve goes on beyond the picture.",
+        "with a price on the bits of its files, too; grey: the same of one kernel for all pixels. The HR image's curve "
+        "goes on beyond the picture.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return drawn
@@ -263,6 +273,31 @@ def _better(every, scale):
     return np.concatenate([part[["bpp", "psnr"]].to_numpy() for part in (low, high)])
 
 
+def _image_by_image(rows) -> dict:
+    """Keys as of the curves of `savings` -> (images, qualities, 2): bpp and PSNR of every image."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    frame = frame[frame.quality > LOSSLESS].sort_values(["set", "image", "quality"])
+    found = {}
+    for key, part in frame.groupby(["downscaler", "scale", "trained"]):
+        found[key] = part[["bpp", "psnr"]].to_numpy().reshape(-1, part.quality.nunique(), 2)
+    qualities = np.sort(frame[frame.trained == "jpeg"].quality.unique())
+    for scale in SCALES:
+        on_jpeg, lossless = (found["bicubic", scale, trained] for trained in ("jpeg", "lossless"))
+        rough = (qualities <= origin.LIKE_LOSSLESS)[:, None]
+        found["bicubic", scale, "better"] = np.where(rough, on_jpeg, lossless)
+    return found
+
+
+def _interval(rival, own) -> tuple[float, float]:
+    """Of the delta rate, over images: both (images, qualities, 2), of the same images."""
+    drawn = np.random.default_rng(0).integers(len(own), size=(_RESAMPLES, len(own)))
+    rates = [bjontegaard.bd_rate(rival[some].mean(0), own[some].mean(0))[0] for some in drawn]
+    rates = [rate for rate in rates if rate == rate]
+    return tuple(map(float, np.quantile(rates, (0.025, 0.975)))) if rates else (float("nan"), float("nan"))
+
+
 def savings(rows):
     """Bits at equal PSNR: LR images beside the HR image, and CAR's beside bicubic ones.
 
@@ -270,21 +305,25 @@ def savings(rows):
     EDSR that was trained on lossless LR images, which is then better (as `carlib upscale` has it).
 
     Returns:
-        DataFrame: scale, trained, downscaler, against, bd_rate (percent), low, high (dB, the common interval),
-        saved_share (percent of it), n (images).
+        DataFrame: scale, trained, downscaler, against, bd_rate, least, most (percent, its interval over images), low,
+        high (dB, the common interval), saved_share (percent of it), n (images).
     """
     import pandas as pd
 
     every, n = curves(rows), len({(row["set"], row["image"]) for row in rows})
     points = {key: curve[["bpp", "psnr"]].to_numpy() for key, curve in every.items()}
     points |= {("bicubic", scale, "better"): _better(every, scale) for scale in SCALES}
+    each = _image_by_image(rows)
     pairs = [(key, "HR", ("none", 1, "")) for key in every if key[0] != "none"]
     pairs += [(key, "bicubic LR", ("bicubic", key[1], RIVALS[key[2]])) for key in every if key[0] == "car"]
-    pairs += [(("car", scale, "priced"), "better", ("bicubic", scale, "better")) for scale in SCALES]
+    against_better = [("car", scale, trained) for scale in SCALES for trained in ("priced", "one kernel")]
+    pairs += [(key, "better", ("bicubic", key[1], "better")) for key in against_better if key in every]
     lines = []
     for own, against, rival in pairs:
         percent, low, high = bjontegaard.bd_rate(points[rival], points[own])
         share, _ = bjontegaard.saved(points[rival], points[own])
+        least, most = _interval(each[rival], each[own])
         named = {"scale": own[1], "trained": own[2], "downscaler": own[0], "against": against}
-        lines.append({**named, "bd_rate": percent, "low": low, "high": high, "saved_share": share, "n": n})
+        found = {"bd_rate": percent, "least": least, "most": most, "low": low, "high": high, "saved_share": share}
+        lines.append({**named, **found, "n": n})
     return pd.DataFrame(lines).sort_values(["scale", "trained", "against"], kind="stable", ignore_index=True)

@@ -112,8 +112,8 @@ def guided(sr, hr, guide, lr, z=None, *, loss="l1", guidance=1.0, guidance_loss=
         sr, hr:        (N, 3, H, W), range [0, 1].
         guide, lr:     (N, 3, h, w), the bicubic LR image and the predicted one, not rounded.
         z:             what IRN throws away, (N, C, h, w); None for the others.
-        loss:          "l1" or "l2" between sr and hr.
-        guidance:      weight of `guidance_loss` ("l1" or "l2") between lr and guide, >= 0.
+        loss:          a name of RESTORATION, between sr and hr.
+        guidance:      weight of `guidance_loss` (likewise a name) between lr and guide, >= 0.
         distribution:  weight of z^2, summed over z and divided by the number of HR values, >= 0.
     Returns:
         total (scalar), {"restoration": ..., "guidance": ..., "distribution": ...} (detached scalars).

@@ -102,7 +102,7 @@ def table(profile, rows):
         f"and 40 bytes a file, with its seed interval; {', '.join(CODINGS)}: what CAR's files take more by each, in "
         "percent. printed_gain (Table 1), printed_bits (Table 5, percent): the paper's, of its full-size networks; "
         "left out where a set is not whole. verdict, of both at once: not where CAR's files take more bits than "
-        "bicubic's by more than any printed pair differs, else "
+        "bicubic's by more than those of any printed pair, else "
         f"that of the gain. {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05_lossless_size", profile),
     )
@@ -204,4 +204,4 @@ def _verdict(line) -> str:
     tolerance = runs.read_params()["tolerance"]
     limits = tolerance["gain_share"], tolerance["gain_more"]
     of_gain = contrasts.verdict(line.gain, line.low, line.high, line.seed_interval, line.printed_gain, *limits)
-    return "not" if of_gain != "not tested" and line.bits > lossless_tables.similar() else of_gain
+    return "not" if of_gain != "not tested" and line.bits > lossless_tables.similar()[1] else of_gain

@@ -72,7 +72,7 @@ def scale_for(origin, shape):
         return factor
     made_of = f"{origin.size[1]}x{origin.size[0]}"
     raise ValueError(
-        f"it was made of {made_of}, by no whole factor, which alone can be enlarged: give the one you want"
+        f"it was made from {made_of} by a factor that is not whole, and only whole ones can be enlarged: choose one"
     )
 
 
@@ -91,10 +91,10 @@ def doubt(origin, method, scale, weights=None) -> str:
     """
     if origin.method is not None and method in method_networks.PAIRS and method != origin.method:
         return f"it was made by {origin.method}, and {method} restores its own images only: use {upscaler_for(origin)}"
-    if origin.trained and weights is not None and method == origin.method and weights != origin.trained:
-        return f"it was made by other weights of {method} ({origin.trained}, not {weights}), which restore it better"
     if origin.scale is not None and scale != origin.scale:
         return f"it was made at x{origin.scale} and is enlarged x{scale}"
+    if origin.trained and weights is not None and method == origin.method and weights != origin.trained:
+        return f"it was made by other weights of {method} ({origin.trained}, not {weights}), which restore it better"
     return ""
 
 

@@ -17,6 +17,11 @@ CLAIMS = {
     ("cnn-cr", "cnn-sr"): "CAR with EDSR restores better than CNN-CR with CNN-SR",
     ("tad", "tau"): "CAR with EDSR restores better than TAD with TAU",
 }
+# (downscaler, upscaler) -> what CAR with the same upscaler is to them, the paper's "fair comparisons"
+ALIKE = {
+    ("cnn-cr", "cnn-sr"): "CAR with CNN-SR restores better than CNN-CR with CNN-SR",
+    ("tad", "tau"): "CAR with TAU restores better than TAD with TAU",
+}
 IRN = "IRN restores better than CAR with EDSR (its README)"
 
 
@@ -39,9 +44,8 @@ def study(profile, scale=None, sets=None, checkpoints=None, *, train=True, execu
     check(scale, sets, checkpoints, train, executor)
     chosen = [cell for cell in cells.of(4, profile) if scale in (None, cell.scale)]
     names = [name for cell in chosen for name in runs.seeded(cell.run, cells.seeds(4, profile))]
-    training = {"train": train, "executor": executor}
-    made, absent = contrasts.make_ready(names, profile, **training, device=device, progress=progress)
-    rows = contrasts.measure(made, profile, sets, device=device, progress=progress)
+    options = {"train": train, "executor": executor, "device": device, "progress": progress}
+    rows, absent = contrasts.trained_and_measured(names, profile, sets, **options)
     public = public_weights.measure(checkpoints, profile, sets, device=device, progress=progress)
     rows = pd.DataFrame([*rows.to_dict("records"), *public], columns=results.ROW_COLUMNS)
     return write(rows, absent, profile, scale, sets, checkpoints, train=train)
@@ -201,7 +205,8 @@ def _compared(rows, known, told):
 
 
 def claims(rows, profile, scale=None, checkpoints=None):
-    """Whether CAR with EDSR is before each of the others, and before all, and IRN before it: see `contrasts.claims`.
+    """Whether CAR with EDSR is before each of the others, and before all, CAR with the upscaler of each before it, and
+    IRN before CAR: see `contrasts.claims`.
 
     The lead over all others is that over the next; it is judged where all others of the scale could be.
     """
@@ -222,8 +227,9 @@ def claims(rows, profile, scale=None, checkpoints=None):
         found = contrasts.claims(values, paper, told, [one])
         verdict = _of_lead(found.verdict, ours, theirs)
         first = contrasts.claim("CAR with EDSR is first: its lead over the next of these", one, theirs, ours, verdict)
-        irn = contrasts.claims(values, paper, [(label["irn", "irn"], car, IRN)], [one])
-        lines += [found, pd.DataFrame([first]), irn]
+        alike = [(label["car", names[1]], label[names], text) for names, text in ALIKE.items() if names in label]
+        others = contrasts.claims(values, paper, [*alike, (label["irn", "irn"], car, IRN)], [one])
+        lines += [found, pd.DataFrame([first]), others]
     return pd.concat(lines, ignore_index=True)
 
 

@@ -226,7 +226,12 @@ _AGAINST = {
     "bicubic LR": "bicubic LR image as JPEG",
     "better": "bicubic LR image as JPEG, the better EDSR for each quality",
 }
-_TRAINED_ON = {"lossless": "lossless LR", "jpeg": "JPEG", "priced": "JPEG, bits priced"}
+_TRAINED_ON = {
+    "lossless": "lossless LR",
+    "jpeg": "JPEG",
+    "priced": "JPEG, bits priced",
+    "one kernel": "JPEG, bits priced, one kernel",
+}
 
 
 def _jpeg_rates(table) -> str:
@@ -237,7 +242,7 @@ def _jpeg_rates(table) -> str:
             "trained on": _TRAINED_ON[line.trained],
             "LR image": "CAR" if line.downscaler == "car" else "bicubic",
             "against": _AGAINST[line.against],
-            "bits at equal PSNR": f"{line.bd_rate:+.1f} %",
+            "bits at equal PSNR, %": f"{line.bd_rate:+.1f} [{line.least:+.1f}, {line.most:+.1f}]",
             "between": f"{line.low:.1f} and {line.high:.1f} dB",
             "fewer at": f"{line.saved_share:.0f} % of these",
         }

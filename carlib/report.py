@@ -12,13 +12,6 @@ from pathlib import Path
 
 from carlib import report_html, results
 
-PROFILES = {
-    "smoke": "Tiny crops and a few steps, to see that everything runs. No number here means anything.",
-    "demo": "Mini-size networks from the shipped weights. These numbers are not of the paper's size.",
-    "mini": "Everything trained from scratch at mini size. These numbers are not of the paper's size.",
-    "paper": "The paper's networks, data and schedule.",
-}
-
 _FOLDED = 24  # lines; longer tables are folded, and those that another shows on one page
 _FIG7 = {
     "anchor": "figure-fig7",
@@ -28,7 +21,7 @@ _FIG7 = {
 }
 
 
-def build(folder: Path, profile: str, *, headline=None, more=None) -> Path:
+def build(folder: Path, profile: str, *, headline, more=None) -> Path:
     """Write <folder>/report/index.html from every table and figure with a sidecar (results.save_table, save_figure).
 
     A figure whose sidecar has "pair": {"before": "a.png", "after": "b.png"} (names in figures/; their "labels" there,
@@ -37,7 +30,7 @@ def build(folder: Path, profile: str, *, headline=None, more=None) -> Path:
     Args:
         folder:   results/<profile>.
         profile:  its name, shown on the page.
-        headline: what this profile is and what its numbers are worth; default: a line per known profile.
+        headline: what this profile is and what its numbers are worth.
         more:     called without arguments once there is something to report: heading -> further tables for the page's
             end, dicts name, title, caption, command and csv (text).
     Returns:
@@ -50,8 +43,6 @@ def build(folder: Path, profile: str, *, headline=None, more=None) -> Path:
     figures = [_figure(path) for path in _sidecars(folder / "figures", "figure")]
     if not tables and not figures:
         raise ValueError(f"nothing to report in {folder}: no tables/*.json, no figures/*.json; run the pipeline first")
-    if headline is None:
-        headline = PROFILES.get(profile, "These numbers are not of the paper's size.")
     sections = _sections(tables) | {"Figures": _with_fig7(figures)}
     for heading, some in (more() if more else {}).items():
         sections[heading] = [_parsed(table, table["csv"].encode(), table["name"]) for table in some]

@@ -71,7 +71,7 @@ def downscale(
                   whose LR images are on average smaller PNGs than bicubic ones, and "car-jpeg", CAR for LR images that
                   are to be stored as JPEG (trained on qualities of 10 to 95).
         size:     (h, w) in place of `scale`: "bicubic", "lanczos", "box" and "dpid" take any up to (H, W).
-        pad:      continue an image whose sides are not multiples of `scale` by reflection, instead of refusing it; the
+        pad:      continue an image whose sides are not multiples of `scale` by its mirror image, not refuse it; the
                   LR image is then ceil(H/scale) x ceil(W/scale) and `upscale(..., size=(H, W))` gives the size back.
         weights:  of the learned methods: a weights file of a trained run, default the shipped one of this scale
                   (of CAR that with EDSR).
@@ -102,6 +102,10 @@ def downscale(
         size = _check_smaller(image, size, method, scale, pad)
         return _fit(image, size, method, options)
     scale = _check_scale(scale)
+    # Before the image's size: where a scale has no weights, none would help.
+    networks = None
+    if method in method_networks.PAIRS:
+        networks = method_networks.of_method(method, scale, weights=weights, device=device)
     image = _to_multiple(image, scale, pad)
     if method in _SIZED:
         return _fit(image, tuple(n // scale for n in image.shape[:2]), method, options)
@@ -113,7 +117,6 @@ def downscale(
         from carlib.downscalers.l0 import l0
 
         return l0(image, scale, **options)
-    networks = method_networks.of_method(method, scale, weights=weights, device=device)
     network = method_networks.downscaler_of(networks)
     if network is None:
         raise ValueError(f"{weights} holds no resampler: it belongs to an upscaler trained on bicubic LR")

@@ -18,8 +18,10 @@ import contextlib
 import json
 import os
 import tempfile
+import threading
 from pathlib import Path
 
+_ONE_AT_A_TIME = threading.Lock()
 ROW_COLUMNS = ["run", "profile", "downscaler", "upscaler", "scale", "set", "image", "protocol", "metric", "value"]
 
 
@@ -30,7 +32,7 @@ def root() -> Path:
         ValueError: there is none.
     """
     if home := os.environ.get("CARLIB_HOME"):
-        return Path(home)
+        return Path(home).expanduser().resolve()  # a notebook's kernel has another working folder
     for folder in [Path.cwd(), *Path.cwd().parents]:
         if (folder / "params.yaml").is_file() and (folder / "carlib").is_dir():
             return folder
@@ -106,8 +108,9 @@ def check_writable(path):
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _ONE_AT_A_TIME:  # of two threads that interleave, one would leave 0
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 

@@ -19,11 +19,11 @@ def study(profile, *, train=True, executor="", device="auto", progress=True):
         ValueError: a run cannot be trained, or none has weights.
     """
     contrasts.check_training(train, executor)
-    training = {"train": train, "executor": executor}
-    made, absent = contrasts.make_ready(names(profile), profile, **training, device=device, progress=progress)
-    if not made:
+    options = {"train": train, "executor": executor, "device": device, "progress": progress}
+    rows, absent = contrasts.trained_and_measured(names(profile), profile, **options)
+    if rows.empty:
         raise ValueError(f"no run of the pair can be measured under profile {profile}: {next(iter(absent.values()))}")
-    return write(contrasts.measure(made, profile, device=device, progress=progress), profile, train=train)
+    return write(rows, profile, train=train)
 
 
 def names(profile) -> list[str]:

@@ -125,6 +125,23 @@ def folded(lr, lr_of_band_limited):
     return float(np.mean((seen - _luma(lr_of_band_limited)) ** 2) / energy) if energy > _NOISE else 0.0
 
 
+def folded_colour(lr, lr_of_band_limited) -> float:
+    """|D(hr) - D(band_limited(hr))|^2 summed over Y, Cb and Cr (BT.601), in (grey levels)^2: `folded`, colour included.
+
+    Not a share of each channel's energy: Cb and Cr hold so little that any share of it is large.
+
+    Args:
+        lr, lr_of_band_limited: (h, w) or (h, w, 3), grey levels.
+    """
+    from skimage.color import rgb2ycbcr
+
+    _check_finite(lr)
+    if lr.ndim == 2:
+        return float(np.mean((_luma(lr) - _luma(lr_of_band_limited)) ** 2))
+    difference = rgb2ycbcr(lr) - rgb2ycbcr(lr_of_band_limited)
+    return float((difference**2).sum(2).mean())
+
+
 def power_spectrum(image, pixel=1.0):
     """Centred power spectrum of an image's luma, under a Hann window after its mean is removed.
 

@@ -40,7 +40,8 @@ def make(out, profile=None, *, task="sr", scale=4, device="auto", progress=True,
     check_free(out)
     chosen, named = _settings(profile, own), _runs(profile, scale)
     images = _drawn(chosen)
-    if not 0 <= chosen["repeats"] <= (count := len(images) * len(RIVALS)):
+    count = len(images) * len(RIVALS)
+    if not 0 <= chosen["repeats"] <= count:
         raise ValueError(f"repeats={chosen['repeats']} of {count} questions: take 0 to {count}, or more images")
     chains = {method: experiments.chain(run, profile, device=device) for method, run in named.items()}
     with _new_folder(out) as folder:
@@ -86,7 +87,10 @@ def check_free(out):
         raise ValueError(f"{out} is a file: name a folder")
     there = sorted(path.relative_to(out).as_posix() for path in out.rglob("*")) if out.is_dir() else []
     if there:
-        read(out)
+        try:
+            read(out)
+        except ValueError as error:
+            raise ValueError(f"{out} holds other files, which would be lost: name another folder") from error
     if others := [name for name in there if not re.fullmatch(r"images(/\w+\.png)?|manifest\.json|index\.html", name)]:
         raise ValueError(f"{out} holds {others[0]} beside a kit, it would be lost: name another folder")
 

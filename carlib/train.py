@@ -62,6 +62,8 @@ def train(
         raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train{when}")
     folder = Path(folder)
     if not restart and (log := _ended(run, folder)):
+        if history and not (folder / "steps").is_dir():
+            raise ValueError(f"{folder} is finished and kept no weights on the way: --history needs --restart")
         if on_validation and not (folder / "curve.png").is_file():
             on_validation(log)  # killed before the last drawing
         return training_folder.finished(folder)

@@ -30,9 +30,8 @@ def study(profile, networks=None, sets=None, *, train=True, executor="", device=
     check(networks, sets, train, executor)
     chosen = [cell for cell in cells.of(2, profile) if networks is None or cell.upscaler in networks]
     names = [name for cell in chosen for name in runs.seeded(cell.run, cells.seeds(2, profile))]
-    training = {"train": train, "executor": executor}
-    made, absent = contrasts.make_ready(names, profile, **training, device=device, progress=progress)
-    rows = contrasts.measure(made, profile, sets, device=device, progress=progress)
+    options = {"train": train, "executor": executor, "device": device, "progress": progress}
+    rows, absent = contrasts.trained_and_measured(names, profile, sets, **options)
     return write(rows, absent, profile, networks, sets, train=train)
 
 

@@ -32,13 +32,17 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
         offset_length: at the last validation (see `validation.behaviour`), psnr: mean over the n images, dB of luma;
         the last four "" of a trial that diverged.
     Raises:
-        ValueError: as `experiments.prepare`; a note with a line break; `out` is no table of trials.
+        ValueError: as `experiments.prepare`; another downscaler, upscaler or scale is given; a note with a line break;
+            `out` is no table of trials.
     """
-    from carlib import loop
+    from carlib import evaluate, loop
 
     if "\n" in note:
         raise ValueError(f"note={note!r} has more than one line")
-    run = runs.get(name, profile, runs.parse_overrides(params))
+    overrides = runs.parse_overrides(params)
+    if other := [key for key in evaluate.SYSTEM if key in overrides]:
+        raise ValueError(f"a trial of {name} cannot have another {other[0]}: declare a run in params.yaml")
+    run = runs.get(name, profile, overrides)
     sets = list(dict.fromkeys(sets or experiments.present_sets(SETS) or ["demo"]))
     out = results.root() / "data" / "trials.csv" if out is None else Path(out)
     results.check_table(out, _KEY)

@@ -73,7 +73,7 @@ def test_parameters_change_the_runs_that_are_timed(home, monkeypatch):
     assert layouts == [True, False, False]
     with pytest.raises(ValueError, match="batchsize"):
         bench.run("train", params=["batchsize=3"])
-    with pytest.raises(ValueError, match="case start has no parameters such as batch=3: leave -p out"):
+    with pytest.raises(ValueError, match="case start has no param: leave --param out, or use case train"):
         bench.run("start", params=["batch=3"])
 
 

@@ -134,6 +134,7 @@ def test_car_round_trip_of_an_odd_size(carlib, pair, tmp_path):
     (["--scale", "1", "--method", "bicubic"], "scale=1 is not a whole number >= 2"),
     (["--method", "nearest"], "method 'nearest' is unknown"),
     (["--scale", "3", "--pad"], "no weights of car-edsr are shipped for scale 3"),
+    (["--scale", "5"], "no weights of car-edsr are shipped for scale 5"),  # no padding would help
     (["--weights", "none.safetensors"], "no weights at none.safetensors"),
     (["--method", "bicubic", "--alpha", "blue"], "alpha='blue' is unknown"),
 ])  # fmt: skip
@@ -153,6 +154,13 @@ def test_upscale_trains_zssr_on_the_image_within_its_budget(carlib, image, tmp_p
     assert code == 0 and np.array_equal(data.read_image(sr), zssr.restore(lr, 2, steps=1))
     outcome = carlib("upscale", image, sr.with_stem("no"), "--scale", 2, "--method", "edsr", "--steps", 1)
     assert_refused(outcome, "method 'edsr' has no steps: leave steps out, or use method zssr", sr.with_stem("no"))
+
+
+def test_a_grey_image_is_told_that_car_gains_nothing(carlib, tmp_path):
+    photo = data.write_image(tmp_path / "grey.png", np.full((16, 24), 90, np.uint8))
+    _, _, err = carlib("downscale", photo, tmp_path / "lr.png", "--scale", 2)
+    assert err == f"carlib: {tmp_path / 'lr.png'}: grey images gain nothing by car: see --method best\n"
+    assert carlib("downscale", photo, tmp_path / "lr.png", "--scale", 2, "--method", "bicubic")[2] == ""
 
 
 def test_a_target_that_cannot_hold_the_result_is_refused_before_the_work(carlib, image, tmp_path, monkeypatch):

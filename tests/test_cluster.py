@@ -359,3 +359,12 @@ def test_no_job_of_slurm_waits_for_a_process(slurm, declare, home):
     later = "not submitted yet: it begins with a, which a process of executor local trains"
     assert failed == {"b": later, "c": later} and not files("b", "job.json")
     assert [line.partition(",")[0] for line in told] == ["[1/4] a: running already", "[2/4] d: submitted"]
+
+
+def test_a_job_whose_record_vanishes_is_gone_and_no_crash(home, monkeypatch):
+    monkeypatch.setattr(cluster, "check", lambda executor: None)
+    fleet = cluster._Fleet(["bicubic-edsr-x2"], "smoke", "local", {"renew": False}, print)
+    fleet.seen.add("bicubic-edsr-x2")
+    assert fleet._step("bicubic-edsr-x2", {}) == ""  # its files may be late
+    fleet.gone["bicubic-edsr-x2"] -= 1e6
+    assert fleet._step("bicubic-edsr-x2", {}) == "failed: its record is no longer there"

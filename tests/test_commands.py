@@ -108,7 +108,8 @@ def test_train_trains_and_evaluate_takes_it(carlib, home):
     code, out, _ = carlib("train", *run, *small, "--device", "cpu")
     assert code == 0 and out.strip() == str(folder / "weights.safetensors")
     assert {path.name for path in folder.iterdir()} == {"weights.safetensors", "last.ckpt", "log.csv", "curve.png"}
-    assert carlib("evaluate", *run, "--set", "demo")[0] == 0
+    code, _, err = carlib("evaluate", *run, "--set", "DEMO")
+    assert code == 0 and f"{folder / 'weights.safetensors'}: training, 3 of 4\n" in err
     code, _, err = carlib("train", *run, "-p", "steps=4", "--device", "cpu")
     assert code == 2 and "holds a run with other parameters" in err.splitlines()[-1]
     weights_before = (folder / "weights.safetensors").read_bytes()
@@ -165,7 +166,7 @@ def test_data_list_tells_what_is_here(carlib, tmp_path):
     code, out, err = carlib("data", "list", "--json", tmp_path / "sets.json")
     lines = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
     assert (code, err) == (0, "") and lines["demo"][:2] == ["11", "11"] and lines["urban100"][:2] == ["0", "100"]
-    assert set(yaml.safe_load((tmp_path / "sets.json").read_text())) == {"demo"}
+    assert set(yaml.safe_load((tmp_path / "sets.json").read_text())) == {"demo", "content"}
 
 
 def test_data_verify_finds_a_changed_file(carlib, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """CAR on other content: every image has a kind, rows become lines of gains, photographs one line."""
 
+import numpy as np
 import pytest
 
 from carlib import content, data, runs
@@ -15,7 +16,7 @@ def rows(name, set_name, car, rgb=0.5, scale=2, png=1.1):
     assert set(gained) == set(content.RUNS)
     return [
         {**fixed, "downscaler": label, "run": content.RUNS[label].format(scale), "psnr": 30 + by_luma,
-         "psnr_rgb": 28 + by_rgb, "png": 8 * bits}
+         "psnr_rgb": 28 + by_rgb, "psnr_cb": 40 - by_luma, "psnr_cr": 41 - 2 * by_luma, "lr": 30.0, "png": 8 * bits}
         for label, (by_luma, by_rgb, bits) in gained.items()
     ]  # fmt: skip
 
@@ -40,7 +41,40 @@ def test_an_image_is_a_line_and_photographs_are_one_together():
         retina[name] for name in ("car", "car_rgb", "priced", "upscaled", "car_png", "priced_png")
     ] == pytest.approx([-1.6, -2.9, -0.8, 0.5, 10, -10])
     assert photographs.car == 2 and photographs.takes == "car 1 of 2" and photographs.car_rgb == pytest.approx(0.65)
-    assert photographs.low == 1 and photographs.high == 3 and retina[["low", "high"]].isna().all()
+    assert photographs.low < 1 and photographs.high > 3 and retina[["low", "high"]].isna().all()
+
+
+def test_what_luma_gains_and_colour_loses_is_of_images_with_colour():
+    grey = [row | {"psnr_cb": float("nan"), "psnr_cr": float("nan")} for row in rows("camera", "demo", 9.0)]
+    table = content.costs([
+        *grey, *rows("china", "demo", 3.0, 2.0), *rows("tulips", "demo", 1.0, -1.0), *rows("comic", "content", -2.0),
+    ])  # fmt: skip
+    assert table[["scale", "set", "downscaler", "n"]].to_numpy().tolist() == [
+        [2, "demo", "car", 2], [2, "demo", "car-priced", 2],
+    ]  # fmt: skip
+    assert table.iloc[0][["luma", "rgb", "cb", "cr", "lr"]].tolist() == pytest.approx([2, 0.5, -2, -4, 30])
+
+
+def test_a_row_compares_every_channel_and_the_small_images():
+    from carlib import codecs, metrics, rescale
+
+    hr = data.centre_crop(dict(data.load("demo"))["chelsea"], 64)
+    sr, lr = hr.copy(), rescale.classical("box")(hr, 2)
+    sr[..., 2] = np.clip(sr[..., 2].astype(int) + 9, 0, 255)  # blue: Cb changes most, luma least
+
+    def chain(hr):
+        return lr, sr
+
+    chain.run = runs.get("car-edsr-x2", "smoke")
+    row = content._row(hr, chain, "car")
+    assert row["psnr_rgb"] < row["psnr_cb"] < min(row["psnr_cr"], row["psnr"])
+    change = 9 * 112 / 255  # of Cb, BT.601 studio swing
+    assert row["psnr_cb"] == pytest.approx(20 * np.log10(255 / change), abs=0.3)  # rounded to 8 bits
+    assert row["lr"] == metrics.psnr(rescale.classical("bicubic")(hr, 2), lr, 0, "rgb")
+    assert row["png"] == codecs.bits_per_pixel(lr, "png") and row["run"] == "car-edsr-x2"
+    lr, sr = lr[..., 0], sr[..., 0]
+    grey = content._row(hr[..., 0], chain, "car")
+    assert np.isnan(grey["psnr_cb"]) and np.isnan(grey["psnr_cr"])
 
 
 def test_boxes_of_the_picture_lie_inside_their_images():

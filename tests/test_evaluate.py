@@ -25,7 +25,8 @@ def trained(run, path):
     """Untrained weights of a run, as `carlib train` would leave them."""
     torch.manual_seed(0)
     networks = nn.ModuleDict({role: models.create(**options) for role, options in run.networks().items()})
-    weights.save(networks, path, {"run": run.name, "profile": run.profile, "networks": run.networks()})
+    told = {"networks": run.networks(), "parameters": runs.as_dict(run)}
+    weights.save(networks, path, {"run": run.name, "profile": run.profile, **told})
     return path
 
 
@@ -151,6 +152,23 @@ def test_weights_of_another_run_or_profile_are_refused(sets, tmp_path, other, pr
     path = trained(runs.get(other, profile), tmp_path / "w.safetensors")
     told = f"is of run {other}, profile {profile}, not of car-edsr-x2, smoke"
     assert_refused(told, Chain, runs.get("car-edsr-x2", "smoke"), path)
+
+
+@pytest.mark.parametrize("changed", [{"downscaler": "box"}, {"upscaler": "rcan"}, {"scale": 4}])
+def test_weights_of_another_system_under_the_same_name_are_refused(sets, tmp_path, changed):
+    """A run's numbers may be others for a trial; what it is, may not."""
+    path = trained(runs.get("bicubic-edsr-x2", "smoke", changed), tmp_path / "w.safetensors")
+    ((key, value),) = changed.items()
+    assert_refused(
+        f"was trained with {key}={value!r}, run bicubic-edsr-x2 has", Chain, runs.get("bicubic-edsr-x2", "smoke"), path
+    )
+
+
+def test_a_set_by_any_name_counts_once(sets):
+    rows = experiments.measure("bicubic-bicubic-x2", "smoke", ["SET5", "set5"], progress=False)
+    assert {row["set"] for row in rows} == {"set5"} and len(rows) == len(
+        {(row["image"], row["metric"]) for row in rows}
+    )
 
 
 def test_weights_that_name_no_run_are_refused(sets, tmp_path):

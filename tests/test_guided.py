@@ -47,6 +47,18 @@ def test_colours_under_the_taps_are_those_the_operator_samples(scale, taps):
         torch.testing.assert_close(found[:, :, tap], resample(hr, one, rest, rest, scale=scale), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("scale", "size"), [(1, 3), (1, 5), (2, 6), (2, 7), (4, 13)])
+def test_colours_under_the_papers_taps_too(scale, size):
+    net = ResamplerNet(scale, size, weighting="guided", taps="paper", width=4, blocks=0)
+    hr, rest = images(1, 3, 8 * scale, 9 * scale), torch.zeros(1, size**2, 8, 9)
+    found = tap_colours(hr, scale, size, net._centre)
+    for tap in (0, size - 1, size**2 - 1):
+        one = rest.clone()
+        one[:, tap] = 1
+        sampled = resample(hr, one, rest, rest, scale=scale, taps="paper")
+        torch.testing.assert_close(found[:, :, tap], sampled, rtol=0, atol=1e-6)
+
+
 @WAYS
 @pytest.mark.parametrize(("scale", "taps"), [(2, None), (4, None), (2, 6)])
 def test_the_residual_makes_the_step_and_sums_to_0(way, scale, taps):

@@ -59,3 +59,9 @@ def test_a_folder_without_history_is_refused(home, tmp_path):
     train(tmp_path / "other", name="bicubic-edsr-x4", history=True)
     with pytest.raises(notebook.ParameterError, match="bicubic-edsr-x4, which is no resampler of scale=4"):
         illustrate.over_training("smoke", str(tmp_path / "other"), "demo/kodim23", 4, BOX)
+
+
+def test_a_finished_run_keeps_no_history_afterwards(home, tmp_path):
+    train(tmp_path / "run")
+    with pytest.raises(ValueError, match="is finished and kept no weights on the way: --history needs --restart"):
+        train(tmp_path / "run", history=True)

@@ -9,11 +9,11 @@ from carlib import intervals
 
 
 def test_the_bootstrap_is_its_definition():
-    differences = np.array([0.3, -0.1, 0.25, 0.7])
+    differences = np.tile([0.3, -0.1, 0.25, 0.7], 4)
     draw, means = np.random.default_rng(5), []
-    places = draw.integers(4, size=(200, 4), dtype=np.int32)
+    places = draw.integers(16, size=(200, 16), dtype=np.int32)
     for resample in places:
-        means.append(sum(differences[place] for place in resample) / 4)
+        means.append(sum(differences[place] for place in resample) / 16)
     expected = np.quantile(means, (0.025, 0.975))
     np.testing.assert_allclose(intervals.paired(differences, resamples=200, seed=5), expected, rtol=0, atol=1e-12)
 
@@ -34,6 +34,16 @@ def test_the_bootstrap_of_many_normal_numbers_is_about_the_normal_interval():
     half = 1.96 * differences.std() / 20
     assert low == pytest.approx(differences.mean() - half, abs=0.01)
     assert high == pytest.approx(differences.mean() + half, abs=0.01)
+
+
+def test_of_few_images_students_interval_holds_where_it_reaches_farther():
+    differences = np.array([0.4, 0.1, 3.0, 0.2, 0.3])  # one sign: no resample has a mean below 0
+    low, high = intervals.paired(differences)
+    half = intervals.half_width(differences)
+    assert low == pytest.approx(differences.mean() - half) and low < 0
+    assert high == pytest.approx(differences.mean() + half)
+    many = intervals.paired(np.tile(differences, 3))  # fifteen: the bootstrap's alone
+    assert many[0] > 0 and many[0] > differences.mean() - intervals.half_width(np.tile(differences, 3))
 
 
 def test_students_interval_of_three_numbers():

@@ -28,12 +28,12 @@ def rows(car=0.0, bits=1.0, images=4, profile="demo"):
         add("none", 1, "", quality, rate, fidelity)
         for scale in jpeg_lr.SCALES:
             for trained in jpeg_lr.TRAINED:
-                if trained != "priced":
+                if trained in jpeg_lr.RIVALS.values():
                     add("bicubic", scale, trained, quality, rate, fidelity)
                 add("car", scale, trained, quality, bits * rate, fidelity + car)
     for scale in jpeg_lr.SCALES:
         for trained in jpeg_lr.TRAINED:
-            if trained != "priced":
+            if trained in jpeg_lr.RIVALS.values():
                 add("bicubic", scale, trained, 0, 2.0, 36)
             add("car", scale, trained, 0, 2.0 * bits, 36 + car)
     return made
@@ -41,7 +41,7 @@ def rows(car=0.0, bits=1.0, images=4, profile="demo"):
 
 def test_a_gain_is_cars_psnr_less_bicubics_at_the_same_quality():
     found = jpeg_lr.gains(rows(car=-1.0, bits=1.1))
-    assert len(found) == 2 * 3 * (len(QUALITIES) + 1) and set(found.n) == {4}
+    assert len(found) == 2 * 4 * (len(QUALITIES) + 1) and set(found.n) == {4}
     np.testing.assert_allclose(found[["gain", "low", "high"]], -1.0, atol=1e-9)
     np.testing.assert_allclose(found.bits, 10)
     line = found[(found.scale == 2) & (found.trained == "lossless") & (found.quality == 80)].iloc[0]
@@ -78,13 +78,26 @@ def test_the_printed_numbers_are_there():
 def test_bits_are_compared_at_equal_psnr():
     found = jpeg_lr.savings(rows(car=2.0, bits=1.0))  # a curve 2 dB higher takes half of the bits
     assert list(found.columns) == [
-        "scale", "trained", "downscaler", "against", "bd_rate", "low", "high", "saved_share", "n",
+        "scale", "trained", "downscaler", "against", "bd_rate", "least", "most", "low", "high", "saved_share", "n",
     ]  # fmt: skip
-    assert len(found) == 2 * (2 + 2 * 3 + 1)  # bicubic beside HR; CAR beside both, priced beside the better, too
+    assert len(found) == 2 * (2 + 2 * 4 + 2)  # bicubic beside HR; CAR beside both, both priced beside the better, too
     car = found[found.downscaler == "car"]
     np.testing.assert_allclose(car.bd_rate, -50)
     assert set(car.saved_share) == {100} and set(car.against) == {"HR", "bicubic LR", "better"}
     np.testing.assert_allclose(found[found.downscaler == "bicubic"].bd_rate, 0, atol=1e-9)
+
+
+def test_the_interval_of_a_rate_is_of_the_choice_of_images():
+    """CAR saves 10 percent of one half's bits and 40 of the other's."""
+    made = [
+        row | {"bpp": row["bpp"] * (0.9 if int(row["image"]) % 2 else 0.6)} if row["downscaler"] == "car" else row
+        for row in rows(images=8)
+    ]
+    found = jpeg_lr.savings(made)
+    line = found[(found.trained == "jpeg") & (found.against == "bicubic LR")].iloc[0]
+    assert line.bd_rate == pytest.approx(-25, abs=0.5) and -40 <= line.least < -28 and -22 < line.most <= -10
+    certain = jpeg_lr.savings(rows(bits=0.8)).iloc[4]
+    assert certain.least == pytest.approx(certain.bd_rate) == pytest.approx(certain.most)
 
 
 def test_the_better_bicubic_is_that_of_lossless_images_at_high_quality():
@@ -96,7 +109,7 @@ def test_the_better_bicubic_is_that_of_lossless_images_at_high_quality():
     ]
     found = jpeg_lr.savings(made)
     better = found[found.against == "better"]
-    assert set(better.trained) == {"priced"} and len(better) == 2
+    assert set(better.trained) == {"priced", "one kernel"} and len(better) == 4
     np.testing.assert_allclose(better.bd_rate, 0, atol=1e-6)
     assert (found[(found.trained == "priced") & (found.against == "bicubic LR")].bd_rate < -1).all()
 
@@ -114,7 +127,7 @@ def test_the_picture_has_an_axes_per_scale():
     figure.savefig(io.BytesIO(), dpi=40)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["x2", "x4"]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(labels) == 6 and "CAR, trained on JPEG, bits priced" in labels and "CAR, trained on JPEG" in labels
+    assert len(labels) == 7 and "CAR, trained on JPEG, bits priced" in labels and "CAR, trained on JPEG" in labels
     with pytest.raises(ValueError, match="no curve of an LR image"):
         figures.jpeg_curves({})
 
@@ -140,7 +153,7 @@ def test_a_study_leaves_rows_tables_and_a_figure(shrunk):
     table, rates = jpeg_lr.table("demo", found), jpeg_lr.rates("demo", found)
     jpeg_lr.prices("demo", found)
     jpeg_lr.figure("demo", found)
-    assert len(found) == 3 + 10 * 3 and len(table) == 2 * 3 * 3 and len(rates) == 18
+    assert len(found) == 3 + 12 * 3 and len(table) == 2 * 4 * 3 and len(rates) == 24
     written = results.read_rows(shrunk / "results/demo/metrics/jpeg.csv")
     assert list(written.columns) == jpeg_lr.ROW_COLUMNS and np.isfinite(written[["bpp", "psnr", "mse"]]).all(axis=None)
     for name in ("tables/jpeg", "tables/jpeg_rates", "tables/jpeg_worth", "figures/jpeg"):

@@ -45,7 +45,7 @@ def test_a_file_tells_how_it_was_made_and_changes_no_pixel(carlib, tmp_path):
 
 
 @pytest.mark.parametrize(("told", "options", "expected", "doubt"), [
-    (None, [], ("car", 4, None, None), "enlarged by car: for images that CAR did not make use --method edsr"),
+    (None, [], ("car", 4, None, None), "enlarged by car: if CAR did not make it use --method edsr"),
     (None, ["--method", "car"], ("car", 4, None, None), ""),
     (Origin("bicubic", None, (16, 24)), [], ("edsr", 2, (16, 24), None), ""),  # by --size
     (Origin("bicubic", None, (30, 46)), ["--method", "bicubic"], ("bicubic", 4, (30, 46), None), ""),
@@ -108,7 +108,7 @@ def test_an_impossible_scale_is_refused_whatever_the_image_says(carlib, tmp_path
 def test_a_size_of_no_whole_factor_is_told(carlib, asked, tmp_path, size):
     lr = lr_image(tmp_path / "lr.png", Origin("bicubic", None, size))
     code, _, err = carlib("upscale", lr, tmp_path / "sr.png")
-    assert code == 2 and f"made of {size[1]}x{size[0]}, by no whole factor" in err and err.count("\n") == 1
+    assert code == 2 and f"made from {size[1]}x{size[0]} by a factor that is not whole" in err and err.count("\n") == 1
     assert carlib("upscale", lr, tmp_path / "sr.png", "--scale", 2)[0] == 0 and asked == [("edsr", 2, None, None)]
 
 
@@ -136,7 +136,7 @@ def test_a_jpeg_is_restored_by_the_network_that_was_trained_for_it(carlib, asked
     _, _, err = carlib("downscale", photo, lr, "--scale", 2, "--method", "car-lean", "--quality", 80)
     assert "car-lean was not trained for JPEG: use bicubic or car-jpeg" in err and err.count("\n") == 1
     _, _, err = carlib("downscale", photo, tmp_path / "lr.png", "--scale", 2, "--method", "car-jpeg")
-    assert "car-jpeg is for JPEG" in err and err.count("\n") == 1
+    assert "car-jpeg is meant for .jpg files" in err and err.count("\n") == 1
     code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--quality", 80)
     assert code == 0 and "use bicubic or car-jpeg" in err and err.count("\n") == 1
 
@@ -150,7 +150,7 @@ def test_a_jpeg_that_says_nothing_is_none_of_cars(carlib, asked, tmp_path, form,
     assert origin.read(lr) == Origin(quality=quality)
     code, _, err = carlib("upscale", lr, tmp_path / "sr.png", "--scale", 2)
     assert code == 0 and asked == [(method, 2, None, None)] and err.count("\n") == 1
-    assert f"enlarged by {method}: for small JPEGs that CAR made use --method car-jpeg" in err
+    assert f"enlarged by {method}: if CAR made it use --method car-jpeg" in err
 
 
 def test_a_jpeg_that_others_stored_again_has_the_quality_of_its_tables(tmp_path):

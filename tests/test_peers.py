@@ -103,18 +103,28 @@ def test_car_with_the_upscalers_of_others_is_measured_and_not_taken_for_car_with
         assert found.printed_difference == pytest.approx(printed, abs=0.011) and found.verdict == verdict
 
 
+def test_car_with_the_upscaler_of_another_is_judged_beside_it(home):
+    found = peers.claims(rows(X2 | {"car-cnn-sr-x2": 4.5, "car-tau-x2": 0.5}), "demo", 2).set_index("claim")
+    better, worse = (found.loc[text] for text in peers.ALIKE.values())
+    paper, ours = "paper (Set5 / B100, dB)", "ours (mean, dB)"
+    assert (better[ours], better.verdict) == (pytest.approx(4.5 - X2["cnn-cr-cnn-sr-x2"]), "more than printed")
+    assert worse[ours] == pytest.approx(0.5 - X2["tad-tau-x2"]) and worse.verdict == "not"
+    assert better[paper].startswith("+0.03") and worse[paper].startswith("+0.24")
+
+
 def test_car_is_first_if_it_is_before_each_of_the_others(home):
     claims = peers.claims(rows(X2), "demo", 2)
     more, irn = "more than printed", "reproduced"
-    assert claims.verdict.tolist() == [more] * 4 + [irn] and claims.claim.tolist()[-1] == peers.IRN
+    alike = ["not tested"] * len(peers.ALIKE)  # CAR with CNN-SR and with TAU were not measured
+    assert claims.verdict.tolist() == [more] * 4 + alike + [irn] and claims.claim.tolist()[-1] == peers.IRN
     first = claims[claims.claim.str.contains("first")].iloc[0]
     assert first["ours (mean, dB)"] == 1.0 and first["paper (Set5 / B100, dB)"].startswith("+0.13 / -0.08")
     behind = peers.claims(rows(X2 | {"cnn-cr-cnn-sr-x2": 3.5}), "demo", 2)
-    assert behind.verdict.tolist() == [more, "not", more, "not", irn]
+    assert behind.verdict.tolist() == [more, "not", more, "not", *alike, irn]
     near = peers.claims(rows(X2 | {"cnn-cr-cnn-sr-x2": 2.85}), "demo", 2)  # before it by 0.15 dB, printed are 0.13
-    assert near.verdict.tolist() == [more, "reproduced", more, "reproduced", irn]
+    assert near.verdict.tolist() == [more, "reproduced", more, "reproduced", *alike, irn]
     part = peers.claims(rows({name: step for name, step in X2.items() if name != "tad-tau-x2"}), "demo", 2)
-    assert part.verdict.tolist() == [more, more, "not tested", "not tested", irn]
+    assert part.verdict.tolist() == [more, more, "not tested", "not tested", *alike, irn]
 
 
 def test_what_is_written_is_what_the_stage_declares_and_named_by_a_choice(home):
@@ -171,7 +181,7 @@ def test_it_is_judged_by_what_is_printed_beside_our_run_of_the_network(checkpoin
     assert line(table, metric="ssim", **at).verdict == "not"
     own = line(table, metric="psnr", **at | {"weights": "of profile demo, 1,500 steps"})
     assert (own.run, own.printed) == ("bicubic-srcnn-x2", 36.66) and own.difference == pytest.approx(-2)
-    assert len(peers.claims(rows({**X2, "srcnn-x2": 4.055}), "demo", 2, checkpoints)) == 5
+    assert len(peers.claims(rows({**X2, "srcnn-x2": 4.055}), "demo", 2, checkpoints)) == 7
 
 
 def test_a_network_that_was_not_printed_or_is_trained_here_gets_a_row_of_its_own(checkpoints):

@@ -175,7 +175,7 @@ def test_the_report_depends_on_every_file_that_it_embeds(tmp_path, monkeypatch):
     read, read_bytes, read_text = set(), Path.read_bytes, Path.read_text
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path) or read_bytes(path))
     monkeypatch.setattr(Path, "read_text", lambda path, encoding: read.add(path) or read_text(path, encoding))
-    report.build(tmp_path, "demo")
+    report.build(tmp_path, "demo", headline="A headline.")
     monkeypatch.undo()
     deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["report"]["deps"]
     assert {path.suffix for path in read} == {".csv", ".png", ".json"}
@@ -184,7 +184,8 @@ def test_the_report_depends_on_every_file_that_it_embeds(tmp_path, monkeypatch):
 
 def test_a_stage_whose_notebook_measures_seeds_depends_on_the_shipped_weights():
     """No stage makes the further seeds: profile demo takes them from data/weights."""
-    measuring = {path.stem for path in (ROOT / "carlib").glob("*.py") if "make_ready(names" in path.read_text()}
+    ways = re.compile(r"(make_ready|trained_and_measured)\(names")
+    measuring = {path.stem for path in (ROOT / "carlib").glob("*.py") if ways.search(path.read_text())}
     found = set()
     for name, (command, deps, _) in stages().items():
         for notebook in re.findall(r"papermill build/nb/(\S+\.ipynb)", command):
@@ -192,7 +193,7 @@ def test_a_stage_whose_notebook_measures_seeds_depends_on_the_shipped_weights():
             if measuring & set(", ".join(imported).split(", ")):
                 found.add(name)
                 assert "data/weights" in deps, name
-    assert {"table1", "ablation"} <= found
+    assert {"table1", "table5", "ablation"} <= found
 
 
 def test_the_lock_names_no_stage_that_is_gone():

@@ -121,3 +121,13 @@ def test_a_figure_is_the_same_bytes_each_time(tmp_path):
         return path.read_bytes(), path.with_suffix(".pdf").read_bytes()
 
     assert drawn() == drawn()
+
+
+def test_the_projects_folder_is_named_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CARLIB_HOME", "project")
+    assert results.root() == tmp_path / "project"  # a notebook's kernel works elsewhere
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CARLIB_HOME", "~/project")
+    assert results.root() == tmp_path / "project"

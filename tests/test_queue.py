@@ -103,7 +103,8 @@ def test_shipped_weights_stand_for_a_run_of_their_recipe_that_was_not_begun(home
     results.write_bytes(own, shipped.read_bytes())  # brought here, without a log
     assert experiments.ready(name, "mini") == own and overview.line(name, "mini")["state"] == "trained"
     finish(name, "mini", step=500)
-    assert experiments.ready(name, "mini") == own and overview.why_absent(name, "mini") == "training, 500 of 2000"
+    assert overview.why_absent(name, "mini") == "training, 500 of 2000"
+    assert experiments.ready(name, "mini", any_recipe=True) == own
     finish(name, "mini", lr=0.5)
     assert overview.why_absent(name, "mini").startswith("missing: weights of another recipe: lr 0.5 -> ")
     for leftover in own.parent.iterdir():

@@ -235,7 +235,8 @@ def test_verify_fails_for_a_set_that_lacks_an_image(home):
     assert found.exit_code == 1 and "799 of its images are not here" in found.stdout
     folder = home / "data" / "demo"
     folder.mkdir()
+    fill(folder, ["foreign.png"])  # which makes up for none
     for path in sorted(DEMO.glob("*.png"))[1:]:
         (folder / path.name).write_bytes(path.read_bytes())
     found = runner.invoke(app, ["verify", "demo"])
-    assert found.exit_code == 1 and found.stdout == "demo: 10 ok, 1 missing\n"
+    assert found.exit_code == 1 and found.stdout == "demo: 10 ok, 1 missing, 1 unknown\n"

@@ -133,6 +133,12 @@ def test_a_kit_that_cannot_be_is_refused_in_one_line(carlib, chains, tmp_path, o
     assert (code, out, err.count("\n")) == (2, "", 1) and told in err and not (tmp_path / "kit").exists()
 
 
+@pytest.mark.parametrize("repeats", [-1, 99])
+def test_impossible_repeats_are_refused(carlib, chains, tmp_path, repeats):
+    code, _, err = carlib("study", "make", tmp_path / "kit", "--profile", "smoke", "--repeats", repeats)
+    assert code == 2 and f"repeats={repeats} of " in err and not (tmp_path / "kit").exists()
+
+
 def test_a_folder_with_other_things_is_left_alone(carlib, chains, tmp_path):
     def refused(told):
         before = sorted(path.name for path in tmp_path.rglob("kit/*"))
@@ -141,7 +147,7 @@ def test_a_folder_with_other_things_is_left_alone(carlib, chains, tmp_path):
 
     (tmp_path / "kit").mkdir()
     (tmp_path / "kit" / "index.html").write_text("a page of mine")
-    refused("holds no kit")
+    refused("holds other files, which would be lost: name another folder")
     shutil.rmtree(tmp_path / "kit")
     assert carlib("study", "make", tmp_path / "kit", "--profile", "smoke")[0] == 0
     (tmp_path / "kit" / "answers.json").write_text("{}")

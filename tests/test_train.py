@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from short_runs import go, short, smoke, without_seconds
 from carlib import (
     data,
     devices,
+    experiments,
     models,
     objective,
     provenance,
@@ -322,3 +324,28 @@ def test_what_is_no_regular_file_is_never_replaced(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "target")
     results.write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "new"
+
+
+def test_half_trained_weights_and_those_of_another_recipe_are_not_measured(home, capsys):
+    folder = home / "results" / "smoke" / "runs" / "bicubic-edsr-x2"
+    go(short(), folder)
+    with pytest.raises(
+        ValueError, match=r"cannot be measured, weights of another recipe: .*--renew` brings it to its end"
+    ):
+        experiments.ready("bicubic-edsr-x2", "smoke")
+    lines = (folder / "log.csv").read_text().splitlines()
+    (folder / "log.csv").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(ValueError, match="cannot be measured, training, 2 of 4: "):
+        experiments.ready("bicubic-edsr-x2", "smoke")
+    path = experiments.ready("bicubic-edsr-x2", "smoke", any_recipe=True)
+    assert path == folder / "weights.safetensors" and f"{path}: training, 2 of 4" in capsys.readouterr().err
+
+
+def test_a_run_whose_start_is_gone_has_it_trained_again(declare):
+    tiny = {"steps": 2, "validate_every": 2, "patch": {2: 16}, "validation_crop": 32}
+    declare(first=tiny, second=tiny | {"warm_start": "first"})
+    path = experiments.prepare("second", "smoke", device="cpu", progress=False)
+    before, start = path.read_bytes(), path.parent.parent / "first"
+    shutil.rmtree(start)
+    assert experiments.prepare("second", "smoke", device="cpu", progress=False) == path
+    assert (start / "weights.safetensors").is_file() and path.read_bytes() == before

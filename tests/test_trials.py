@@ -163,3 +163,10 @@ def test_every_option_of_the_search_is_a_change_by_its_name(home, tmp_path):
 def test_no_trial_of_car_is_told(home, tmp_path):
     with pytest.raises(ValueError, match="has no trial of CAR under profile smoke: call `carlib trial"):
         trials.sensitivity("smoke", out=tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("param", ["downscaler=box", "upscaler=rcan", "scale=4"])
+def test_a_trial_of_another_system_is_refused(home, param):
+    key = param.partition("=")[0]
+    with pytest.raises(ValueError, match=f"a trial of bicubic-edsr-x2 cannot have another {key}: declare a run"):
+        trials.trial("bicubic-edsr-x2", "smoke", [param], progress=False)

@@ -3,15 +3,17 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from carlib.figures.style import BLUE, CAPTION, GREEN, LABEL, RED, TITLE, WIDTH, styled
+from carlib.figures.style import BLUE, CAPTION, GREEN, GREY, LABEL, RED, TITLE, WIDTH, styled
 
 _COLOURS = {"car": ("CAR", RED), "bicubic": ("bicubic", BLUE)}
+_OWN = {"priced": GREEN, "one kernel": GREY}  # trainings with a colour of their own
 _RATES = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 # On which LR images networks were trained -> its words, line and marker.
 _TRAINED = {
     "lossless": ("lossless LR", (0, (4, 1.6)), "s"),
     "jpeg": ("JPEG", "-", "o"),
     "priced": ("JPEG, bits priced", "-", "D"),
+    "one kernel": ("the same, one kernel", "-", "v"),
 }
 
 
@@ -21,8 +23,8 @@ def jpeg_curves(curves):
 
     Args:
         curves: (downscaler, scale, trained) -> DataFrame bpp, psnr, by rising quality; downscaler "car", "bicubic" or
-                "none" (the HR image is coded, scale 1), trained "lossless", "jpeg", "priced", or "" of the
-                HR image.
+                "none" (the HR image is coded, scale 1), trained "lossless", "jpeg", "priced", "one kernel",
+                or "" of the HR image.
     Returns:
         Figure; bits on a logarithmic axis.
     Raises:
@@ -39,7 +41,7 @@ def jpeg_curves(curves):
                 axes.plot(curve.bpp, curve.psnr, color="black", linewidth=1.6, label="HR image as JPEG")
             elif of == scale:
                 (name, colour), (on, line, marker) = _COLOURS[downscaler], _TRAINED[trained]
-                style = {"color": GREEN if trained == "priced" else colour, "linestyle": line, "marker": marker}
+                style = {"color": _OWN.get(trained, colour), "linestyle": line, "marker": marker}
                 axes.plot(curve.bpp, curve.psnr, **style, linewidth=1.4, markersize=3, label=f"{name}, trained on {on}")
         axes.set_title(f"x{scale}", loc="left", fontsize=TITLE, fontweight="bold")
         axes.set_xscale("log")

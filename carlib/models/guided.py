@@ -63,10 +63,13 @@ def tap_colours(hr, scale, size, centre):
 
 
 def _padded(hr, scale, size, centre):
-    """The image continued by reflection, and where in it the first LR pixel's first tap lies."""
+    """The image continued as the operator does, and where in it the first LR pixel's first tap lies."""
     pad = size // 2
     padded = reflect_pad(hr, pad)
-    first = (scale - 1) / 2 - centre + pad
+    # A tap may lie beyond the pad; by index, for replication's own gradient has other bits each time on a GPU.
+    rows, columns = (torch.arange(-1, n + 1, device=hr.device).clamp(0, n - 1) for n in padded.shape[-2:])
+    padded = padded[:, :, rows][..., columns]
+    first = (scale - 1) / 2 - centre + pad + 1
     if first != math.floor(first):  # between pixels: bilinear sampling takes the mean of 2x2
         padded = functional.avg_pool2d(padded, 2, stride=1)
     return padded, math.floor(first)

@@ -25,12 +25,12 @@ class _Notice(event.Listener):
     told = False
 
     def on_start(self, event):
-        ours = event.data["dispatcher"].py_func.__module__.startswith("carlib.")
+        ours = (event.data["dispatcher"].py_func.__module__ or "").startswith("carlib.")  # None: made by exec
         if ours and not self.told and sys.stderr.isatty():
             from tqdm import tqdm  # here: a bar may be on its line
 
             self.told = True
-            tqdm.write("compiling loops for this processor: up to a minute, once", file=sys.stderr)
+            tqdm.write("compiling loops for this processor, the first time: up to a minute", file=sys.stderr)
 
     def on_end(self, event):
         pass

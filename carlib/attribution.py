@@ -17,22 +17,26 @@ _COLOUR_ONLY, _LUMA_ONLY = "CAR's colour only", "CAR's luma only"
 # every pixel; CAR's Cb and Cr with bicubic's luma; CAR's luma with bicubic's Cb and Cr; bicubic's.
 PARTS = ("CAR", "CAR, offsets 0", "CAR, one kernel", _COLOUR_ONLY, _LUMA_ONLY, "bicubic LR")
 GREY, GREY_BASE = "CAR, grey image", "bicubic, grey image"
-# Systems that were trained as they are: CAR without offsets and one kernel, each with an EDSR of its own, and, for
-# bicubic upscaling, which cannot read colour, CAR and one kernel.
+# Systems that were trained as they are: CAR without offsets and one kernel, each with an EDSR of its own, both systems
+# on grey patches alone (and measured on grey images), and, for bicubic upscaling, which cannot read colour, CAR and one
+# kernel.
 NO_OFFSETS, STATIC = "no offsets, trained", "one kernel, trained"
+ON_GREY, ON_GREY_BASE = "CAR, grey image, trained on grey", "bicubic, grey image, trained on grey"
 UPSCALED_BASE = "bicubic both ways"
 UPSCALED, UPSCALED_STATIC = "CAR, bicubic upscaling", "one kernel, bicubic upscaling"
 SYSTEMS = {
     BASE: "bicubic-edsr-x{}",
     NO_OFFSETS: "car-edsr-x{}-no-offset",
     STATIC: "car-edsr-x{}-static",
+    ON_GREY_BASE: "bicubic-edsr-x{}-grey",
+    ON_GREY: "car-edsr-x{}-grey",
     UPSCALED_BASE: "bicubic-bicubic-x{}",
     UPSCALED: "car-bicubic-x{}",
     UPSCALED_STATIC: "car-bicubic-x{}-static",
 }
-_OVER = dict.fromkeys((GREY, GREY_BASE), GREY_BASE)
+_OVER = dict.fromkeys((GREY, GREY_BASE), GREY_BASE) | dict.fromkeys((ON_GREY, ON_GREY_BASE), ON_GREY_BASE)
 _OVER |= dict.fromkeys((UPSCALED_BASE, UPSCALED, UPSCALED_STATIC), UPSCALED_BASE)
-_SETS = ("demo", "set5", "set14", "bsd100")  # of small images: there are thirteen restorations each
+_SETS = ("demo", "set5", "set14", "bsd100")  # of small images: there are fifteen restorations each
 _MOST = 20  # images of a set
 ROW_COLUMNS = ["profile", "run", "scale", "set", "image", "variant", "psnr"]
 
@@ -56,7 +60,7 @@ def study(profile, *, progress=True):
         title=f"Where CAR's gain comes from: parts switched off at test time, one kernel trained, profile {profile}",
         caption=f"psnr: mean over the n images (at most {_MOST} of a set), dB, luma, standard protocol; gain: over "
         f'bicubic LR images restored by the EDSR that was trained on them ("{BASE}"), grey images over the same on '
-        'grey images. "CAR" with a part replaced, and "bicubic LR", have the upscaler trained with CAR restore them: a '
+        'grey images, "trained on grey" both on grey patches alone. "CAR" with a part replaced, and "bicubic LR", have the upscaler trained with CAR restore them: a '
         f'part that is missing costs also what the upscaler expected of it. "{NO_OFFSETS}": CAR whose offsets were 0 '
         f'from the start, trained with its own EDSR as CAR was; "{STATIC}": so was one kernel for all pixels of all '
         'images. With "bicubic upscaling" nothing learned restores; '
@@ -104,7 +108,8 @@ def restored(car, others, hr) -> dict:
         found[label] = hr, rescale.restore(upscaler, lr)
     grey = data.to_grey(hr)
     found |= {GREY_BASE: (grey, others[BASE](grey)[1]), GREY: (grey, car(grey)[1])}
-    return found | {label: (hr, other(hr)[1]) for label, other in others.items() if label != BASE}
+    shown = {label: grey if label in (ON_GREY, ON_GREY_BASE) else hr for label in others if label != BASE}
+    return found | {label: (image, others[label](image)[1]) for label, image in shown.items()}
 
 
 def lr_images(resampler, hr) -> dict:
@@ -168,7 +173,8 @@ def draw(profile, table):
     """
     from carlib import figures
 
-    shown = [label for label in (*PARTS, GREY, NO_OFFSETS, STATIC, UPSCALED, UPSCALED_STATIC) if label != "bicubic LR"]
+    trained = (ON_GREY, NO_OFFSETS, STATIC, UPSCALED, UPSCALED_STATIC)
+    shown = [label for label in (*PARTS, GREY, *trained) if label != "bicubic LR"]
     figure = figures.gains(table[table.variant.isin(shown)], shown, over="bicubic LR")
     results.save_figure(
         figure,
@@ -178,7 +184,7 @@ def draw(profile, table):
         "without offsets, and one kernel",
         caption="Gain over bicubic LR images and the EDSR trained on them, dB of luma, mean over a set. The rows below "
         "the first replace a part of CAR's LR image before CAR's upscaler restores it; then both systems on images "
-        "whose colour was taken away before downscaling; last, what was trained by itself: CAR without offsets and one "
+        "whose colour was taken away before downscaling, and so trained; last, what was trained by itself: CAR without offsets and one "
         "kernel for all pixels, each with an EDSR, and CAR and one kernel under bicubic upscaling, over bicubic both "
         "ways.",
         command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
@@ -197,6 +203,7 @@ def findings(table) -> list[str]:
             "with bicubic's luma": _COLOUR_ONLY,
             "with bicubic's colour": _LUMA_ONLY,
             "on grey images": GREY,
+            "on grey images, trained on them": ON_GREY,
             "without offsets, trained with its own upscaler": NO_OFFSETS,
             "one kernel, trained with its own upscaler": STATIC,
         }

@@ -60,12 +60,11 @@ def study(profile, *, progress=True):
         title=f"Where CAR's gain comes from: parts switched off at test time, one kernel trained, profile {profile}",
         caption=f"psnr: mean over the n images (at most {_MOST} of a set), dB, luma, standard protocol; gain: over "
         f'bicubic LR images restored by the EDSR that was trained on them ("{BASE}"), grey images over the same on '
-        'grey images, "trained on grey" both on grey patches alone. "CAR" with a part replaced, and "bicubic LR", have the upscaler trained with CAR restore them: a '
-        f'part that is missing costs also what the upscaler expected of it. "{NO_OFFSETS}": CAR whose offsets were 0 '
-        f'from the start, trained with its own EDSR as CAR was; "{STATIC}": so was one kernel for all pixels of all '
-        'images. With "bicubic upscaling" nothing learned restores; '
-        f'gains there are over "{UPSCALED_BASE}". low, high: the gain\'s 95 % interval over images (10,000 paired '
-        "resamples).",
+        'grey images, "trained on grey" both on grey patches alone. "CAR" with a part replaced, and "bicubic LR", have '
+        "the upscaler trained with CAR restore them: a part that is missing costs also what the upscaler expected of "
+        f'it. "{NO_OFFSETS}": CAR whose offsets were 0 from the start, trained with its own EDSR as CAR was; '
+        f'"{STATIC}": so was one kernel for all pixels of all images. With "bicubic upscaling" nothing learned '
+        f'restores; gains there are over "{UPSCALED_BASE}". low, high: the gain\'s 95 % interval over images.',
         command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
     )
     return table
@@ -184,9 +183,9 @@ def draw(profile, table):
         "without offsets, and one kernel",
         caption="Gain over bicubic LR images and the EDSR trained on them, dB of luma, mean over a set. The rows below "
         "the first replace a part of CAR's LR image before CAR's upscaler restores it; then both systems on images "
-        "whose colour was taken away before downscaling, and so trained; last, what was trained by itself: CAR without offsets and one "
-        "kernel for all pixels, each with an EDSR, and CAR and one kernel under bicubic upscaling, over bicubic both "
-        "ways.",
+        "whose colour was taken away before downscaling, first as they are, then trained so; last, what was trained by "
+        "itself: CAR without offsets and one kernel for all pixels, each with an EDSR, and CAR and one kernel under "
+        "bicubic upscaling, over bicubic both ways.",
         command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
     )
     return figure

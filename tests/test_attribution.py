@@ -73,7 +73,13 @@ def test_a_grey_image_has_no_variants_of_colour(resampler, image):
 
 def rows(gain_by_variant, scale=2):
     base = {attribution.BASE: 30.0, attribution.GREY_BASE: 31.0, attribution.UPSCALED_BASE: 29.0}
-    over = {attribution.GREY: 31.0, attribution.UPSCALED: 29.0, attribution.UPSCALED_STATIC: 29.0}
+    base |= {attribution.ON_GREY_BASE: 32.0}
+    over = {
+        attribution.GREY: 31.0,
+        attribution.ON_GREY: 32.0,
+        attribution.UPSCALED: 29.0,
+        attribution.UPSCALED_STATIC: 29.0,
+    }
     values = base | {label: over.get(label, 30.0) + g for label, g in gain_by_variant.items()}
     return [
         {
@@ -92,7 +98,7 @@ def rows(gain_by_variant, scale=2):
 
 def test_gains_are_over_the_system_that_saw_the_same_images():
     alone = [attribution.NO_OFFSETS, attribution.STATIC, attribution.UPSCALED, attribution.UPSCALED_STATIC]
-    labels = [*attribution.PARTS, attribution.GREY, *alone]
+    labels = [*attribution.PARTS, attribution.GREY, *alone, attribution.ON_GREY]
     expected = {label: 0.1 * place for place, label in enumerate(labels)}
     table = attribution.gains(rows(expected))
     found = table.set_index("variant")["gain"]

@@ -15,7 +15,7 @@ _DOORS = {
     "upscale": "carlib.rescale",
 }
 _ROOMS = (
-    "codecs", "data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train", "weights",
+    "choice", "codecs", "data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train", "weights",
     "zssr",
 )  # fmt: skip
 

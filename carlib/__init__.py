@@ -15,8 +15,8 @@ _DOORS = {
     "upscale": "carlib.rescale",
 }
 _ROOMS = (
-    "choice", "codecs", "data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train", "weights",
-    "zssr",
+    "choice", "codecs", "data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train",
+    "weights", "zssr",
 )  # fmt: skip
 
 __all__ = [*_DOORS, *_ROOMS]

@@ -7,7 +7,7 @@ from carlib import overview, provenance, results, runs
 
 PROFILE = "mini"  # whose numbers the pages show; it measured every set that is present
 PAGES = {
-    "README.md": ("results", "seeds", "downscalers", "attribution", "lossless_gain", "jpeg", "speed"),
+    "README.md": ("results", "seeds", "downscalers", "attribution", "colour", "lossless_gain", "jpeg", "speed"),
     "REPLICATION.md": (
         *("table1_claims", "table2_claims", "table3_claims", "table4_claims", "table5_findings", "fig6_claims"),
         *("content", "rate_distortion_claims", "jpeg_worth", "jpeg_rates", "trials", "costs"),
@@ -145,6 +145,23 @@ def _attribution(table) -> str:
         }
         lines.append({"gain over bicubic LR, dB": variant, **columns})
     return _markdown(lines)
+
+
+def _colour(table) -> str:
+    """A line per scale and set: CAR's gains by channel, and how far its LR images are from bicubic ones."""
+    shown = table[table.set.isin(_NAMES) & (table.downscaler == "car")]
+    return _markdown(
+        {
+            "scale": f"x{line.scale}",
+            "set, images with colour": f"{_NAMES[line.set]} ({line.n})",
+            "gain in luma, dB": f"{line.luma:+.2f} [{line.low:+.2f}, {line.high:+.2f}]",
+            "in RGB": f"{line.rgb:+.2f}",
+            "in Cb": f"{line.cb:+.2f}",
+            "in Cr": f"{line.cr:+.2f}",
+            "small image beside bicubic's, dB": f"{line.lr:.1f}",
+        }
+        for line in shown.itertuples()
+    )
 
 
 def _content(table) -> str:
@@ -346,6 +363,7 @@ _TABLES = {
     "downscalers": ("table1", _downscalers),
     "seeds": ("seeds", _seeds),
     "attribution": ("attribution", _attribution),
+    "colour": ("colour", _colour),
     "content": ("content", _content),
     "lossless_gain": ("lossless_gain", _lossless_gain),
     "jpeg": ("jpeg", _jpeg),

@@ -68,8 +68,8 @@ def downscale(
         scale:    whole number >= 2; learned methods have the scales of their weights (shipped: 2 and 4).
         method:   "car", "bicubic" (MATLAB's imresize), "lanczos" (lobes 3), "box", "perceptual", "dpid" or "l0"
                   (carlib.downscalers); learned as "car" is: "cnn-cr", "tad", "irn" (carlib.models), "car-lean", CAR
-                  whose LR images are on average smaller PNGs than bicubic ones, and "car-jpeg", CAR for LR images that
-                  are to be stored as JPEG (trained on qualities of 10 to 95).
+                  whose LR images are on average smaller PNGs than bicubic ones, and "car-jpeg" for LR images that are
+                  to be stored as JPEG (trained on qualities of 10 to 95; one kernel for all pixels).
         size:     (h, w) in place of `scale`: "bicubic", "lanczos", "box" and "dpid" take any up to (H, W).
         pad:      continue an image whose sides are not multiples of `scale` by its mirror image, not refuse it; the
                   LR image is then ceil(H/scale) x ceil(W/scale) and `upscale(..., size=(H, W))` gives the size back.

@@ -13,7 +13,7 @@ _TRAINED = {
     "lossless": ("lossless LR", (0, (4, 1.6)), "s"),
     "jpeg": ("JPEG", "-", "o"),
     "priced": ("JPEG, bits priced", "-", "D"),
-    "one kernel": ("the same, one kernel", "-", "v"),
+    "one kernel": ("JPEG, bits priced, one kernel", "-", "v"),
 }
 
 

@@ -139,6 +139,11 @@ class Run:
         return self.bit_price > 0
 
     @property
+    def keeps_last(self) -> bool:
+        """Whether its last weights are kept, and not the best: a price, or patches without colour, is not validated."""
+        return self.priced or self.grey == 1
+
+    @property
     def learns_downscaling(self) -> bool:
         """Whether the LR images are a network's."""
         return self.downscaler in method_networks.LEARNED

@@ -72,9 +72,9 @@ class Record:
     def validated(self, row) -> float:
         """Keep what a validation calls for; the best PSNR so far.
 
-        Where bits have a price the last weights are kept: which are better PSNR alone does not say.
+        Where PSNR of photographs does not say which are better, the last weights are kept (`Run.keeps_last`).
         """
-        step, psnr, better = row["step"], row["psnr"], row["psnr"] > self.best or self.loop.run.priced
+        step, psnr, better = row["step"], row["psnr"], row["psnr"] > self.best or self.loop.run.keeps_last
         self.best = max(self.best, psnr)
         if self.writes and better:
             weights.save(self.loop.kept, self.folder / "weights.safetensors", self.header(step, psnr))

@@ -58,7 +58,7 @@ def written(folder):
     results.save_figure(figure, folder / "figures" / "fig2", alt="a", **TEXTS)
     images = {"before": np.zeros((40, 900, 3), np.uint8), "after": np.full((40, 900, 3), 255, np.uint8)}
     results.save_pair(images, folder / "figures" / "slider", alt="b", **TEXTS)
-    text = report.build(folder, "demo").read_text(encoding="utf-8")
+    text = report.build(folder, "demo", headline="A headline.").read_text(encoding="utf-8")
     return text.replace("<head>", f"<head>{_PROBE}", 1)
 
 

@@ -1,7 +1,8 @@
 """Which downscaler suits an image? Each makes its LR image, which is restored, and the nearest to the image wins.
 
-CAR gains on most photographs and loses on others, on drawings say (notebook 08b). Whoever downscales an image still has
-it, and so can look before the LR image is all that is left.
+CAR gains on most photographs and loses on others, on drawings say (notebook 08). Whoever downscales an image still has
+it, and so can look before the LR image is all that is left. Fidelity alone decides: LR images as JPEG have one quality,
+and not one size.
 """
 
 from typing import NamedTuple

@@ -72,7 +72,7 @@ def downscale(
         str,
         typer.Option(
             help="car, car-lean (smaller files), car-jpeg (for JPEG), bicubic, lanczos, box, perceptual, dpid, l0; "
-            "best: car or bicubic, by a try; or trained: cnn-cr, tad, irn."
+            "best: car or bicubic, whichever is restored better; or trained: cnn-cr, tad, irn."
         ),
     ] = "car",
     size: Annotated[
@@ -125,7 +125,7 @@ def downscale(
     own = weights is not None and method in set(method_networks.LEARNED) - {"car"}
     if quality is not None and method in method_networks.PAIRS and method != "car-jpeg" and not own:
         typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg", err=True)
-    if image.ndim == 2 and method in ("car", "car-lean"):
+    if image.ndim == 2 and not tried and weights is None and method in ("car", "car-lean"):
         typer.echo(f"carlib: {target}: grey images gain nothing by {method}: see --method best", err=True)
     factor = "" if scale is None else f" x{scale}"
     typer.echo(f"{target}: {_size(lr)}, from {_size(image)} by {method}{factor}{tried}")

@@ -44,7 +44,7 @@ def verify(names: Annotated[list[str] | None, typer.Argument(help="Sets; default
         counts = collections.Counter(each.status for each in checks)
         others = [f", {counts[status]} {status}" for status in ("differs", "missing", "unknown") if counts[status]]
         lacking = sets.SETS[sets.canonical(name)].count - len(checks) + counts["missing"]
-        lacking = max(lacking, counts["missing"])  # a foreign file makes up for none
+        lacking = max(lacking, counts["missing"])  # a foreign file makes up for none that is named
         if lacking > counts["missing"]:  # no manifest names the files of every set
             others.append(f", {lacking} of its images are not here")
         typer.echo(f"{name}: {counts['ok']} ok{''.join(others)}")

@@ -143,7 +143,8 @@ def rates(profile, rows):
         f"least, most: its 95 % interval over images ({_RESAMPLES:,} resamples, percentiles). "
         "saved_share: percent of that interval at which fewer bits are taken. against: the HR image as JPEG, or the "
         "bicubic LR image as JPEG, whose EDSR was trained on lossless LR images where CAR was, else on JPEG. "
-        f"better: the same, above quality {origin.LIKE_LOSSLESS} restored by the EDSR trained on lossless LR images. "
+        f"better: the same, above quality {origin.LIKE_LOSSLESS} restored by the EDSR trained on lossless LR images; "
+        "CAR: of one kernel, CAR with the same price. "
         f"Means over {tables.seen(rows)}.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
@@ -302,7 +303,8 @@ def savings(rows):
     """Bits at equal PSNR: LR images beside the HR image, and CAR's beside bicubic ones.
 
     against: "HR"; "bicubic LR", restored by the EDSR of RIVALS; "better": bicubic LR, at high quality restored by the
-    EDSR that was trained on lossless LR images, which is then better (as `carlib upscale` has it).
+    EDSR that was trained on lossless LR images, which is then better (as `carlib upscale` has it); "CAR": of one
+    kernel, CAR with the same price.
 
     Returns:
         DataFrame: scale, trained, downscaler, against, bd_rate, least, most (percent, its interval over images), low,
@@ -318,6 +320,8 @@ def savings(rows):
     pairs += [(key, "bicubic LR", ("bicubic", key[1], RIVALS[key[2]])) for key in every if key[0] == "car"]
     against_better = [("car", scale, trained) for scale in SCALES for trained in ("priced", "one kernel")]
     pairs += [(key, "better", ("bicubic", key[1], "better")) for key in against_better if key in every]
+    both = [(("car", scale, "one kernel"), "CAR", ("car", scale, "priced")) for scale in SCALES]
+    pairs += [pair for pair in both if pair[0] in every]
     lines = []
     for own, against, rival in pairs:
         percent, low, high = bjontegaard.bd_rate(points[rival], points[own])

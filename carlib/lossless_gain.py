@@ -97,12 +97,12 @@ def table(profile, rows):
         caption="PSNR in dB (Y, standard protocol) of what EDSR restores, means over the n images of the set and over "
         "the seeds that both were trained under. car: trained on the error alone, the weights of its best validation; "
         "car-priced: its loss counts the bits of lossless LR images, too, its last weights (the command's method "
-        "car-lean). gain: over bicubic LR images, image by image; low, high: its 95 % interval over images; "
-        "seed_interval: half of that of its mean over seeds. bits: per LR pixel, CAR's less bicubic's, by JPEG 2000 "
-        f"and 40 bytes a file, with its seed interval; {', '.join(CODINGS)}: what CAR's files take more by each, in "
-        "percent. printed_gain (Table 1), printed_bits (Table 5, percent): the paper's, of its full-size networks; "
-        "left out where a set is not whole. verdict, of both at once: not where CAR's files take more bits than "
-        "bicubic's by more than those of any printed pair, else "
+        "car-lean has the first seed's). gain: over bicubic LR images, image by image; low, high: its 95 % interval "
+        "over images; seed_interval: half of that of its mean over seeds. bits: per LR pixel, CAR's less bicubic's, by "
+        "JPEG 2000 and 40 bytes a file, with its seed interval; "
+        f"{', '.join(CODINGS)}: what CAR's files take more by each, in percent. printed_gain (Table 1), printed_bits "
+        "(Table 5, percent): the paper's, of its full-size networks; left out where a set is not whole. verdict, of "
+        "both at once: not where CAR's files take more bits over bicubic's than those of any printed pair, else "
         f"that of the gain. {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05_lossless_size", profile),
     )

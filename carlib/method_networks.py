@@ -11,7 +11,7 @@ LEARNED = {"car": "ResamplerNet", "cnn-cr": "CNNCR", "tad": "TAD", "irn": "IRN"}
 PAIRS = {
     "car": "car-edsr-x{}",
     "car-lean": "car-edsr-x{}-priced",
-    "car-jpeg": "car-edsr-x{}-static-jpeg-priced",  # one kernel for all: more bits saved than by others (notebook 05c)
+    "car-jpeg": "car-edsr-x{}-static-jpeg-priced",  # one kernel for all pixels, which saves as much (notebook 05c)
     "cnn-cr": "cnn-cr-cnn-sr-x{}",
     "tad": "tad-tau-x{}",
     "irn": "irn-irn-x{}",

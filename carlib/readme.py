@@ -242,6 +242,7 @@ _AGAINST = {
     "HR": "HR image as JPEG",
     "bicubic LR": "bicubic LR image as JPEG",
     "better": "bicubic LR image as JPEG, the better EDSR for each quality",
+    "CAR": "CAR LR image as JPEG, bits priced",
 }
 _TRAINED_ON = {
     "lossless": "lossless LR",

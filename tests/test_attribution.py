@@ -129,3 +129,21 @@ def test_the_picture_has_a_panel_per_scale_and_a_dot_per_gain():
         np.testing.assert_allclose(dots.get_xdata(), gain)
     with pytest.raises(ValueError, match="no rows"):
         figures.gains(table[:0], labels)
+
+
+def test_what_was_trained_on_grey_is_measured_on_the_grey_image(resampler, image):
+    seen = {}
+
+    def system(label):
+        def chain(hr):
+            seen[label] = hr
+            return hr, np.zeros(hr.shape, np.float32)
+
+        chain.networks = {"resampler": resampler, "upscaler": torch.nn.Upsample(scale_factor=2)}
+        return chain
+
+    others = {label: system(label) for label in attribution.SYSTEMS}
+    found = attribution.restored(system("CAR"), others, image)
+    for label in (attribution.ON_GREY, attribution.ON_GREY_BASE):
+        assert found[label][0].ndim == 2 and np.array_equal(seen[label], data.to_grey(image))
+    assert found[attribution.NO_OFFSETS][0] is image

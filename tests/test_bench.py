@@ -417,3 +417,9 @@ def test_a_measurement_that_cannot_be_written_ends_at_once(capfd):
     with pytest.raises(ValueError, match="cannot write"):
         bench.measure_networks(table, side=32, each=full)
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "value"), [("profile", "paper"), ("device", "cuda"), ("kills", 3), ("seed", 1)])
+def test_an_option_of_another_case_is_refused(option, value):
+    with pytest.raises(ValueError, match=f"case start has no {option}: leave --{option} out, or use case "):
+        bench.run("start", **{option: value})

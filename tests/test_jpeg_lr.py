@@ -80,7 +80,11 @@ def test_bits_are_compared_at_equal_psnr():
     assert list(found.columns) == [
         "scale", "trained", "downscaler", "against", "bd_rate", "least", "most", "low", "high", "saved_share", "n",
     ]  # fmt: skip
-    assert len(found) == 2 * (2 + 2 * 4 + 2)  # bicubic beside HR; CAR beside both, both priced beside the better, too
+    assert len(found) == 2 * (2 + 2 * 4 + 2 + 1)  # bicubic beside HR; CAR beside both, both priced beside the better,
+    # too, and one kernel beside CAR
+    assert found[found.against == "CAR"].trained.tolist() == ["one kernel"] * 2
+    np.testing.assert_allclose(found[found.against == "CAR"].bd_rate, 0, atol=1e-9)
+    found = found[found.against != "CAR"]
     car = found[found.downscaler == "car"]
     np.testing.assert_allclose(car.bd_rate, -50)
     assert set(car.saved_share) == {100} and set(car.against) == {"HR", "bicubic LR", "better"}
@@ -153,7 +157,7 @@ def test_a_study_leaves_rows_tables_and_a_figure(shrunk):
     table, rates = jpeg_lr.table("demo", found), jpeg_lr.rates("demo", found)
     jpeg_lr.prices("demo", found)
     jpeg_lr.figure("demo", found)
-    assert len(found) == 3 + 12 * 3 and len(table) == 2 * 4 * 3 and len(rates) == 24
+    assert len(found) == 3 + 12 * 3 and len(table) == 2 * 4 * 3 and len(rates) == 26
     written = results.read_rows(shrunk / "results/demo/metrics/jpeg.csv")
     assert list(written.columns) == jpeg_lr.ROW_COLUMNS and np.isfinite(written[["bpp", "psnr", "mse"]]).all(axis=None)
     for name in ("tables/jpeg", "tables/jpeg_rates", "tables/jpeg_worth", "figures/jpeg"):

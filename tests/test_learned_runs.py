@@ -129,7 +129,7 @@ def test_a_trained_run_serves_the_doors_and_is_measured(trained, name):
         assert lr.shape == (5, 6, *picture.shape[2:]) and lr.dtype == np.uint8
         sr = upscale(lr, run.scale, size=picture.shape[:2], **options)
         assert sr.shape == picture.shape and np.array_equal(sr, upscale(lr, run.scale, **options)[: len(sr)])
-    rows = experiments.measure(name, "smoke", ["demo"], device="cpu", progress=False)
+    rows = experiments.measure(name, "smoke", ["demo"], weights=path, device="cpu", progress=False)
     assert {row["downscaler"] for row in rows} == {run.downscaler} and all(np.isfinite(row["value"]) for row in rows)
     assert {row["metric"] for row in rows} == {"psnr", "ssim"}
 
@@ -138,7 +138,7 @@ def test_a_trained_run_serves_the_doors_and_is_measured(trained, name):
 def test_the_lr_of_a_chain_is_that_of_the_door(trained, name):
     path = trained(name)
     hr = np.random.default_rng(1).integers(0, 256, (8, 12, 3), dtype=np.uint8)
-    lr, sr = experiments.chain(name, "smoke")(hr)
+    lr, sr = experiments.chain(name, "smoke", weights=path)(hr)
     np.testing.assert_array_equal(lr, downscale(hr, 2, name.split("-")[0], weights=path))
     assert sr.shape == hr.shape and sr.dtype == np.float32
 

@@ -91,6 +91,8 @@ def test_against_their_gradient_openjpegs_file_becomes_smaller():
 def test_what_is_no_image_is_refused(shape):
     with pytest.raises(ValueError, match=r"is not \(N, 3, H, W\)"):
         jpeg2000.bits(torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"of torch.uint8 is no float in \[0, 1\]: divide 8 bits by 255"):
+        jpeg2000.bits(torch.zeros((1, 3, 8, 8), dtype=torch.uint8))
 
 
 # ---- in a run ------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shutil
 
 import numpy as np
 import pytest
@@ -339,13 +338,3 @@ def test_half_trained_weights_and_those_of_another_recipe_are_not_measured(home,
         experiments.ready("bicubic-edsr-x2", "smoke")
     path = experiments.ready("bicubic-edsr-x2", "smoke", any_recipe=True)
     assert path == folder / "weights.safetensors" and f"{path}: training, 2 of 4" in capsys.readouterr().err
-
-
-def test_a_run_whose_start_is_gone_has_it_trained_again(declare):
-    tiny = {"steps": 2, "validate_every": 2, "patch": {2: 16}, "validation_crop": 32}
-    declare(first=tiny, second=tiny | {"warm_start": "first"})
-    path = experiments.prepare("second", "smoke", device="cpu", progress=False)
-    before, start = path.read_bytes(), path.parent.parent / "first"
-    shutil.rmtree(start)
-    assert experiments.prepare("second", "smoke", device="cpu", progress=False) == path
-    assert (start / "weights.safetensors").is_file() and path.read_bytes() == before

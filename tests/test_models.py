@@ -217,7 +217,7 @@ def test_a_residual_branch_is_scaled():
     (lambda: models.create("edsr", 6, "mini"), "EDSR has no scale 6"),
     (lambda: models.create("edsr", 0, "mini"), "EDSR has no scale 0"),
     (lambda: models.create("edsr", "4", "mini"), "edsr cannot be made"),
-    (lambda: models.create("resampler", 3, "mini"), "ResamplerNet has no scale 3: use 1, 2, 4 or 8"),
+    (lambda: models.create("resampler", 5, "mini"), "ResamplerNet has no scale 5: use 1, 2, 3, 4 or 8"),
     (lambda: models.create("resampler", 2, "mini", weighting="relu"), "use one of clamp, softmax, signed"),
     (lambda: models.create("resampler", 2, "mini", width=10), "width=10 is not a positive multiple of 4"),
     (lambda: models.create("resampler", 2, "mini", kernel_size=0), "kernel_size=0"),

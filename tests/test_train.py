@@ -221,7 +221,7 @@ def test_a_missing_set_is_refused_before_anything_is_written(home, tmp_path):
     ({"patch": {2: 4096}}, "no image of demo is as large as patch=4096"),
     ({"steps": 0}, "has nothing to train"),
     ({"kernel_size": -1}, "kernel_size=-1"),
-    ({"scale": 3, "patch": {3: 48}}, "no scale 3"),
+    ({"scale": 5, "patch": {5: 50}}, "no scale 5"),
     ({"validation_images": 0}, "limit=0"),
 ])  # fmt: skip
 def test_a_run_that_cannot_be_is_refused(home, tmp_path, overrides, told):

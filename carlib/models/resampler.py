@@ -25,7 +25,7 @@ class ResamplerNet(nn.Module):
     """hr -> kernel, offset_v, offset_h.
 
     Args:
-        scale:       1, 2, 4 or 8.
+        scale:       1, 2, 4 or 8 as released; 3, where the last halving is a third instead.
         kernel_size: taps along each axis; None = 3*scale + 1 (released), 3*scale = printed.
         weighting:   how raw outputs become weights that sum to 1:
                      "clamp":   clamp(raw, 1e-6, 1) / sum, the released rule; non-negative, no gradient where clamped.
@@ -75,8 +75,8 @@ class ResamplerNet(nn.Module):
         learned_prior=False,
     ):
         super().__init__()
-        if scale not in (1, 2, 4, 8):
-            raise ValueError(f"ResamplerNet has no scale {scale!r}: use 1, 2, 4 or 8")
+        if scale not in (1, 2, 3, 4, 8):
+            raise ValueError(f"ResamplerNet has no scale {scale!r}: use 1, 2, 3, 4 or 8")
         if weighting not in WEIGHTINGS:
             raise ValueError(f"weighting={weighting!r} is unknown: use one of {', '.join(WEIGHTINGS)}")
         if taps not in ("symmetric", "paper"):
@@ -111,17 +111,19 @@ class ResamplerNet(nn.Module):
                 raise ValueError('weighting="static" follows no image: set offsets=False, local=0')
             return
         activate = ACTIVATIONS[activation]
+        last = 3 if scale == 3 else 2
+        self.stride = 4 * last  # HR pixels between the trunks' features, a multiple of the scale
 
         self.sub_mean = MeanShift(-1)
         self.ds_1 = nn.Sequential(ReflectionPad(2), nn.Conv2d(3, quarter, 5), nn.LeakyReLU(0.2))
-        self.ds_2 = _halving(quarter, half)
-        self.ds_4 = _halving(half, half)
+        self.ds_2 = _reduction(quarter, half, 2)
+        self.ds_4 = _reduction(half, half, 2)
         self.res_4 = nn.Sequential(*(ResidualBlock(half) for _ in range(blocks)))
-        self.ds_8 = _halving(half, width)
-        self.kernels_trunk = _trunk(width, 8 // scale, activate)
+        self.ds_8 = _reduction(half, width, last)
+        self.kernels_trunk = _trunk(width, self.stride // scale, activate)
         self.kernels_weight = _head(width, 3 if weighting == "guided" else count, activate)
         if offsets:
-            self.offsets_trunk = _trunk(width, 8 // scale, activate)
+            self.offsets_trunk = _trunk(width, self.stride // scale, activate)
             self.offsets_h_generation = nn.Sequential(*_head(width, count, activate), nn.Tanh())
             self.offsets_v_generation = nn.Sequential(*_head(width, count, activate), nn.Tanh())
         self.local = _local(scale, width, local) if local else None
@@ -134,7 +136,7 @@ class ResamplerNet(nn.Module):
     def forward(self, hr):
         """hr (N, 3, H, W), RGB in [0, 1], H and W multiples of scale -> three of (N, K*K, H/scale, W/scale).
 
-        Sides that are not multiples of 8 are continued by reflection inside; the surplus LR pixels are cut off.
+        Sides that are no multiples of 8 (12 at scale 3) are continued by reflection inside, surplus LR pixels cut off.
         The kernel sums to 1; offsets are HR pixels in (-scale, scale): tanh times one LR pixel.
         Raises:
             ValueError: H or W is not a multiple of scale, or hr is not (N, 3, H, W).
@@ -144,7 +146,7 @@ class ResamplerNet(nn.Module):
         if self.weighting == "static":
             kernel = self._resting.view(1, -1, 1, 1).expand(len(hr), -1, h, w)
             return kernel, torch.zeros_like(kernel), torch.zeros_like(kernel)
-        image = self.sub_mean(_to_multiple_of_8(hr))
+        image = self.sub_mean(_to_multiple(hr, self.stride))
         features = self.ds_4(self.ds_2(self.ds_1(image)))
         features = self.ds_8(features + self.res_4(features))
         local = 0 if self.local is None else self.local(image)
@@ -261,13 +263,14 @@ def _conv3(n_in, n_out):
     return ReflectionPad(1), nn.Conv2d(n_in, n_out, 3)
 
 
-def _halving(n_in, n_out):
-    """Half the resolution: pixel unshuffle and a 1x1 convolution, no activation."""
-    return nn.Sequential(OrderedDict(downsample=nn.Sequential(PixelUnshuffle(2), nn.Conv2d(4 * n_in, n_out, 1))))
+def _reduction(n_in, n_out, factor):
+    """A `factor`-th of the resolution: pixel unshuffle and a 1x1 convolution, no activation."""
+    layers = PixelUnshuffle(factor), nn.Conv2d(factor**2 * n_in, n_out, 1)
+    return nn.Sequential(OrderedDict(downsample=nn.Sequential(*layers)))
 
 
 def _trunk(width, enlarge, activate):
-    """Three convolutions at 1/8 of the resolution, a sub-pixel enlargement to the LR grid, one more convolution."""
+    """Three convolutions at the lowest resolution, a sub-pixel enlargement to the LR grid, one more convolution."""
     upsample = nn.Sequential(nn.Conv2d(width, width * enlarge**2, 1), PixelShuffle(enlarge))
     before = [layer for _ in range(3) for layer in (*_conv3(width, width), activate())]
     return nn.Sequential(*before, nn.Sequential(OrderedDict(upsample=upsample)), *_conv3(width, width), activate())
@@ -289,9 +292,9 @@ def _outer(line):
     return torch.outer(line, line).flatten().float()
 
 
-def _to_multiple_of_8(hr):
-    """At least 16x16, because the widest reflection padding at 1/8 of the resolution needs two pixels."""
-    lengths = [max(16, -(-n // 8) * 8) for n in hr.shape[-2:]]
+def _to_multiple(hr, stride):
+    """At least two strides a side: the widest reflection padding at the lowest resolution needs two pixels."""
+    lengths = [max(2, math.ceil(n / stride)) * stride for n in hr.shape[-2:]]
     for axis, (n, length) in enumerate(zip(hr.shape[-2:], lengths, strict=True), start=2):
         if length != n:
             hr = hr.index_select(axis, reflect_indices(0, length - 1, n, hr.device))

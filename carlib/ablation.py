@@ -1,6 +1,6 @@
 """The ablation (Table 3): CAR without its TV loss, without its offset loss, without offsets; each against the whole."""
 
-from carlib import cells, contrasts, experiments, results, runs, tables
+from carlib import cells, contrasts, experiments, intervals, results, runs, tables
 
 WHOLE = "joint"  # the variant of data/paper/table3.csv that the others are compared with
 LABELS = {
@@ -115,7 +115,7 @@ def write(rows, absent, profile, scale=None, seeds=None, *, train=True):
         title=f"Table 3: CAR without a part of it, profile {profile}",
         caption="ours: mean over the n images of the set and over the seeds, standard protocol (PSNR in dB, Y); "
         "seed_interval: half of the 95 % interval of the mean over seeds. difference: "
-        "to CAR, image by image; low, high: its 95 % interval over images (10,000 paired resamples). printed: the "
+        f"to CAR, image by image; low, high: its 95 % interval over images ({intervals.HOW}). printed: the "
         "paper's value, made with its full-size networks; left out where a set is not whole or its images are "
         "cropped. "
         f"{contrasts.VERDICT}. "

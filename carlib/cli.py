@@ -216,18 +216,20 @@ def bench(
         Path | None, typer.Option(help="CSV, of which one case renews its own rows; a picture appears beside it.")
     ] = None,
     repeats: Annotated[int, typer.Option(help="Timed rounds; their median counts, of downscale the fastest.")] = 7,
-    profile: Annotated[str, typer.Option(help="Of train: whose runs.")] = "mini",
-    device: Annotated[str, typer.Option(help="Of train and kill: auto, cpu, cuda; of operator: cuda.")] = "auto",
+    profile: Annotated[str | None, typer.Option(help="Of train: whose runs; default: mini.")] = None,
+    device: Annotated[str | None, typer.Option(help="Of train and kill: auto, cpu, cuda; of operator: cuda.")] = None,
     param: Annotated[
         list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="Of train: override a run's number.")
     ] = None,
-    kills: Annotated[int, typer.Option(help="Of kill: how often a training is killed and begun again.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of kill: what the moments are drawn from.")] = 0,
+    kills: Annotated[
+        int | None, typer.Option(help="Of kill: how often a training is killed and begun again; default: 20.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of kill: what the moments are drawn from; default: 0.")] = None,
 ):
     """Time ours against rivals in the same run; kill: see that a killed training ends with the same bits."""
     from carlib import bench as benchmarks
 
-    options = {"profile": profile, "device": device, "params": param or [], "kills": kills, "seed": seed}
+    options = {"profile": profile, "device": device, "params": param, "kills": kills, "seed": seed}
     table = benchmarks.run(case, repeats=repeats, out=out, **options)
     typer.echo(table.to_string(index=False))
 
@@ -251,10 +253,8 @@ def models(
 
     table = networks.summary(sizes or ("mini", "base", "paper"), scales or (2, 4))
     if measure:
-        from carlib import bench as benchmarks
-
         written = (lambda measured: None) if out is None else partial(network_costs.save, out=out, before=before)
-        table = benchmarks.measure_networks(table, each=written)
+        table = network_costs.measure(table, each=written)
     shown = table.drop(columns="machine", errors="ignore").assign(parameters=table["parameters"].map("{:,}".format))
     typer.echo(shown.to_string(index=False, float_format=lambda v: f"{v:.4g}"))
     if out is not None:
@@ -328,7 +328,7 @@ def _tell_misuse(error):
 
 def _read(source, target, quality=None, *, max_pixels, **options):
     """An image and its colour profile (or None); refused at once where `target` could not take what is made of it."""
-    from carlib import data, results
+    from carlib import data
 
     if target.is_dir():
         raise ValueError(f"{target} is a folder: name a file in it")
@@ -337,8 +337,6 @@ def _read(source, target, quality=None, *, max_pixels, **options):
     limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     image, profile = data.read_image(source, **options, **limit), data.colour_profile(source)
     data.check_writable(target, grey=image.ndim == 2, quality=quality, profile=profile)
-    if target.parent.is_dir():
-        results.check_writable(target)
     return image, profile
 
 

@@ -51,11 +51,11 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
 
     chosen = runs.profile(profile)["evaluate"]
     chains, made_by = experiments.chains(names(), profile, device=device)
+    label_of = {name.format(scale): label for scale in SCALES for label, name in RUNS.items()}
 
     def measured(image):
         hr = data.crop_to_multiple(image, max(SCALES))
-        labels = list(RUNS) * len(SCALES)
-        return [_row(hr, chain, label) for label, chain in zip(labels, chains.values(), strict=True)]
+        return [_row(hr, chain, label_of[name]) for name, chain in chains.items()]
 
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
     sets = dict.fromkeys([SET, PHOTOGRAPHS, *experiments.some_sets(chosen["sets"])])
@@ -129,12 +129,12 @@ def figure(profile):
     from carlib import data, figures, illustrate
 
     scale, images, rows = _FIGURE_SCALE, dict(data.load(SET)), []
+    named = {"Bicubic": RUNS[BASE], "CAR": RUNS["car"]}
+    shown = {label: experiments.chain(name.format(scale), profile) for label, name in named.items()}
     for name, box in _SHOWN.items():
         hr, panels = data.crop_to_multiple(images[name], scale), []
-        for label, run in (("Bicubic", RUNS[BASE]), ("CAR", RUNS["car"])):
-            lr, sr = experiments.chain(run.format(scale), profile)(hr)
-            panels += [(f"{label} LR", f"{box[3] // scale}×{box[2] // scale} px", lr)]
-            panels += [illustrate.sr_panel(label, hr, sr, scale)]
+        for label, chain in shown.items():
+            panels += illustrate.panels(label, chain, hr, box)
         rows.append({"name": f"{SET}/{name}, x{scale}", "hr": hr, "box": box, "panels": panels})
     drawn = figures.crops(rows)
     results.save_figure(

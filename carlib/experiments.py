@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from carlib import cells, overview, results, runs
+from carlib import overview, results, runs
 
 _REDRAWN = 20.0  # seconds between pictures of a run that trains; the last validation is always drawn
 _DRAWN = 3  # validations: fewer make no curve, and drawing takes longer than the steps of so short a run
@@ -275,78 +275,6 @@ def summary(rows):
 
     keys = ["run", "profile", "set", "protocol", "metric"]
     return pd.DataFrame(rows).groupby(keys, sort=False)["value"].agg(mean="mean", images="size").reset_index()
-
-
-def table1(profile, *, train=True, executor="", progress=True):
-    """Table 1: measure every run of it, write the rows, the table, the same on one page, and its claims.
-
-    Args:
-        train, executor: what becomes of the pair's seeds (cells.PAIR) that are missing, see `contrasts.make_ready`.
-    Returns:
-        the table (see tables.table1).
-    Raises:
-        ValueError: a run has no weights, one of the pair's seeds cannot be trained, or as `contrasts.check_training`.
-    """
-    from carlib import contrasts, seeds, tables
-
-    contrasts.check_training(train, executor)
-    own = {cell.run: ready(cell.run, profile) for cell in cells.of(1, profile)}  # what is missing is told at once
-    made, _ = contrasts.make_ready(seeds.names(profile), profile, train=train, executor=executor, progress=progress)
-    names = [name for name in cells.names(1, profile) if name in own or name in made]
-    rows = [row for name in names for row in measure(name, profile, progress=progress)]
-    results.save_rows(rows, results.folder(profile, "metrics", "table1.csv"))
-    table = tables.table1(rows)
-    results.save_table(
-        table,
-        results.folder(profile, "tables", "table1"),
-        title=f"Table 1: PSNR (dB) and SSIM of down- and upscaling, profile {profile}",
-        caption="ours: mean over the n images of the set and over the seeds, Y channel, a border of scale pixels left "
-        "out, LR and SR rounded to 8 bits; seed_interval: half of the 95 % interval of the mean over seeds. printed: "
-        "the paper's value, made with its full-size networks; left out where a set is not whole or its images are "
-        "cropped. difference: ours less printed, where nothing was learned or the networks are of the paper's size. "
-        "gain: ours over bicubic downscaling with the same upscaler, of this profile's own networks, image by image "
-        "and over the seeds that both have; low, high: its 95 % interval over images (10,000 paired resamples). "
-        "verdict: of the gain beside the printed one, of bicubic's value: params.yaml, tolerance; more than printed: "
-        "above gain_more times the printed gain. The printed Perceptually and DPID columns are set beside what made "
-        "them (the public script with its defects, lambda 0.5), L0-regularized beside our reconstruction.",
-        command=papermill_command("01_downscaling_for_sr", profile),
-    )
-    save_table1_summaries(table, profile)
-    return table
-
-
-def save_table1_summaries(table, profile):
-    """Write tables/table1_grid and tables/table1_claims, what `table` (a tables.table1) says in short."""
-    import pandas as pd
-
-    from carlib import tables
-
-    command = papermill_command("01_downscaling_for_sr", profile)
-    results.save_table(
-        tables.grid(table, ["upscaler", "downscaler"]),
-        results.folder(profile, "tables", "table1_grid"),
-        title=f"Table 1 on one page: PSNR (dB), ours (printed), profile {profile}",
-        caption="Means over each set, Y, standard protocol. Each EDSR was trained on the LR images of its downscaler.",
-        command=command,
-    )
-    results.save_table(
-        pd.DataFrame(tables.claims(table)),
-        results.folder(profile, "tables", "table1_claims"),
-        title=f"Table 1: what the paper claims of CAR and of the downscalers before it, profile {profile}",
-        caption="Mean PSNR of bicubic down and up; of all others the gain over bicubic downscaling with the same "
-        "upscaler, of this profile's own networks. verdict: that of the PSNR and SSIM of every set that is printed, if "
-        "they agree, more than printed where most are that and the others reproduced, else partly (params.yaml, "
-        "tolerance).",
-        command=command,
-    )
-
-
-def gains(table):
-    """CAR's PSNR gain over bicubic LR in dB, its interval, and the paper's: a line per upscaler, scale and set."""
-    keys = ["upscaler", "scale", "set"]
-    found = table[(table.metric == "psnr") & (table.downscaler == "car")]
-    found = found.rename(columns={"printed_gain": "paper"}).sort_values(keys)
-    return found[[*keys, "gain", "low", "high", "paper"]].reset_index(drop=True)
 
 
 def build_report(profile=None) -> Path:

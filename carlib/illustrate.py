@@ -86,6 +86,21 @@ def sr_panel(label, hr, sr, scale):
     return label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(rescale.to_8_bits(sr))
 
 
+def panels(label, chain, hr, box, told=None) -> list:
+    """The LR and the SR panel of `figures.crops` of a run as an `evaluate.Chain`.
+
+    Args:
+        label: of the SR panel; of the LR panel its part before " + ".
+        hr:    uint8 (H, W, 3).  box: of it, see `check_crop`.
+        told:  what is said below the LR panel, a function of the LR image; default the size of the crop.
+    """
+    from carlib.data import to_colour
+
+    (lr, sr), scale = chain(hr), chain.run.scale
+    below = f"{box[3] // scale}×{box[2] // scale} px" if told is None else told(lr)
+    return [(f"{label.partition(' + ')[0]} LR", below, to_colour(lr)), sr_panel(label, hr, sr, scale)]
+
+
 def figure3(profile, image, scale, box):
     """Fig. 3: HR, LR and SR crops of one image for bicubic and CAR downscaling.
 
@@ -96,16 +111,13 @@ def figure3(profile, image, scale, box):
     from carlib import figures
     from carlib.data import to_colour
 
-    hr, panels = check_crop(image, scale, box), []
-    for label, name in zip(("bicubic + bicubic", "bicubic + EDSR", "CAR + EDSR"), _RUNS[3], strict=True):
-        name = name.format(scale)
-        run = runs.get(name, profile)
-        lr, sr = experiments.chain(name, profile)(hr)
-        if run.upscaler != "bicubic":
-            size = f"{box[3] // scale}×{box[2] // scale} px"
-            panels.append((f"{label.split()[0]} LR", size, to_colour(lr)))
-        panels.append(sr_panel(label, hr, sr, scale))
-    figure = figures.crops([{"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": panels}])
+    hr = check_crop(image, scale, box)
+    by_bicubic, *pairs = (
+        panels(label, experiments.chain(name.format(scale), profile), hr, box)
+        for label, name in zip(("bicubic + bicubic", "bicubic + EDSR", "CAR + EDSR"), _RUNS[3], strict=True)
+    )
+    shown = [by_bicubic[1], *(panel for pair in pairs for panel in pair)]  # both of bicubic have the same LR image
+    figure = figures.crops([{"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": shown}])
     results.save_figure(
         figure,
         results.folder(profile, "figures", name_of(f"fig3_x{scale}", 3, image, box)),

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-_FEW = 15  # images
+_FEW, _RESAMPLES = 15, 10_000
+HOW = f"{_RESAMPLES:,} paired resamples; of fewer than {_FEW} Student's where wider"  # for captions
 
 
-def paired(differences, *, resamples=10_000, seed=0) -> tuple[float, float]:
+def paired(differences, *, resamples=_RESAMPLES, seed=0) -> tuple[float, float]:
     """Of the mean of `differences`: what another choice of images would have given.
 
     Percentile bootstrap: each resample draws as many images as there are, with repetition (Efron & Tibshirani 1993, ch.

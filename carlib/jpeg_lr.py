@@ -267,15 +267,11 @@ def curves(rows) -> dict:
     return rate_distortion.mean_curves(frame, ["downscaler", "scale", "trained"], ["bpp", "psnr"])
 
 
-def _better(every, scale):
-    """(n, 2) bpp and PSNR of bicubic LR images, each quality restored by the EDSR that `carlib upscale` takes."""
-    on_jpeg, lossless = (every["bicubic", scale, trained] for trained in ("jpeg", "lossless"))
-    low, high = on_jpeg[on_jpeg.quality <= origin.LIKE_LOSSLESS], lossless[lossless.quality > origin.LIKE_LOSSLESS]
-    return np.concatenate([part[["bpp", "psnr"]].to_numpy() for part in (low, high)])
-
-
 def _image_by_image(rows) -> dict:
-    """Keys as of the curves of `savings` -> (images, qualities, 2): bpp and PSNR of every image."""
+    """(downscaler, scale, trained) -> (images, qualities, 2): bpp and PSNR of every image, by rising quality.
+
+    "better" for trained: bicubic LR images, each quality restored by the EDSR that `carlib upscale` takes.
+    """
     import pandas as pd
 
     frame = pd.DataFrame(rows)
@@ -312,22 +308,28 @@ def savings(rows):
     """
     import pandas as pd
 
-    every, n = curves(rows), len({(row["set"], row["image"]) for row in rows})
-    points = {key: curve[["bpp", "psnr"]].to_numpy() for key, curve in every.items()}
-    points |= {("bicubic", scale, "better"): _better(every, scale) for scale in SCALES}
-    each = _image_by_image(rows)
-    pairs = [(key, "HR", ("none", 1, "")) for key in every if key[0] != "none"]
-    pairs += [(key, "bicubic LR", ("bicubic", key[1], RIVALS[key[2]])) for key in every if key[0] == "car"]
-    against_better = [("car", scale, trained) for scale in SCALES for trained in ("priced", "one kernel")]
-    pairs += [(key, "better", ("bicubic", key[1], "better")) for key in against_better if key in every]
-    both = [(("car", scale, "one kernel"), "CAR", ("car", scale, "priced")) for scale in SCALES]
-    pairs += [pair for pair in both if pair[0] in every]
-    lines = []
-    for own, against, rival in pairs:
-        percent, low, high = bjontegaard.bd_rate(points[rival], points[own])
-        share, _ = bjontegaard.saved(points[rival], points[own])
-        least, most = _interval(each[rival], each[own])
-        named = {"scale": own[1], "trained": own[2], "downscaler": own[0], "against": against}
-        found = {"bd_rate": percent, "least": least, "most": most, "low": low, "high": high, "saved_share": share}
-        lines.append({**named, **found, "n": n})
+    every, lines = _image_by_image(rows), []
+    for downscaler, scale, trained in every:
+        if downscaler == "none" or trained == "better":
+            continue
+        own = every[downscaler, scale, trained]
+        for against, rival in _rivals(downscaler, scale, trained).items():
+            percent, low, high = bjontegaard.bd_rate(every[rival].mean(0), own.mean(0))
+            share, _ = bjontegaard.saved(every[rival].mean(0), own.mean(0))
+            least, most = _interval(every[rival], own)
+            named = {"scale": scale, "trained": trained, "downscaler": downscaler, "against": against}
+            found = {"bd_rate": percent, "least": least, "most": most, "low": low, "high": high, "saved_share": share}
+            lines.append({**named, **found, "n": len(own)})
     return pd.DataFrame(lines).sort_values(["scale", "trained", "against"], kind="stable", ignore_index=True)
+
+
+def _rivals(downscaler, scale, trained) -> dict:
+    """What an LR image's curve is compared with: against, as `savings` has it -> key of `_image_by_image`."""
+    found = {"HR": ("none", 1, "")}
+    if downscaler == "car":
+        found["bicubic LR"] = ("bicubic", scale, RIVALS[trained])
+    if trained in ("priced", "one kernel"):
+        found["better"] = ("bicubic", scale, "better")
+    if trained == "one kernel":
+        found["CAR"] = ("car", scale, "priced")
+    return found

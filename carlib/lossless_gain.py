@@ -56,7 +56,7 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
     chosen = runs.profile(profile)["evaluate"]
     training = {"train": train, "executor": executor}
     made, _ = contrasts.make_ready(names(profile), profile, **training, device=device, progress=progress)
-    declared = [name.format(scale) for scale in SCALES for name in RUNS.values()]
+    declared = [name for name in names(profile) if name in runs.names()]  # of these no weights may be missing
     chains, made_by = experiments.chains(dict.fromkeys((*declared, *made)), profile, device=device)
 
     def measured(image):
@@ -79,6 +79,10 @@ def _row(hr, chain):
     bits = {coding: _bits(lr, coding) for coding in CODINGS}
     named = {"run": run.name, "downscaler": downscaler, "scale": run.scale, "seed": run.seed}
     return {**named, "psnr": metrics.psnr(hr, sr, run.scale), **bits}
+
+
+def _bits_told(lr) -> str:
+    return f"{_bits(lr, 'jpeg2000'):.2f} bits per pixel"
 
 
 def _bits(lr, coding) -> float:
@@ -118,9 +122,8 @@ def figure(profile):
     for scale in SCALES:
         panels = []
         for downscaler, label in _LABELS.items():
-            lr, sr = experiments.chain(RUNS[downscaler].format(scale), profile)(hr)
-            bits = f"{_bits(lr, 'jpeg2000'):.2f} bits per pixel"
-            panels += [(f"{label} LR", bits, lr), illustrate.sr_panel(label, hr, sr, scale)]
+            chain = experiments.chain(RUNS[downscaler].format(scale), profile)
+            panels += illustrate.panels(label, chain, hr, _BOX, _bits_told)
         rows.append({"name": f"{_IMAGE}, x{scale}", "hr": hr, "box": _BOX, "panels": panels})
     drawn = figures.crops(rows)
     results.save_figure(

@@ -4,7 +4,7 @@ Of the networks on bicubic LR, ZSSR trains on each image that is measured; publi
 measured beside ours.
 """
 
-from carlib import cells, contrasts, experiments, public_weights, results, runs, tables
+from carlib import cells, contrasts, experiments, intervals, public_weights, results, runs, tables
 
 PAPER = "CAR paper"  # the source of Tables 1 and 4; those of later numbers are in data/paper/later.csv
 GROUPS = ("bicubic", "learned", "later")
@@ -265,7 +265,7 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, tra
         caption="group bicubic: networks on bicubic LR; learned: networks behind a downscaler that was trained with "
         "them (CAR's with EDSR also in Tables 1 and 3); later: what was printed since, by the source named. ours: mean "
         "over the n images of the set, standard protocol (PSNR in dB, Y). difference: to CAR with EDSR, image by "
-        "image; low, high: its 95 % interval over images (10,000 paired resamples). printed: of networks of the "
+        f"image; low, high: its 95 % interval over images ({intervals.HOW}). printed: of networks of the "
         "published size; left out where a measured set is not whole or its images are cropped. off: ours less printed, "
         "for networks of that size. "
         f"{contrasts.VERDICT}; of public weights: whether off is within the tolerance.",

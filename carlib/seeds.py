@@ -52,18 +52,18 @@ def table(rows, profile):
     frame["seeds"] = gains.count(axis=1)
     frame["interval"] = [intervals.half_width(line[line == line]) for line in gains.to_numpy()]
     frame["n"] = rows.groupby(contrasts.KEYS).image.nunique()
-    printed = contrasts.printed(_paper(), rows, [BASE, CAR])
+    printed = contrasts.printed(paper(), rows, [BASE, CAR])
     frame["printed_gain"] = printed[CAR] - printed[BASE]
     frame = tables.in_order(frame.assign(profile=profile).reset_index(), ["scale", "set"])
     return frame[COLUMNS].reset_index(drop=True)
 
 
-def _paper():
-    """Table 1's cells of the pair."""
-    paper = tables.printed(1)
-    paper = paper[(paper.flag == "") & (paper.upscaler == "edsr") & paper.downscaler.isin([BASE, CAR])]
-    paper = paper.astype({"scale": int, "value": float})
-    return paper.rename(columns={"value": "printed", "downscaler": "label"})
+def paper():
+    """Table 1's printed cells of the pair, for `contrasts.printed`; label: BASE or CAR."""
+    found = tables.printed(1)
+    found = found[(found.flag == "") & (found.upscaler == "edsr") & found.downscaler.isin([BASE, CAR])]
+    found = found.astype({"scale": int, "value": float})
+    return found.rename(columns={"value": "printed", "downscaler": "label"})
 
 
 def write(rows, profile, *, train=True):

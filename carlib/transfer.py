@@ -3,7 +3,7 @@
 The paper's order, for each of its four networks and each image set: joint > frozen > bicubic.
 """
 
-from carlib import cells, contrasts, experiments, results, runs, tables
+from carlib import cells, contrasts, experiments, intervals, results, runs, tables
 
 NETWORKS = {"srdensenet": "SRDenseNet", "d-dbpn": "D-DBPN", "rdn": "RDN", "rcan": "RCAN"}  # printed name -> shown
 # (downscaler, variant) of data/paper/table2.csv -> shown
@@ -162,9 +162,9 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         folder / name,
         title=f"Table 2: other networks behind CAR, x4, profile {profile}",
         caption="ours: mean over the n images of the set, standard protocol (PSNR in dB, Y); difference: to the same "
-        "network trained on bicubic LR, image by image; low, high: its 95 % interval over images (10,000 paired "
-        "resamples). printed: the paper's value, made with its full-size networks; left out where a measured set is "
-        "not whole or its images are cropped. "
+        "network trained on bicubic LR, image by image; low, high: its 95 % interval over images "
+        f"({intervals.HOW}). printed: the paper's value, made with its full-size networks; left out where a measured "
+        "set is not whole or its images are cropped. "
         f"{contrasts.VERDICT}. A line without numbers of ours says why in its note.",
         command=command,
     )

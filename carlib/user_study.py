@@ -62,7 +62,7 @@ def analyse(found, consistency=None):
                      section 4.4); default: params.yaml, study.
     Returns:
         DataFrame COLUMNS, shares in percent: means over valid participants, low and high the 95 % interval over them
-        (10,000 resamples); participants: valid; left_out: inconsistent; decisions: of the valid, repeats not counted.
+        (intervals.paired); participants: valid; left_out: inconsistent; decisions: of the valid, repeats not counted.
     Raises:
         ValueError: consistency is not within 0 and 100.
     """
@@ -125,7 +125,7 @@ def table(profile, found):
         results.folder(profile, "tables", "user_study"),
         title=f"User study: whose images look better, CAR's or a rival's, profile {profile}",
         caption=f'{asked}Answers to "which one looks better", in percent of a participant\'s decisions, mean over '
-        "participants; low, high: the 95 % interval over participants (10,000 resamples), for these images. task sr: "
+        f"participants; low, high: the 95 % interval over participants ({intervals.HOW}), for these images. task sr: "
         "images restored by the EDSR of each downscaler at x4; downscaling: LR images. Participants who answer less "
         f"than {params['study']['consistency']:g} % of the repeated questions alike are left out. paper: what section "
         "4.4 says; Fig. 7 prints no numbers. verdict: reproduced where the share misses that by at most "

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from carlib import (
     bench,
     bench_downscale,
+    bench_operator,
     bench_operator_gpu,
     bench_rival,
     bench_upscale,
@@ -62,9 +63,9 @@ def test_the_rival_is_the_same_operator_forward_and_backward(scale, size, h, w):
 
 
 def test_operator_has_a_row_for_each_resampler_and_problem(monkeypatch):
-    monkeypatch.setattr(bench, "_memory_in_a_child", lambda name, problem: 1.5)
-    monkeypatch.setattr(bench, "_threads", lambda repeats, patches: [])
-    rows = flat(bench._operator(1, patches=(TINY, TINY | {"scale": 4})))
+    monkeypatch.setattr(bench_operator, "_memory_in_a_child", lambda name, problem: 1.5)
+    monkeypatch.setattr(bench_operator, "_threads", lambda repeats, patches: [])
+    rows = flat(bench_operator.rows(1, patches=(TINY, TINY | {"scale": 4})))
     assert [row["name"] for row in rows] == ["carlib, numba", "carlib, torch", "grid_sample"] * 4
     assert [row["ratio"] for row in rows[::3]] == [1] * 4
     assert ["hr's gradient too" in row["case"] for row in rows[::3]] == [False, True] * 2
@@ -74,10 +75,12 @@ def test_operator_has_a_row_for_each_resampler_and_problem(monkeypatch):
 
 
 def test_the_operator_is_timed_on_one_thread_and_on_two(monkeypatch):
-    monkeypatch.setattr(bench, "_why_not_two_threads", lambda: "")
-    before, seen, call = torch.get_num_threads(), [], bench._forward_backward
-    monkeypatch.setattr(bench, "_forward_backward", lambda *args: (seen.append(torch.get_num_threads()), call(*args)))
-    rows = flat(bench._threads(1, patches=(TINY,)))
+    monkeypatch.setattr(bench_operator, "_why_not_two_threads", lambda: "")
+    before, seen, call = torch.get_num_threads(), [], bench_operator._forward_backward
+    monkeypatch.setattr(
+        bench_operator, "_forward_backward", lambda *args: (seen.append(torch.get_num_threads()), call(*args))
+    )
+    rows = flat(bench_operator._threads(1, patches=(TINY,)))
     assert [row["name"] for row in rows] == ["carlib, 1 thread", "carlib, 2 threads"] * 2
     assert [row["case"].split(",")[1] for row in rows] == [" numba"] * 2 + [" torch"] * 2
     assert seen == [1, 2] * 4 and torch.get_num_threads() == before
@@ -85,15 +88,17 @@ def test_the_operator_is_timed_on_one_thread_and_on_two(monkeypatch):
 
 
 def test_threads_that_cannot_be_had_are_told(monkeypatch, capsys):
-    monkeypatch.setattr(bench, "_why_not_two_threads", lambda: "this process has one core")
-    assert list(bench._threads(1, patches=(TINY,))) == []
+    monkeypatch.setattr(bench_operator, "_why_not_two_threads", lambda: "this process has one core")
+    assert list(bench_operator._threads(1, patches=(TINY,))) == []
     assert capsys.readouterr().err == "operator: threads are left out: this process has one core\n"
 
 
 def test_operators_that_differ_are_not_timed(monkeypatch):
-    monkeypatch.setitem(bench._RESAMPLERS, "grid_sample", lambda *args, scale: 1.001 * resample(*args, scale=scale))
+    monkeypatch.setitem(
+        bench_operator._RESAMPLERS, "grid_sample", lambda *args, scale: 1.001 * resample(*args, scale=scale)
+    )
     with pytest.raises(ValueError, match="differ by"):
-        list(bench._operator(1, patches=(TINY,)))
+        list(bench_operator.rows(1, patches=(TINY,)))
 
 
 def test_the_gpus_case_races_forward_and_backward_apart_and_knows_the_floor():
@@ -181,8 +186,8 @@ def test_peak_growth_sees_memory_that_is_freed_again():
 
 
 def test_extra_memory_knows_every_resampler():
-    for name, with_hr in product(bench._RESAMPLERS, (False, True)):
-        ratio = bench._extra_memory(name, TINY | {"with_hr": with_hr})
+    for name, with_hr in product(bench_operator._RESAMPLERS, (False, True)):
+        ratio = bench_operator._extra_memory(name, TINY | {"with_hr": with_hr})
         assert ratio >= 0 or math.isnan(ratio)
 
 
@@ -394,7 +399,7 @@ def test_bad_input_is_one_clear_line(arguments, message):
 
 def test_networks_are_measured_per_hr_megapixel():
     table = pd.DataFrame({"network": ["bicubic", "resampler"], "size": "mini", "scale": 2, "parameters": [0, 1]})
-    found = bench.measure_networks(table, side=32)
+    found = network_costs.measure(table, side=32)
     assert list(found.columns) == [*table.columns, "seconds", "gigabytes", "machine"]
     assert set(found.machine) == {provenance.machine()}
     assert (found.seconds > 0).all() and list(found.network) == ["bicubic", "resampler"]
@@ -405,7 +410,7 @@ def test_a_measurement_that_stops_is_told_and_what_it_measured_is_kept(tmp_path)
     table = pd.concat([table, table.assign(network="nothing")])
     save = partial(network_costs.save, out=tmp_path / "networks.csv")
     with pytest.raises(ValueError, match="stopped after 1 of 2 networks"):
-        bench.measure_networks(table, side=32, each=save)
+        network_costs.measure(table, side=32, each=save)
     assert list(network_costs.earlier(tmp_path / "networks.csv").network) == ["bicubic"]
 
 
@@ -415,7 +420,7 @@ def test_a_measurement_that_cannot_be_written_ends_at_once(capfd):
 
     table = pd.DataFrame({"network": "bicubic", "size": "mini", "scale": 2}, index=range(1000))
     with pytest.raises(ValueError, match="cannot write"):
-        bench.measure_networks(table, side=32, each=full)
+        network_costs.measure(table, side=32, each=full)
     assert "Traceback" not in capfd.readouterr().err
 
 

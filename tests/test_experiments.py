@@ -23,6 +23,7 @@ from carlib import (
     figure6,
     figures,
     illustrate,
+    joint,
     jpeg_lr,
     lossless,
     lossless_gain,
@@ -31,6 +32,7 @@ from carlib import (
     results,
     runs,
     sampling,
+    scales,
     seeds,
     trials,
     user_study,
@@ -71,7 +73,7 @@ def test_a_crop_that_fits_gives_the_image(home):
 
 
 @pytest.mark.parametrize(("image", "scale", "box", "told"), [
-    ("demo/kodim23", 3, BOX, r"scale=3 has no runs for Fig\. 3 in params\.yaml: use 2, 4"),
+    ("demo/kodim23", 5, BOX, r"scale=5 has no runs for Fig\. 3 in params\.yaml: use 2, 3, 4, 8"),
     ("demo/kodim23", "x", BOX, "scale='x' has no runs"),
     ("demo/kodim", 4, BOX, "no image 'kodim' in demo: there are astronaut, camera, "),
     ("demo", 4, BOX, "no image '' in demo"),
@@ -138,8 +140,10 @@ def outs(stage):
 def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     for folder in ("metrics", "tables", "figures", "report"):
         shutil.rmtree(smoke / "results" / "smoke" / folder, ignore_errors=True)
-    table = experiments.table1("smoke", progress=False)
+    table = joint.study("smoke", progress=False)
     seeds.study("smoke", device="cpu", progress=False)
+    scales.study("smoke", device="cpu", progress=False)
+    scales.figure("smoke")
     parameters = notebook_defaults("01_downscaling_for_sr")
     picture = illustrate.figure3("smoke", *(parameters[f"figure_{name}"] for name in ("image", "scale", "box")))
     parameters = notebook_defaults("06_kernels_offsets")
@@ -185,7 +189,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     np.testing.assert_allclose(written["ours"], table["ours"], atol=5e-5)
     rows = results.read_rows(smoke / "results/smoke/metrics/table1.csv")
     assert list(rows.columns) == results.ROW_COLUMNS and len(rows) == 2 * len(table)
-    assert len(experiments.gains(table)) == 4
+    assert len(joint.gains(table)) == 4
 
     assert list(lengths.columns) == ["run", "mean", "largest", "spread"]
     assert lengths["run"].tolist() == ["car-edsr-x4", "car-edsr-x4-free"]
@@ -202,7 +206,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     html = page.read_text(encoding="utf-8")
     assert "Table 1" in html and "Table 5" in html and "Fig. 3" in html and "Fig. 4" in html
-    assert html.count("data:image/png") == 14 + 2 * 3 and "Bits against fidelity" in html
+    assert html.count("data:image/png") == 15 + 2 * 3 and "Bits against fidelity" in html
     assert "profile smoke" in html
     made = ["tables/table1", "tables/table5", "tables/table5_findings", "tables/table5_totals", "tables/fig6"]
     made += ["tables/lossless_gain", "figures/lossless_gain", "tables/content", "figures/content"]

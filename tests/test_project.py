@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from carlib import attribution, cells, content, jpeg_lr, lossless_gain, runs
+from carlib import attribution, cells, content, jpeg_lr, lossless_gain, runs, scales
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -106,7 +106,7 @@ def test_a_stage_depends_on_the_folders_of_the_runs_it_shows():
     downscalers = ("bicubic", "perceptual-as-published", "dpid-0.5", "l0", "car")
     tables = {f"table{number}": set(cells.names(number, "demo")) for number in (1, 2, 3, 4, 5)}
     shown = {
-        **tables, "table5": set(lossless_gain.names("demo")),
+        **tables, "table1": tables["table1"] | set(scales.names("demo")), "table5": set(lossless_gain.names("demo")),
         "ablation": tables["table3"], "protocol": pairs, "rate_distortion": pairs,
         "jpeg": set(jpeg_lr.names()),
         "attribution": attributed | pairs | set(content.names()), "fig3": {f"{name}-edsr-x4" for name in downscalers},

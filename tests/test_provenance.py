@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from carlib import evaluate, experiments, provenance, results, runs, seeds, weights
+from carlib import evaluate, experiments, joint, provenance, results, runs, seeds, weights
 
 TEXTS = {"title": "t", "caption": "c", "command": "d"}
 
@@ -47,7 +47,7 @@ def test_weights_that_were_loaded_are_in_it(home):
 
 STUDIES = {
     "seeds": lambda: seeds.study("demo", train=False, progress=False),
-    "table1": lambda: experiments.table1("demo", progress=False),
+    "table1": lambda: joint.study("demo", progress=False),
 }
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from carlib import experiments, intervals, results, runs, tables
+from carlib import intervals, joint, results, runs, tables
 
 COLUMNS = [
     "upscaler", "downscaler", "scale", "set", "metric", "ours", "seeds", "seed_interval", "printed", "difference",
@@ -187,7 +187,7 @@ def test_gains_are_ours_and_the_papers(home):
     values += rows("bicubic", "edsr", 0.9, metric="ssim") + rows("car", "edsr", 0.95, metric="ssim")
     values += rows("bicubic", "bicubic", 28.0, scale=4) + rows("car", "bicubic", 27.0, scale=4)
     values += rows("bicubic", "edsr", [25.0] * 2, set_name="demo") + rows("car", "edsr", [26.0] * 2, set_name="demo")
-    frame = experiments.gains(tables.table1(values))
+    frame = joint.gains(tables.table1(values))
     assert list(frame.columns) == ["upscaler", "scale", "set", "gain", "low", "high", "paper"]
     assert len(frame) == 3  # PSNR alone
     found = line(frame, upscaler="edsr", set="set5")
@@ -221,12 +221,12 @@ def test_the_table_survives_its_file(home, tmp_path):
 
 def test_the_claims_are_written_beside_the_table_and_say_what_it_says(home):
     table = tables.table1(rows("bicubic", "edsr", 36.0) + rows("car", "edsr", 36.7))
-    experiments.save_table1_summaries(table, "demo")
+    joint.write_summaries(table, "demo")
     claims = results.read_rows(results.folder("demo", "tables", "table1_claims.csv"))
     assert claims["claim"].tolist() == list(tables._CLAIMS.values())
-    (joint,) = claims[claims.claim.str.startswith("CAR trained jointly")].to_dict("records")
-    assert joint["paper (Set5 / B100, dB)"] == "+0.88 / -" and joint["ours (Set5 / B100, dB)"] == "+0.70 / -"
-    assert joint["verdict"] == "reproduced"
+    (line,) = claims[claims.claim.str.startswith("CAR trained jointly")].to_dict("records")
+    assert line["paper (Set5 / B100, dB)"] == "+0.88 / -" and line["ours (Set5 / B100, dB)"] == "+0.70 / -"
+    assert line["verdict"] == "reproduced"
     grid = results.read_rows(results.folder("demo", "tables", "table1_grid.csv"))
     assert dict(zip(grid.downscaler, grid.set5, strict=True)) == {"bicubic": "36.00 (38.06)", "car": "36.70 (38.94)"}
 

@@ -127,7 +127,7 @@ def write_image(
     """
     path = Path(path)
     check_image(image)
-    options = check_writable(path, grey=image.ndim == 2, quality=quality, profile=profile)
+    options = _options(path, image.ndim == 2, quality, profile)
     if note is not None and options["format"] == "JPEG":
         options = options | {"comment": f"{_NOTE} {note}".encode("ascii")}
     if note is not None and options["format"] == "PNG":
@@ -142,12 +142,20 @@ def write_image(
     return path
 
 
-def check_writable(path, *, grey: bool, quality: int | None = None, profile: bytes | None = None) -> dict:
-    """Refuse now what `write_image` would refuse after long work; else Pillow's options for it.
+def check_writable(path, *, grey: bool, quality: int | None = None, profile: bytes | None = None):
+    """Refuse now what `write_image` would refuse after long work; no folder is made for it.
 
     Raises:
-        ValueError: the suffix is unknown, lossy, for grey images only, or its files have no colour profiles.
+        ValueError: the suffix is unknown, lossy, for grey images only, or its files have no colour profiles; the folder
+            is there and cannot be written to.
     """
+    _options(path, grey, quality, profile)
+    if Path(path).parent.is_dir():
+        results.check_writable(path)
+
+
+def _options(path, grey, quality, profile) -> dict:
+    """Pillow's, for writing an image to a path."""
     path = Path(path)
     options = _format(path, grey=grey, quality=quality)
     if profile is None:

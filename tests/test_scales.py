@@ -1,0 +1,59 @@
+"""CAR's gain by scale: a line per scale and set, of what has weights; at the paper's scales over all seeds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from carlib import contrasts, runs, scales
+
+IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
+
+
+def rows(values):
+    """A row an image of Set5; values: run -> what is added to every image."""
+    fixed = {"profile": "mini", "upscaler": "edsr", "set": "set5", "protocol": "standard", "metric": "psnr"}
+    return pd.DataFrame([
+        {**fixed, "run": run, "downscaler": run.partition("-")[0], "scale": runs.get(run, "mini").scale,
+         "image": f"image{number}", "value": image + step}
+        for run, step in values.items() for number, image in enumerate(IMAGES)
+    ])  # fmt: skip
+
+
+def test_a_line_is_a_scale_and_compares_both_of_the_pair(home):
+    table = scales.table(rows({
+        "bicubic-bicubic-x8": -3, "bicubic-edsr-x8": 0, "car-edsr-x8": 2.5,
+        "bicubic-edsr-x2": 1, "bicubic-edsr-x2-seed1": 2, "car-edsr-x2": 4.0, "car-edsr-x2-seed1": 5.5,
+    }), "mini")  # fmt: skip
+    assert list(table.columns) == scales.COLUMNS and table.scale.tolist() == [2, 8]
+    at_x2, at_x8 = table.iloc[0], table.iloc[1]
+    assert (at_x2.gain, at_x2.seeds, at_x2.n) == (3.25, 2, 5) and at_x2.printed_gain == pytest.approx(38.94 - 38.06)
+    assert (at_x8.gain, at_x8.low, at_x8.high, at_x8.seeds) == (2.5, 2.5, 2.5, 1) and np.isnan(at_x8.printed_gain)
+    found = at_x8[[scales.BOTH_WAYS, scales.BASE, scales.CAR]].tolist()
+    assert found == pytest.approx([IMAGES.mean() - 3, IMAGES.mean(), IMAGES.mean() + 2.5])
+
+
+def test_a_scale_without_one_of_both_is_left_out(home):
+    table = scales.table(rows({"bicubic-edsr-x3": 0, "car-edsr-x8": 2.5, "bicubic-bicubic-x2": 1}), "mini")
+    assert table.empty and list(table.columns) == scales.COLUMNS
+
+
+def test_all_that_is_shipped_is_measured_and_nothing_is_trained(home, monkeypatch):
+    absent = {"bicubic-edsr-x3": "missing", "car-edsr-x3": "missing"}
+    monkeypatch.setattr(scales.overview, "why_absent", lambda name, profile: absent.get(name, ""))
+    measured = []
+
+    def measure(names, profile, **options):
+        measured.extend(names)
+        return rows({"bicubic-edsr-x8": 0, "car-edsr-x8": 1})
+
+    monkeypatch.setattr(contrasts, "measure", measure)
+    assert scales.study("mini").scale.tolist() == [8]
+    assert {"car-edsr-x8", "car-edsr-x2-seed1", "bicubic-bicubic-x3"} < set(measured) and not set(absent) & set(
+        measured
+    )
+
+
+def test_no_scale_at_all_is_told(home, monkeypatch):
+    monkeypatch.setattr(contrasts, "measure", lambda names, profile, **options: rows({"bicubic-bicubic-x2": 0}))
+    with pytest.raises(ValueError, match="no scale has weights of bicubic and of CAR"):
+        scales.study("mini")

@@ -69,12 +69,12 @@ def test_keys_are_those_of_edsr_pytorch(scale, tail):
 
 
 @pytest.mark.parametrize("weighting", ["clamp", "softmax", "signed", "guided"])
-@pytest.mark.parametrize(("scale", "taps"), [(1, 3), (2, 7), (2, 6), (4, 5), (8, 3)])
+@pytest.mark.parametrize(("scale", "taps"), [(1, 3), (2, 7), (2, 6), (3, 9), (4, 5), (8, 3)])
 def test_kernels_sum_to_1_and_offsets_stay_within_one_lr_pixel(weighting, scale, taps):
     net = tiny(scale, weighting=weighting, kernel_size=taps)
     with torch.inference_mode():
-        kernel, offset_v, offset_h = net(images(2, 3, 16, 24))
-    assert kernel.shape == offset_v.shape == offset_h.shape == (2, taps**2, 16 // scale, 24 // scale)
+        kernel, offset_v, offset_h = net(images(2, 3, 24, 48))
+    assert kernel.shape == offset_v.shape == offset_h.shape == (2, taps**2, 24 // scale, 48 // scale)
     torch.testing.assert_close(kernel.sum(1), torch.ones_like(kernel[:, 0]), rtol=0, atol=1e-5)
     assert kernel.std(dim=(2, 3)).max() > 1e-3  # they follow the image
     if weighting in ("clamp", "softmax"):
@@ -132,6 +132,7 @@ def test_a_constant_image_keeps_its_colour(weighting):
 
 @pytest.mark.parametrize(("scale", "height", "width"), [
     (2, 2, 2), (2, 2, 4), (2, 8, 8), (2, 10, 22), (4, 4, 4), (4, 4, 12), (4, 20, 36), (8, 8, 24), (1, 1, 1), (1, 3, 17),
+    (3, 3, 3), (3, 12, 24), (3, 15, 33),
 ])  # fmt: skip
 def test_sides_need_only_be_multiples_of_the_scale(scale, height, width):
     lr, predicted = tiny(scale).downscale(images(1, 3, height, width))
@@ -139,11 +140,13 @@ def test_sides_need_only_be_multiples_of_the_scale(scale, height, width):
     assert all(tensor.shape[2:] == lr.shape[2:] for tensor in predicted)
 
 
-def test_other_sides_are_continued_by_reflection():
-    net, hr = tiny(2), images(1, 3, 20, 30)
-    continued = torch.nn.functional.pad(hr, (0, 2, 0, 4), mode="reflect")  # 24x32
+@pytest.mark.parametrize(("scale", "pad"), [(2, (0, 2, 0, 4)), (3, (0, 6, 0, 3))])  # to 24x32, to 24x36
+def test_other_sides_are_continued_by_reflection(scale, pad):
+    net, hr = tiny(scale), images(1, 3, 24 - pad[3], 30)
+    continued = torch.nn.functional.pad(hr, pad, mode="reflect")
+    height, width = (side // scale for side in hr.shape[2:])
     for found, whole in zip(net(hr), net(continued), strict=True):
-        torch.testing.assert_close(found, whole[:, :, :10, :15], rtol=0, atol=1e-6)
+        torch.testing.assert_close(found, whole[:, :, :height, :width], rtol=0, atol=1e-6)
 
 
 def test_far_from_the_border_a_crop_predicts_what_the_image_does():

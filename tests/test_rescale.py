@@ -59,7 +59,7 @@ def test_bicubic_upscales_as_imresize(shape):
 
 
 @pytest.mark.parametrize("method", ["bicubic", "lanczos", "car"])
-@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("shape", [(21, 34, 3), (18, 23), (1, 1), (1, 9, 3), (3, 2), (16, 24, 3)])
 def test_pad_and_size_restore_the_exact_size(pair, method, scale, shape):
     options = {"weights": pair(scale)} if method == "car" else {}

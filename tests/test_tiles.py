@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -62,16 +63,16 @@ def test_upscalers_make_of_parts_what_they_make_of_the_whole(name):
     np.testing.assert_allclose(parts, whole, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("scale", [2, 4])
-@pytest.mark.parametrize("name", REDUCING)
+@pytest.mark.parametrize(("name", "scale"), [*product(REDUCING, (2, 4)), ("resampler", 3)])
 def test_downscalers_make_of_parts_what_they_make_of_the_whole(name, scale):
     made, factor = network(name, scale), Fraction(1, scale)
-    margin = tiles.margin(made, down, scale=factor, grid=8)
-    side = math.ceil(margin / 8) * 8 + 8
-    image = noise(2 * side, 2 * side - 4)
+    grid = math.lcm(8, scale)
+    margin = tiles.margin(made, down, scale=factor, grid=grid)
+    side = (math.ceil(margin / grid) + 1) * grid
+    image = noise(2 * side, 2 * side - scale)
     whole = result(down, made, image)
     function = seeing_less_than(image, partial(result, down, made))
-    parts = tiles.applied(function, image, side, margin, scale=factor, grid=8)
+    parts = tiles.applied(function, image, side, margin, scale=factor, grid=grid)
     np.testing.assert_allclose(parts, whole, rtol=0, atol=5e-6)
 
 

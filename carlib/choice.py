@@ -1,13 +1,14 @@
 """Which downscaler suits an image? Each makes its LR image, which is restored, and the nearest to the image wins.
 
 CAR gains on most photographs and loses on others, on drawings say (notebook 08). Whoever downscales an image still has
-it, and so can look before the LR image is all that is left. Fidelity alone decides: LR images as JPEG have one quality,
-and not one size.
+it, and so can look before the LR image is all that is left. Of JPEGs the size of the file weighs, too: CAR has to beat
+a bicubic LR image whose file is at least as large.
 """
 
+from bisect import bisect_left
 from typing import NamedTuple
 
-from carlib import codecs, method_networks, metrics, origin, rescale
+from carlib import codecs, metrics, origin, rescale
 
 BEST = "best"
 LOSSLESS, JPEG = ("car", "bicubic"), ("car-jpeg", "bicubic")  # how the LR image is to be stored -> who competes
@@ -18,7 +19,7 @@ class Choice(NamedTuple):
 
     lr: object  # uint8 (H/scale, W/scale[, 3])
     method: str
-    psnr: dict  # method -> dB, all channels, of the restored image
+    psnr: dict  # method -> dB, all channels, of the restored image; of JPEGs with files of one size, see `best`
 
 
 def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Choice:
@@ -26,25 +27,37 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
 
     Args:
         image, scale, pad, tile, device: as of `carlib.downscale`.
-        quality: of the JPEG that the LR image is to be stored as; None: lossless.
+        quality: of the JPEG that the LR image is to be stored as; None: lossless. Only to be compared, bicubic's
+                 is stored at the lowest quality that makes its file as large as CAR's.
     Raises:
         ValueError: as `carlib.downscale` and `carlib.upscale`.
     """
-    made, psnr = {}, {}
-    for method in LOSSLESS if quality is None else JPEG:
-        network = {"tile": tile, "device": device}
-        made[method] = rescale.downscale(
-            image, scale, method, pad=pad, **(network if method in method_networks.PAIRS else {})
-        )
-        upscaler = origin.upscaler_for(origin.Origin(method, scale, quality=quality))
-        sr = rescale.upscale(_stored(made[method], quality), scale, upscaler, image.shape[:2], **network)
-        psnr[method] = metrics.psnr(image, sr, 0, "rgb")
+    car, bicubic = LOSSLESS if quality is None else JPEG
+    network = {"tile": tile, "device": device}
+    made = {
+        car: rescale.downscale(image, scale, car, pad=pad, **network),
+        bicubic: rescale.downscale(image, scale, bicubic, pad=pad),
+    }
+    qualities = {car: quality, bicubic: quality and _as_large(made[bicubic], len(_coded(made[car], quality)))}
+
+    def restored(method):
+        own = qualities[method]
+        lr = made[method] if own is None else codecs.decode(_coded(made[method], own), "jpeg")
+        upscaler = origin.upscaler_for(origin.Origin(method, scale, quality=own))
+        return metrics.psnr(image, rescale.upscale(lr, scale, upscaler, image.shape[:2], **network), 0, "rgb")
+
+    psnr = {method: restored(method) for method in made}
     winner = max(psnr, key=psnr.get)
     return Choice(made[winner], winner, psnr)
 
 
-def _stored(lr, quality):
-    return lr if quality is None else codecs.decode(codecs.encode(lr, "jpeg", quality=quality), "jpeg")
+def _coded(lr, quality) -> bytes:
+    return codecs.encode(lr, "jpeg", quality=quality)
+
+
+def _as_large(lr, size) -> int:
+    """The lowest quality at which the JPEG takes no fewer bytes than `size`; 100 where none does."""
+    return min(100, 1 + bisect_left(range(1, 101), size, key=lambda quality: len(_coded(lr, quality))))
 
 
 def check_options(**options):

@@ -106,7 +106,8 @@ def downscale(
         own = {"weights": weights, "variant": variant, "lambda": lambda_, "rounding": rounding}
         choice.check_options(size=size, **own)
         lr, method, psnr = choice.best(image, scale, quality=quality, pad=pad, tile=tile, device=device)
-        tried = f" (restored: {', '.join(f'{name} {value:.2f} dB' for name, value in psnr.items())})"
+        told = ", ".join(f"{name} {value:.2f} dB" for name, value in psnr.items())
+        tried = f" (restored{' from as many bytes' if quality else ''}: {told})"
     else:
         lr = rescale.downscale(
             image, scale, method, size=_parse_size(size), pad=pad, weights=weights, tile=tile, device=device,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from carlib import choice, data, metrics, origin, rescale
+from carlib import choice, codecs, data, metrics, origin, rescale
 
 
 def example(name, size=96):
@@ -28,6 +28,19 @@ def test_what_is_stored_as_jpeg_is_compared_as_jpeg():
     assert all(rough.psnr[method] < fine.psnr[method] - 1 for method in rough.psnr)
 
 
+@pytest.mark.parametrize("name", ["chelsea", "retina"])
+def test_as_jpeg_car_has_to_beat_a_file_that_is_as_large(name):
+    image = example(name)
+    found = choice.best(image, 2, quality=50)
+    car, bicubic = (rescale.downscale(image, 2, method) for method in choice.JPEG)
+    sizes = [len(codecs.encode(bicubic, "jpeg", quality=quality)) for quality in range(1, 101)]
+    size = len(codecs.encode(car, "jpeg", quality=50))
+    quality = 1 + next(place for place, other in enumerate(sizes) if other >= size)
+    sr = rescale.upscale(codecs.decode(codecs.encode(bicubic, "jpeg", quality=quality), "jpeg"), 2, "edsr-jpeg")
+    assert found.psnr["bicubic"] == metrics.psnr(image, sr, 0, "rgb") and quality != 50
+    assert choice._as_large(bicubic, 10**9) == 100 and choice._as_large(bicubic, 1) == 1
+
+
 @pytest.mark.parametrize("shape", [(7, 9), (1, 1, 3)])
 def test_any_size_padded(shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
@@ -40,7 +53,8 @@ def test_the_command_tries_both_and_the_file_says_which(carlib, tmp_path, target
     photo = data.write_image(tmp_path / "hr.png", example("retina"))
     code, out, err = carlib("downscale", photo, tmp_path / target, "--scale", 2, "--method", "best", *options)
     made = origin.read(tmp_path / target)
-    assert code == 0 and err == "" and made.scale == 2 and f"by {made.method} x2 (restored: car" in out
+    bytes_told = " from as many bytes" if options else ""
+    assert code == 0 and err == "" and made.scale == 2 and f"by {made.method} x2 (restored{bytes_told}: car" in out
     assert made.method == choice.best(data.read_image(photo), 2, quality=80 if options else None).method
 
 

@@ -5,9 +5,11 @@ images that take more. Whether they have to is asked here by a second CAR, whose
 price (`bit_price`; carlib/ops/jpeg2000.py): it stands beside the first one and bicubic downscaling, each restored by
 the EDSR that was trained with it.
 
-As for Table 5 an HR image loses what exceeds a multiple of 8, and a grey one has three equal channels. Fidelity: PSNR
-by the protocol "standard". Size: the whole file over LR pixels, JPEG 2000 with its 40 bytes more.
+As for Table 5 an HR image loses what exceeds a multiple of 8 (at x3 of 24), and a grey one has three equal channels.
+Fidelity: PSNR by the protocol "standard". Size: the whole file over LR pixels, JPEG 2000 with its 40 bytes more.
 """
+
+import math
 
 from carlib import (
     cells,
@@ -19,12 +21,13 @@ from carlib import (
     kept,
     lossless,
     lossless_tables,
+    overview,
     results,
     runs,
     tables,
 )
 
-SCALES, BASE = (2, 4), "bicubic"
+SCALES, OTHERS, BASE = (2, 4), (3, 8), "bicubic"  # the paper's scales, and others
 RUNS = {BASE: "bicubic-edsr-x{}", "car": "car-edsr-x{}", "car-priced": "car-edsr-x{}-priced"}
 CODINGS = {**lossless.CODINGS, "png": {"codec": "png"}}  # what Table 5 may have counted, and what `carlib` writes
 _LABELS = {BASE: "Bicubic", "car": "CAR", "car-priced": "CAR, bits priced"}
@@ -33,9 +36,11 @@ ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "seed", "set", "image", 
 
 
 def names(profile) -> list[str]:
-    """The runs that are measured, each under as many seeds as params.yaml wants."""
+    """The runs that are measured, each under as many seeds as params.yaml wants; of OTHERS' what has weights."""
     count = cells.seeds("priced", profile)
-    return [each for scale in SCALES for name in RUNS.values() for each in runs.seeded(name.format(scale), count)]
+    named = [each for scale in SCALES for name in RUNS.values() for each in runs.seeded(name.format(scale), count)]
+    others = [name.format(scale) for scale in OTHERS for name in RUNS.values()]
+    return [*named, *(name for name in others if not overview.why_absent(name, profile))]
 
 
 def study(profile, *, train=True, executor="", device="auto", progress=True) -> list[dict]:
@@ -50,8 +55,6 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
     Raises:
         ValueError: a run cannot be trained, weights of a declared one are missing, or none of the sets is here.
     """
-    from carlib import data
-
     contrasts.check_training(train, executor)
     chosen = runs.profile(profile)["evaluate"]
     training = {"train": train, "executor": executor}
@@ -60,8 +63,7 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
     chains, made_by = experiments.chains(dict.fromkeys((*declared, *made)), profile, device=device)
 
     def measured(image):
-        hr = data.to_colour(data.crop_to_multiple(image, 8))
-        return [_row(hr, chain) for chain in chains.values()]
+        return [_row(image, chain) for chain in chains.values()]
 
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
     images = experiments.images(experiments.some_sets(chosen["sets"]), **part, job="gain, bits", progress=progress)
@@ -70,11 +72,12 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
     return rows
 
 
-def _row(hr, chain):
-    from carlib import metrics
+def _row(image, chain):
+    from carlib import data, metrics
 
-    lr, sr = chain(hr)
     run = chain.run
+    hr = data.to_colour(data.crop_to_multiple(image, math.lcm(8, run.scale)))
+    lr, sr = chain(hr)
     downscaler = "car-priced" if run.priced else run.downscaler
     bits = {coding: _bits(lr, coding) for coding in CODINGS}
     named = {"run": run.name, "downscaler": downscaler, "scale": run.scale, "seed": run.seed}

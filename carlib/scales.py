@@ -10,7 +10,7 @@ RUNS = {BOTH_WAYS: "bicubic-bicubic-x{}", BASE: "bicubic-edsr-x{}", CAR: "car-ed
 LABELS = {name.format(scale): label for scale in SCALES for label, name in RUNS.items()}
 COLUMNS = ["scale", "set", "metric", "n", "seeds", BOTH_WAYS, BASE, CAR, "gain", "low", "high", "printed_gain",
            "profile"]  # fmt: skip
-_IMAGE, _BOXES = "demo/coffee", {3: [192, 192, 96, 144], 8: [192, 192, 96, 144]}
+_IMAGE, _BOXES = "demo/coffee", {3: [168, 192, 96, 144], 8: [144, 192, 120, 144]}
 
 
 def names(profile) -> list[str]:

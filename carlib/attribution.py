@@ -64,7 +64,8 @@ def study(profile, *, progress=True):
         "the upscaler trained with CAR restore them: a part that is missing costs also what the upscaler expected of "
         f'it. "{NO_OFFSETS}": CAR whose offsets were 0 from the start, trained with its own EDSR as CAR was; '
         f'"{STATIC}": so was one kernel for all pixels of all images. With "bicubic upscaling" nothing learned '
-        f'restores; gains there are over "{UPSCALED_BASE}". low, high: the gain\'s 95 % interval over images.',
+        f'restores; gains there are over "{UPSCALED_BASE}". low, high: the gain\'s 95 % interval over images '
+        f"({intervals.HOW}).",
         command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
     )
     return table

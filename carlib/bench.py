@@ -83,6 +83,8 @@ def _check(case, given):
         if case not in (*users, "all"):
             option = {"params": "param"}.get(name, name)
             raise ValueError(f"case {case} has no {option}: leave --{option} out, or use case {' or '.join(users)}")
+    if case == "operator" and given.get("device", "auto") not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device={given['device']!r}: the operator is timed on cpu or cuda")
     if given.get("kills", 1) < 1:
         raise ValueError(f"kills={given['kills']!r} is not a whole number >= 1")
 
@@ -186,8 +188,6 @@ def _start(repeats):
 def _operator(repeats, device="auto"):
     from carlib import bench_operator
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device={device!r}: the operator is timed on cpu or cuda")
     return bench_operator.rows(repeats, device=device)
 
 

@@ -1,11 +1,11 @@
 """Which downscaler suits an image? Each makes its LR image, which is restored, and the nearest to the image wins.
 
 CAR gains on most photographs and loses on others, on drawings say (notebook 08). Whoever downscales an image still has
-it, and so can look before the LR image is all that is left. Of JPEGs the size of the file weighs, too: CAR has to beat
-a bicubic LR image whose file is at least as large.
+it, and so can look before the LR image is all that is left. JPEGs are compared at the same size: CAR's files are larger
+than bicubic's of the same quality, so its LR image is stored at a lower one.
 """
 
-from bisect import bisect_left
+from bisect import bisect_right
 from typing import NamedTuple
 
 from carlib import codecs, metrics, origin, rescale
@@ -19,7 +19,8 @@ class Choice(NamedTuple):
 
     lr: object  # uint8 (H/scale, W/scale[, 3])
     method: str
-    psnr: dict  # method -> dB, all channels, of the restored image; of JPEGs with files of one size, see `best`
+    quality: int | None  # of the JPEG that it was restored from, None: lossless
+    psnr: dict  # method -> dB, all channels, of the restored image
 
 
 def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Choice:
@@ -27,8 +28,8 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
 
     Args:
         image, scale, pad, tile, device: as of `carlib.downscale`.
-        quality: of the JPEG that the LR image is to be stored as; None: lossless. Only to be compared, bicubic's
-                 is stored at the lowest quality that makes its file as large as CAR's.
+        quality: of the JPEG that bicubic's LR image would be stored as, whose size CAR's may not exceed: it has a lower
+                 quality. None: both are lossless.
     Raises:
         ValueError: as `carlib.downscale` and `carlib.upscale`.
     """
@@ -38,7 +39,9 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
         car: rescale.downscale(image, scale, car, pad=pad, **network),
         bicubic: rescale.downscale(image, scale, bicubic, pad=pad),
     }
-    qualities = {car: quality, bicubic: quality and _as_large(made[bicubic], len(_coded(made[car], quality)))}
+    qualities = {car: quality, bicubic: quality}
+    if quality is not None:
+        qualities[car] = _quality_within(made[car], len(_coded(made[bicubic], quality)))
 
     def restored(method):
         own = qualities[method]
@@ -48,16 +51,16 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
 
     psnr = {method: restored(method) for method in made}
     winner = max(psnr, key=psnr.get)
-    return Choice(made[winner], winner, psnr)
+    return Choice(made[winner], winner, qualities[winner], psnr)
 
 
 def _coded(lr, quality) -> bytes:
     return codecs.encode(lr, "jpeg", quality=quality)
 
 
-def _as_large(lr, size) -> int:
-    """The lowest quality at which the JPEG takes no fewer bytes than `size`; 100 where none does."""
-    return min(100, 1 + bisect_left(range(1, 101), size, key=lambda quality: len(_coded(lr, quality))))
+def _quality_within(lr, size) -> int:
+    """A quality at which the JPEG takes at most `size` bytes, and at the next one more; 1 where none takes so few."""
+    return max(1, bisect_right(range(1, 101), size, key=lambda quality: len(_coded(lr, quality))))
 
 
 def check_options(**options):

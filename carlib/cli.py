@@ -105,9 +105,10 @@ def downscale(
     if method == choice.BEST:
         own = {"weights": weights, "variant": variant, "lambda": lambda_, "rounding": rounding}
         choice.check_options(size=size, **own)
-        lr, method, psnr = choice.best(image, scale, quality=quality, pad=pad, tile=tile, device=device)
-        told = ", ".join(f"{name} {value:.2f} dB" for name, value in psnr.items())
-        tried = f" (restored{' from as many bytes' if quality else ''}: {told})"
+        found = choice.best(image, scale, quality=quality, pad=pad, tile=tile, device=device)
+        lr, method, quality = found.lr, found.method, found.quality
+        told = ", ".join(f"{name} {value:.2f} dB" for name, value in found.psnr.items())
+        tried = f" (restored: {told})" if quality is None else f", quality {quality} (restored at this size: {told})"
     else:
         lr = rescale.downscale(
             image, scale, method, size=_parse_size(size), pad=pad, weights=weights, tile=tile, device=device,

@@ -98,9 +98,9 @@ def colour(profile, rows):
         results.folder(profile, "tables", "colour"),
         title=f"What CAR's gain in luma costs in colour, profile {profile}",
         caption="Gains over bicubic LR images with EDSR in dB, means over the n colour images of a set: of luma (the "
-        "standard protocol; low, high: its 95 % interval over images), of R, G and B together, of Cb and of Cr. lr: "
-        "PSNR of the LR image beside the bicubic one, RGB. car: with its EDSR; car-priced: whose loss counts the bits "
-        "of lossless LR images.",
+        f"standard protocol; low, high: its 95 % interval over images, {intervals.HOW}), of R, G and B together, of Cb "
+        "and of Cr. lr: PSNR of the LR image beside the bicubic one, RGB. car: with its EDSR; car-priced: whose loss "
+        "counts the bits of lossless LR images.",
         command=experiments.papermill_command("08_where_the_gain_comes_from", profile),
     )
     return found

@@ -91,7 +91,7 @@ def panels(label, chain, hr, box, told=None) -> list:
 
     Args:
         label: of the SR panel; of the LR panel its part before " + ".
-        hr:    uint8 (H, W, 3).  box: of it, see `check_crop`.
+        hr:    uint8 (H, W[, 3]).  box: of it, see `check_crop`.
         told:  what is said below the LR panel, a function of the LR image; default the size of the crop.
     """
     from carlib.data import to_colour

@@ -3,7 +3,7 @@
 import numpy as np
 
 _FEW, _RESAMPLES = 15, 10_000
-HOW = f"{_RESAMPLES:,} paired resamples; of fewer than {_FEW} Student's where wider"  # for captions
+HOW = f"{_RESAMPLES:,} resamples; of fewer than {_FEW} Student's where wider"  # for captions
 
 
 def paired(differences, *, resamples=_RESAMPLES, seed=0) -> tuple[float, float]:

@@ -10,6 +10,9 @@ saves, no kernel that follows the image is needed for.
 Fidelity: PSNR by the protocol "standard". Rate: bits of the whole file over HR pixels. The HR image is coded, too.
 """
 
+import itertools
+import math
+
 import numpy as np
 
 from carlib import (
@@ -20,13 +23,15 @@ from carlib import (
     intervals,
     kept,
     origin,
+    overview,
     rate_distortion,
     results,
     runs,
     tables,
 )
 
-DOWNSCALERS, SCALES, LOSSLESS = ("bicubic", "car"), (2, 4), 0
+DOWNSCALERS, LOSSLESS = ("bicubic", "car"), 0
+SCALES, OTHERS = (2, 4), (3, 8)  # all trainings; at the others only what `carlib downscale` takes, and its rival
 # On which LR images networks were trained -> the run.
 TRAINED = {
     "lossless": "{}-edsr-x{}",
@@ -53,8 +58,14 @@ def names() -> list[str]:
     ]
 
 
+def of_others(scale) -> list[str]:
+    """The runs of one of OTHERS."""
+    named = (("bicubic", "lossless"), ("bicubic", "jpeg"), ("car", "one kernel"))
+    return [TRAINED[trained].format(downscaler, scale) for downscaler, trained in named]
+
+
 def study(profile, *, device="auto", progress=True) -> list[dict]:
-    """Measure the profile's images, and write the rows as metrics/jpeg.csv.
+    """Measure the profile's images, and write the rows as metrics/jpeg.csv; of OTHERS what has all its weights.
 
     The rows of each image are kept (carlib.kept), and a later call goes on from them.
 
@@ -67,13 +78,14 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
     from carlib import data
 
     chosen = experiments.study_settings("jpeg", profile)
-    chains, made_by = experiments.chains(names(), profile, device=device)
+    others = [those for scale in OTHERS if not overview.first_absent(those := of_others(scale), profile)]
+    chains, made_by = experiments.chains([*names(), *itertools.chain(*others)], profile, device=device)
     made_by |= {"qualities": chosen["qualities"], "lower": chosen["lower"]}
 
     def measured(image):
-        hr = data.crop_to_multiple(image, 8)
-        of_lr = [row for chain in chains.values() for row in _restored(hr, chain, chosen["qualities"])]
-        return [*_direct(hr, [*chosen["lower"], *chosen["qualities"]]), *of_lr]
+        direct = _direct(data.crop_to_multiple(image, 8), [*chosen["lower"], *chosen["qualities"]])
+        of_lr = [row for chain in chains.values() for row in _restored(image, chain, chosen["qualities"])]
+        return [*direct, *of_lr]
 
     part = {"limit": chosen["images"], "crop": chosen["crop"]}
     images = experiments.images(chosen["sets"], **part, job="LR as JPEG", progress=progress)
@@ -89,11 +101,12 @@ def _direct(hr, qualities):
         yield _row(hr, codecs.decode(coded, "jpeg"), coded, **named, quality=quality)
 
 
-def _restored(hr, chain, qualities):
-    from carlib import rescale
+def _restored(image, chain, qualities):
+    from carlib import data, rescale
 
-    lr, sr = chain(hr)
     run = chain.run
+    hr = data.crop_to_multiple(image, math.lcm(8, run.scale))
+    lr, sr = chain(hr)
     kinds = {"one kernel": run.weighting == "static", "priced": run.priced, "jpeg": run.jpeg, "lossless": True}
     trained = next(kind for kind, holds in kinds.items() if holds)
     named = {"run": run.name, "downscaler": run.downscaler, "scale": run.scale, "trained": trained}
@@ -122,7 +135,8 @@ def table(profile, rows):
         caption="PSNR in dB of what EDSR restores from the decoded LR image, by quality (0: lossless) and by the LR "
         "images that the networks were trained on: lossless ones, or JPEG of a quality drawn anew each time; priced: "
         "CAR's loss counts the bits of these files, too (bicubic as under jpeg); one kernel: the same, of one for all "
-        "pixels of all images. gain: CAR less bicubic, image by image; low, high: its 95 % interval over images. bits: "
+        "pixels of all images. gain: CAR less bicubic, image by image; low, high: its 95 % interval over images "
+        f"({intervals.HOW}). bits: "
         "what CAR's files take more, in percent; a gain at equal quality need be none at equal bits, see jpeg_rates. "
         f"Means over {tables.seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR "
         f"images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
@@ -171,7 +185,7 @@ def figure(profile, rows):
     """PSNR over bits, as a matplotlib Figure, written as figures/jpeg."""
     from carlib import figures
 
-    drawn = figures.jpeg_curves(curves(rows))
+    drawn = figures.jpeg_curves({key: curve for key, curve in curves(rows).items() if key[1] not in OTHERS})
     results.save_figure(
         drawn,
         results.folder(profile, "figures", "jpeg"),
@@ -280,7 +294,7 @@ def _image_by_image(rows) -> dict:
     for key, part in frame.groupby(["downscaler", "scale", "trained"]):
         found[key] = part[["bpp", "psnr"]].to_numpy().reshape(-1, part.quality.nunique(), 2)
     qualities = np.sort(frame[frame.trained == "jpeg"].quality.unique())
-    for scale in SCALES:
+    for scale in {scale for downscaler, scale, _ in found if downscaler == "bicubic"}:
         on_jpeg, lossless = (found["bicubic", scale, trained] for trained in ("jpeg", "lossless"))
         rough = (qualities <= origin.LIKE_LOSSLESS)[:, None]
         found["bicubic", scale, "better"] = np.where(rough, on_jpeg, lossless)
@@ -298,9 +312,9 @@ def _interval(rival, own) -> tuple[float, float]:
 def savings(rows):
     """Bits at equal PSNR: LR images beside the HR image, and CAR's beside bicubic ones.
 
-    against: "HR"; "bicubic LR", restored by the EDSR of RIVALS; "better": bicubic LR, at high quality restored by the
-    EDSR that was trained on lossless LR images, which is then better (as `carlib upscale` has it); "CAR": of one
-    kernel, CAR with the same price.
+    against: "HR", of SCALES; "bicubic LR", restored by the EDSR of RIVALS; "better": bicubic LR, at high quality
+    restored by the EDSR that was trained on lossless LR images, which is then better (as `carlib upscale` has it);
+    "CAR": of one kernel, CAR with the same price.
 
     Returns:
         DataFrame: scale, trained, downscaler, against, bd_rate, least, most (percent, its interval over images), low,
@@ -313,7 +327,8 @@ def savings(rows):
         if downscaler == "none" or trained == "better":
             continue
         own = every[downscaler, scale, trained]
-        for against, rival in _rivals(downscaler, scale, trained).items():
+        rivals = {against: key for against, key in _rivals(downscaler, scale, trained).items() if key in every}
+        for against, rival in rivals.items():
             percent, low, high = bjontegaard.bd_rate(every[rival].mean(0), own.mean(0))
             share, _ = bjontegaard.saved(every[rival].mean(0), own.mean(0))
             least, most = _interval(every[rival], own)
@@ -325,7 +340,7 @@ def savings(rows):
 
 def _rivals(downscaler, scale, trained) -> dict:
     """What an LR image's curve is compared with: against, as `savings` has it -> key of `_image_by_image`."""
-    found = {"HR": ("none", 1, "")}
+    found = {"HR": ("none", 1, "")} if scale in SCALES else {}  # at x3 other pixels are left out than of the HR image
     if downscaler == "car":
         found["bicubic LR"] = ("bicubic", scale, RIVALS[trained])
     if trained in ("priced", "one kernel"):

@@ -35,12 +35,21 @@ _IMAGE, _BOX = "demo/coffee", [208, 208, 72, 96]  # of the picture: of the embed
 ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "seed", "set", "image", "psnr", *CODINGS]
 
 
-def names(profile) -> list[str]:
-    """The runs that are measured, each under as many seeds as params.yaml wants; of OTHERS' what has weights."""
+def names(scales=SCALES) -> list[str]:
+    """The declared runs of some scales."""
+    return [name.format(scale) for scale in scales for name in RUNS.values()]
+
+
+def seeded(profile) -> list[str]:
+    """Those of the paper's scales, each under as many seeds as params.yaml wants."""
     count = cells.seeds("priced", profile)
-    named = [each for scale in SCALES for name in RUNS.values() for each in runs.seeded(name.format(scale), count)]
-    others = [name.format(scale) for scale in OTHERS for name in RUNS.values()]
-    return [*named, *(name for name in others if not overview.why_absent(name, profile))]
+    return [each for name in names() for each in runs.seeded(name, count)]
+
+
+def others(profile) -> list[str]:
+    """Those of the other scales, of each scale whose runs all have weights: they are not trained for this."""
+    complete = (those for scale in OTHERS if not overview.first_absent(those := names([scale]), profile))
+    return [name for those in complete for name in those]
 
 
 def study(profile, *, train=True, executor="", device="auto", progress=True) -> list[dict]:
@@ -58,9 +67,9 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
     contrasts.check_training(train, executor)
     chosen = runs.profile(profile)["evaluate"]
     training = {"train": train, "executor": executor}
-    made, _ = contrasts.make_ready(names(profile), profile, **training, device=device, progress=progress)
-    declared = [name for name in names(profile) if name in runs.names()]  # of these no weights may be missing
-    chains, made_by = experiments.chains(dict.fromkeys((*declared, *made)), profile, device=device)
+    made, _ = contrasts.make_ready(seeded(profile), profile, **training, device=device, progress=progress)
+    measured_runs = dict.fromkeys((*names(), *made, *others(profile)))  # of names() none may be missing
+    chains, made_by = experiments.chains(measured_runs, profile, device=device)
 
     def measured(image):
         return [_row(image, chain) for chain in chains.values()]
@@ -105,8 +114,8 @@ def table(profile, rows):
         "the seeds that both were trained under. car: trained on the error alone, the weights of its best validation; "
         "car-priced: its loss counts the bits of lossless LR images, too, its last weights (the command's method "
         "car-lean has the first seed's). gain: over bicubic LR images, image by image; low, high: its 95 % interval "
-        "over images; seed_interval: half of that of its mean over seeds. bits: per LR pixel, CAR's less bicubic's, by "
-        "JPEG 2000 and 40 bytes a file, with its seed interval; "
+        f"over images ({intervals.HOW}); seed_interval: half of that of its mean over seeds. bits: per LR pixel, CAR's "
+        "less bicubic's, by JPEG 2000 and 40 bytes a file, with its seed interval; "
         f"{', '.join(CODINGS)}: what CAR's files take more by each, in percent. printed_gain (Table 1), printed_bits "
         "(Table 5, percent): the paper's, of its full-size networks; left out where a set is not whole. verdict, of "
         "both at once: not where CAR's files take more bits over bicubic's than those of any printed pair, else "

@@ -20,14 +20,6 @@ PAIRS = {
 EDSR = {"edsr": "bicubic-edsr-x{}", "edsr-jpeg": "bicubic-edsr-x{}-jpeg"}
 
 
-# What a message may recommend where one of these has no weights.
-_INSTEAD = {
-    EDSR["edsr"]: ", or use method bicubic",
-    EDSR["edsr-jpeg"]: ", or use method edsr",
-    PAIRS["car-jpeg"]: ", or use method bicubic",
-}
-
-
 def digest(method, scale, weights=None) -> str | None:
     """The first eight digits of the SHA-256 of the weights file that a method of PAIRS takes, None of other methods.
 
@@ -101,7 +93,7 @@ def _shipped(run, scale) -> Path:
         networks = run.replace("-x{}", "")
         known = [n for n in range(2, 17) if (folder / f"{run.format(n)}.safetensors").is_file()]
         here = f"only for scale {', '.join(map(str, known))}" if known else "for no scale"
-        advice = f"give your own (--weights FILE, weights=){_INSTEAD.get(run, '')}"
+        advice = "give your own (--weights FILE, weights=)" + ", or use method bicubic" * (run in EDSR.values())
         raise ValueError(f"no weights of {networks} are shipped for scale {scale}, {here}: {advice}")
     return path
 

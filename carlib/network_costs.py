@@ -76,7 +76,7 @@ def measure(table, side=192, each=lambda measured: None):
 
     rows = table[_KEYS].to_dict("records")
     code = f"from carlib import network_costs; network_costs._print_measures({rows!r}, {side})"
-    environment, found = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}, []  # as for the operator
+    environment, found = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}, []  # as of timing.number_from_a_child
     with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as child:
         try:
             for line in tqdm(child.stdout, total=len(rows), desc="forward passes", unit="network"):

@@ -118,6 +118,11 @@ def why_absent(name, profile) -> str:
     return f"missing: no weights here, train {name} under profile {chosen['name']}"
 
 
+def first_absent(names, profile) -> str:
+    """The first of some runs that cannot stand beside others, and why; "" if all can."""
+    return next((f"{name}: {told}" for name in names if (told := why_absent(name, profile))), "")
+
+
 def shipped_path(run) -> Path:
     """Where the weights of a run are that come with the project, if there are some; its training's log.csv beside."""
     return results.root() / "data" / "weights" / f"{run.name}.safetensors"

@@ -3,9 +3,12 @@
 An image loses what exceeds a multiple of the scale, so that scales measure slightly different images.
 """
 
-from carlib import contrasts, experiments, illustrate, overview, results, seeds, tables
+import sys
 
-SCALES, BASE, CAR, BOTH_WAYS = (2, 3, 4, 8), "bicubic", "car", "bicubic both ways"
+from carlib import contrasts, experiments, illustrate, intervals, overview, results, seeds, tables
+
+PRINTED, SCALES = (2, 4), (2, 3, 4, 8)
+BASE, CAR, BOTH_WAYS = "bicubic", "car", "bicubic both ways"
 RUNS = {BOTH_WAYS: "bicubic-bicubic-x{}", BASE: "bicubic-edsr-x{}", CAR: "car-edsr-x{}"}
 LABELS = {name.format(scale): label for scale in SCALES for label, name in RUNS.items()}
 COLUMNS = ["scale", "set", "metric", "n", "seeds", BOTH_WAYS, BASE, CAR, "gain", "low", "high", "printed_gain",
@@ -13,58 +16,72 @@ COLUMNS = ["scale", "set", "metric", "n", "seeds", BOTH_WAYS, BASE, CAR, "gain",
 _IMAGE, _BOXES = "demo/coffee", {3: [168, 192, 96, 144], 8: [144, 192, 120, 144]}
 
 
-def names(profile) -> list[str]:
-    """The runs that are measured; the pair at the paper's scales under all of its seeds."""
-    return list(dict.fromkeys([*LABELS, *seeds.names(profile)]))
+def names(scales=SCALES) -> list[str]:
+    """The declared runs of some scales."""
+    return [name.format(scale) for scale in scales for name in RUNS.values()]
 
 
 def study(profile, *, device="auto", progress=True):
-    """Measure what has weights, and write metrics/scales and tables/scales. Nothing is trained.
+    """Measure the scales whose runs all have weights, and write metrics/scales and tables/scales. Nothing is trained.
+
+    The pair at the paper's scales is measured under as many of its seeds as have weights.
 
     Returns:
         the table, see `table`.
     Raises:
-        ValueError: no scale has weights of both runs, or none of the profile's sets is here.
+        ValueError: no scale has weights, or none of the profile's sets is here.
     """
-    there = [name for name in names(profile) if not overview.why_absent(name, profile)]
-    rows = contrasts.measure(there, profile, device=device, progress=progress)
+    complete = _complete(SCALES, profile)
+    further = [name for name in seeds.names(profile) if not overview.why_absent(name, profile)]
+    rows = contrasts.measure(dict.fromkeys([*names(complete), *further]), profile, device=device, progress=progress)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", "scales.csv"))
     made = table(rows, profile)
-    if made.empty:
-        raise ValueError(
-            f"no scale has weights of bicubic and of CAR under profile {profile}: train {names(profile)[1]}"
-        )
     results.save_table(
         made,
         results.folder(profile, "tables", "scales"),
         title=f"CAR's gain by scale, profile {profile}",
         caption="bicubic both ways, EDSR on bicubic LR (bicubic), CAR with EDSR (car): means over the n images of the "
-        "set and over the seeds (PSNR in dB), standard protocol: Y, a border of scale pixels left out. gain: of CAR "
-        "over bicubic with EDSR, image by image; low, high: its 95 % interval over images. printed_gain: the paper's, "
-        "which has x2 and x4; left out where a set is not whole. A scale without weights is left out.",
+        "set and over the seeds that both of the pair have (PSNR in dB), standard protocol: Y, a border of scale "
+        "pixels left out. gain: of CAR over bicubic with EDSR, image by image; low, high: its 95 % interval over "
+        f"images ({intervals.HOW}). printed_gain: the paper's, which has x2 and x4; left out where a set is not whole. "
+        "A scale whose runs have no weights of this recipe is left out.",
         command=experiments.papermill_command("01_downscaling_for_sr", profile),
     )
     return made
+
+
+def _complete(scales, profile) -> list[int]:
+    """Those whose runs all have weights; of the others a line on stderr tells why not.
+
+    Raises:
+        ValueError: none is.
+    """
+    absent = {scale: told for scale in scales if (told := overview.first_absent(names([scale]), profile))}
+    if len(absent) == len(scales):
+        raise ValueError(f"no scale of {', '.join(map(str, scales))} can be measured: {next(iter(absent.values()))}")
+    for scale, told in absent.items():
+        print(f"scale {scale} is left out: {told}", file=sys.stderr)
+    return [scale for scale in scales if scale not in absent]
 
 
 def table(rows, profile):
     """CAR's gain, a line per scale, set and metric.
 
     Args:
-        rows: DataFrame of results.ROW_COLUMNS: runs of RUNS under any seeds; a scale without CAR or its rival is left
-            out.
+        rows: DataFrame of results.ROW_COLUMNS: runs of RUNS under any seeds.
     Returns:
-        DataFrame with COLUMNS: n images, how many seeds CAR has, the means (those of the pair over the seeds that each
-        has), gain, low and high (its interval over images), printed_gain.
+        DataFrame with COLUMNS: n images, how many seeds both of the pair have, the means over these, gain, low and high
+        (its interval over images), printed_gain. A scale with one of the pair alone has no line.
     """
     values = contrasts.by_label(rows, LABELS)
-    paper = contrasts.printed(seeds.paper(), rows, [BASE, CAR])
-    frame = contrasts.compare(values, paper, CAR, BASE)
+    frame = contrasts.compare(values, contrasts.printed(seeds.paper(), rows, [BASE, CAR]), CAR, BASE)
     frame = frame.rename(columns={"difference": "gain", "printed_difference": "printed_gain"})
-    for label in RUNS:
-        means = contrasts.of(values, label).groupby(contrasts.KEYS).mean()
-        frame[label] = means.mean(axis=1)
-    frame["seeds"] = means.count(axis=1)
+    means = {label: contrasts.of(values, label).groupby(contrasts.KEYS).mean() for label in RUNS}
+    shared = (means[CAR] - means[BASE]).notna()  # a column per seed
+    frame["seeds"] = shared.sum(axis=1)
+    frame[BOTH_WAYS] = means[BOTH_WAYS].mean(axis=1)
+    for label in (BASE, CAR):
+        frame[label] = means[label].where(shared).mean(axis=1)
     frame = frame[frame.gain.notna()].assign(profile=profile).reset_index()
     return tables.in_order(frame, ["scale", "set"])[COLUMNS].reset_index(drop=True)
 
@@ -73,25 +90,22 @@ def figure(profile):
     """LR images and what is restored from them, at the scales that the paper lacks: Figure, written as figures/scales.
 
     Raises:
-        ValueError: weights are missing.
+        ValueError: none of these scales has weights.
     """
     from carlib import data, figures
 
     rows = []
-    for scale, box in _BOXES.items():
-        hr = data.to_colour(illustrate.check_crop(_IMAGE, scale, box))
-        panels = [
-            panel
-            for label, name in (("Bicubic", RUNS[BASE]), ("CAR", RUNS[CAR]))
-            for panel in illustrate.panels(label, experiments.chain(name.format(scale), profile), hr, box)
-        ]
-        rows.append({"name": f"{_IMAGE}, x{scale}", "hr": hr, "box": box, "panels": panels})
+    for scale in _complete(_BOXES, profile):
+        hr, panels = data.to_colour(illustrate.check_crop(_IMAGE, scale, _BOXES[scale])), []
+        for label, name in (("Bicubic", RUNS[BASE]), ("CAR", RUNS[CAR])):
+            panels += illustrate.panels(label, experiments.chain(name.format(scale), profile), hr, _BOXES[scale])
+        rows.append({"name": f"{_IMAGE}, x{scale}", "hr": hr, "box": _BOXES[scale], "panels": panels})
     drawn = figures.crops(rows)
     results.save_figure(
         drawn,
         results.folder(profile, "figures", "scales"),
-        title=f"Downscaled by {' and by '.join(map(str, _BOXES))} and restored, profile {profile}",
-        alt=f"Crops of {_IMAGE} at both scales: bicubic's and CAR's small image, and what EDSR restores from them",
+        title=f"Downscaled at other scales than the paper's and restored, profile {profile}",
+        alt=f"Crops of {_IMAGE} at each scale: bicubic's and CAR's small image, and what EDSR restores from them",
         caption="PSNR and SSIM of the whole image (Y, standard protocol). LR crops are enlarged without interpolation.",
         command=experiments.papermill_command("01_downscaling_for_sr", profile),
     )

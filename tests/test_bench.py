@@ -388,6 +388,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line_and_keeps_the_table(tmp_path
         ),
         ({"repeats": 0}, "repeats=0"),
         ({"case": "kill", "kills": 0}, "kills=0"),
+        ({"case": "operator", "device": "cuda:0"}, "device='cuda:0': the operator is timed on cpu or cuda"),
         ({"out": "bench.png"}, "bench.csv"),
     ],
 )
@@ -424,7 +425,7 @@ def test_a_measurement_that_cannot_be_written_ends_at_once(capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("option", "value"), [("profile", "paper"), ("device", "cuda"), ("kills", 3), ("seed", 1)])
+@pytest.mark.parametrize(("option", "value"), [("profile", "mini"), ("device", "auto"), ("kills", 3), ("seed", 0)])
 def test_an_option_of_another_case_is_refused(option, value):
     with pytest.raises(ValueError, match=f"case start has no {option}: leave --{option} out, or use case "):
         bench.run("start", **{option: value})

@@ -28,17 +28,23 @@ def test_what_is_stored_as_jpeg_is_compared_as_jpeg():
     assert all(rough.psnr[method] < fine.psnr[method] - 1 for method in rough.psnr)
 
 
-@pytest.mark.parametrize("name", ["chelsea", "retina"])
-def test_as_jpeg_car_has_to_beat_a_file_that_is_as_large(name):
+@pytest.mark.parametrize(("name", "winner"), [("chelsea", "car-jpeg"), ("retina", "bicubic")])
+def test_jpegs_are_compared_at_the_size_of_bicubics(name, winner, carlib, tmp_path):
     image = example(name)
-    found = choice.best(image, 2, quality=50)
+    found = choice.best(image, 2, quality=70)
     car, bicubic = (rescale.downscale(image, 2, method) for method in choice.JPEG)
-    sizes = [len(codecs.encode(bicubic, "jpeg", quality=quality)) for quality in range(1, 101)]
-    size = len(codecs.encode(car, "jpeg", quality=50))
-    quality = 1 + next(place for place, other in enumerate(sizes) if other >= size)
-    sr = rescale.upscale(codecs.decode(codecs.encode(bicubic, "jpeg", quality=quality), "jpeg"), 2, "edsr-jpeg")
-    assert found.psnr["bicubic"] == metrics.psnr(image, sr, 0, "rgb") and quality != 50
-    assert choice._as_large(bicubic, 10**9) == 100 and choice._as_large(bicubic, 1) == 1
+    size = len(codecs.encode(bicubic, "jpeg", quality=70))
+    quality = choice._quality_within(car, size)
+    assert (
+        len(codecs.encode(car, "jpeg", quality=quality)) <= size < len(codecs.encode(car, "jpeg", quality=quality + 1))
+    )
+    assert found.method == winner and found.quality == (quality if winner == "car-jpeg" else 70) and quality < 70
+    assert choice._quality_within(car, 10**9) == 100 and choice._quality_within(car, 1) == 1
+    photo, lr, sr = (tmp_path / file for file in ("hr.png", "lr.jpg", "sr.png"))
+    data.write_image(photo, image)
+    assert carlib("downscale", photo, lr, "--scale", 2, "--method", "best", "--quality", 70)[0] == 0
+    assert carlib("upscale", lr, sr)[0] == 0  # what was told is what the file holds
+    assert metrics.psnr(image, data.read_image(sr), 0, "rgb") == pytest.approx(found.psnr[winner])
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (1, 1, 3)])
@@ -53,9 +59,10 @@ def test_the_command_tries_both_and_the_file_says_which(carlib, tmp_path, target
     photo = data.write_image(tmp_path / "hr.png", example("retina"))
     code, out, err = carlib("downscale", photo, tmp_path / target, "--scale", 2, "--method", "best", *options)
     made = origin.read(tmp_path / target)
-    bytes_told = " from as many bytes" if options else ""
-    assert code == 0 and err == "" and made.scale == 2 and f"by {made.method} x2 (restored{bytes_told}: car" in out
-    assert made.method == choice.best(data.read_image(photo), 2, quality=80 if options else None).method
+    found = choice.best(data.read_image(photo), 2, quality=80 if options else None)
+    told = f", quality {found.quality} (restored at this size: car-jpeg" if options else " (restored: car "
+    assert code == 0 and err == "" and made.scale == 2 and f"by {made.method} x2{told}" in out
+    assert (made.method, made.quality) == (found.method, found.quality)
 
 
 @pytest.mark.parametrize("options", [("--weights", "x"), ("--lambda", 1), ("--size", "8x8"), ("--variant", "paper")])

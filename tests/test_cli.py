@@ -133,7 +133,6 @@ def test_car_round_trip_of_an_odd_size(carlib, pair, tmp_path):
     (["--scale", "5", "--method", "bicubic"], "the image is 24x16 (width x height), not a multiple of scale=5"),
     (["--scale", "1", "--method", "bicubic"], "scale=1 is not a whole number >= 2"),
     (["--method", "nearest"], "method 'nearest' is unknown"),
-    (["--scale", "3", "--pad"], "no weights of car-edsr are shipped for scale 3"),
     (["--scale", "5"], "no weights of car-edsr are shipped for scale 5"),  # no padding would help
     (["--weights", "none.safetensors"], "no weights at none.safetensors"),
     (["--method", "bicubic", "--alpha", "blue"], "alpha='blue' is unknown"),

@@ -33,11 +33,8 @@ def residual(way, step, hr, window, *, scale, centre, eps):
 
 @pytest.mark.parametrize(("scale", "taps"), [(2, None), (4, None), (2, 6), (4, 12), (1, 3), (3, 4)])
 def test_colours_under_the_taps_are_those_the_operator_samples(scale, taps):
-    if scale == 3:  # ResamplerNet has no x3, the function has
-        size, centre = taps, (taps - 1) / 2
-    else:
-        net = ResamplerNet(scale, taps, weighting="guided", width=4, blocks=0)
-        size, centre = net.kernel_size, net._centre
+    net = ResamplerNet(scale, taps, weighting="guided", width=4, blocks=0)
+    size, centre = net.kernel_size, net._centre
     hr = images(1, 3, 5 * scale, 7 * scale)
     found = tap_colours(hr, scale, size, centre)
     rest = torch.zeros(1, size**2, 5, 7)

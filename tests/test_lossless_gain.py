@@ -89,10 +89,11 @@ def test_lines_are_in_the_papers_order():
 
 
 def test_the_measured_runs_are_declared_and_only_the_last_has_a_price():
-    of = {name: runs.get(name, "mini") for name in lossless_gain.names("demo")}
-    assert [run.priced for run in of.values()] == [False, False, True] * 2
+    scales = (*lossless_gain.SCALES, *lossless_gain.OTHERS)
+    of = {name: runs.get(name, "mini") for name in lossless_gain.names(scales)}
+    assert [run.priced for run in of.values()] == [False, False, True] * len(scales)
     assert all(run.jpeg is None and run.upscaler == "edsr" for run in of.values())
-    for scale in lossless_gain.SCALES:
+    for scale in scales:
         car, priced = (runs.as_dict(of[f"car-edsr-x{scale}{end}"]) for end in ("", "-priced"))
         assert {key for key in car if car[key] != priced[key]} - {"name"} == {"bit_price"}
 
@@ -101,9 +102,31 @@ def test_all_are_measured_under_as_many_seeds_as_params_yaml_wants(home):
     content = yaml.safe_load((home / "params.yaml").read_text())
     content["seeds"] = {"priced": {"smoke": 2}}
     (home / "params.yaml").write_text(yaml.safe_dump(content))
-    found = lossless_gain.names("smoke")
+    found = lossless_gain.seeded("smoke")
     assert len(found) == 12 and {"bicubic-edsr-x4-seed1", "car-edsr-x4-seed1", "car-edsr-x4-priced-seed1"} < set(found)
     assert {name for name in found if "priced" in name} < set(cells.names(5, "smoke"))  # `train --all` knows them
+
+
+def test_of_the_other_scales_those_are_measured_that_have_all_their_weights(home, monkeypatch):
+    """Nothing of them is trained for it, and with one of the three alone there is nothing to compare."""
+    absent = ["bicubic-edsr-x3"]
+    monkeypatch.setattr(lossless_gain.overview, "why_absent", lambda name, profile: "missing" * (name in absent))
+    assert lossless_gain.others("mini") == lossless_gain.names([8])
+    absent.append("car-edsr-x8-priced")
+    assert lossless_gain.others("mini") == []
+
+
+def test_an_image_loses_what_no_scale_and_table_5_can_use(home):
+    sizes = {}
+
+    def chain(hr):
+        sizes[chain.run.scale] = hr.shape
+        return hr[:: chain.run.scale, :: chain.run.scale], hr
+
+    for scale in (2, 3, 8):
+        chain.run = runs.get(f"car-edsr-x{scale}", "smoke")
+        lossless_gain._row(np.zeros((47, 31), np.uint8), chain)
+    assert sizes == {2: (40, 24, 3), 3: (24, 24, 3), 8: (40, 24, 3)}
 
 
 def test_a_row_counts_whole_files(home):

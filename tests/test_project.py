@@ -106,9 +106,10 @@ def test_a_stage_depends_on_the_folders_of_the_runs_it_shows():
     downscalers = ("bicubic", "perceptual-as-published", "dpid-0.5", "l0", "car")
     tables = {f"table{number}": set(cells.names(number, "demo")) for number in (1, 2, 3, 4, 5)}
     shown = {
-        **tables, "table1": tables["table1"] | set(scales.names("demo")), "table5": set(lossless_gain.names("demo")),
+        **tables, "table1": tables["table1"] | set(scales.names()),
+        "table5": set(lossless_gain.names((*lossless_gain.SCALES, *lossless_gain.OTHERS))),
         "ablation": tables["table3"], "protocol": pairs, "rate_distortion": pairs,
-        "jpeg": set(jpeg_lr.names()),
+        "jpeg": {*jpeg_lr.names(), *(name for scale in jpeg_lr.OTHERS for name in jpeg_lr.of_others(scale))},
         "attribution": attributed | pairs | set(content.names()), "fig3": {f"{name}-edsr-x4" for name in downscalers},
         "user_study": {f"{name}-edsr-x4" for name in downscalers},
         "fig4": {"car-edsr-x4", "car-edsr-x4-free"}, "fig6": {"car-edsr-x4"},
@@ -184,7 +185,7 @@ def test_the_report_depends_on_every_file_that_it_embeds(tmp_path, monkeypatch):
 
 def test_a_stage_whose_notebook_measures_seeds_depends_on_the_shipped_weights():
     """No stage makes the further seeds: profile demo takes them from data/weights."""
-    ways = re.compile(r"(make_ready|trained_and_measured)\(names")
+    ways = re.compile(r"(make_ready|trained_and_measured)\((names|seeded)")
     measuring = {path.stem for path in (ROOT / "carlib").glob("*.py") if ways.search(path.read_text())}
     found = set()
     for name, (command, deps, _) in stages().items():

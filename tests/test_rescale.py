@@ -146,7 +146,7 @@ def test_shipped_weights_are_found_by_scale(home, pair):
     told = "no weights of {} are shipped for scale {}: give your own"
     assert_refused(told.format("car-edsr", "3, only for scale 2"), downscale, picture(6, 9), 3)
     assert_refused(told.format("bicubic-edsr", "2, for no scale"), upscale, picture(6, 9), 2, "edsr")
-    with pytest.raises(ValueError, match=r"bicubic-edsr-jpeg .*, or use method edsr$"):
+    with pytest.raises(ValueError, match=r"bicubic-edsr-jpeg .*, or use method bicubic$"):
         upscale(picture(6, 9), 3, "edsr-jpeg")
 
 

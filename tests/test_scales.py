@@ -32,14 +32,19 @@ def test_a_line_is_a_scale_and_compares_both_of_the_pair(home):
     assert found == pytest.approx([IMAGES.mean() - 3, IMAGES.mean(), IMAGES.mean() + 2.5])
 
 
-def test_a_scale_without_one_of_both_is_left_out(home):
+def test_means_and_gain_are_of_the_seeds_that_both_have(home):
+    table = scales.table(rows({"bicubic-edsr-x2": 0, "car-edsr-x2": 3.0, "car-edsr-x2-seed1": 9.0}), "mini")
+    line = table.iloc[0]
+    assert (line.gain, line.seeds) == (3.0, 1) and line.car - line.bicubic == pytest.approx(3.0)
+
+
+def test_a_scale_without_one_of_both_has_no_line(home):
     table = scales.table(rows({"bicubic-edsr-x3": 0, "car-edsr-x8": 2.5, "bicubic-bicubic-x2": 1}), "mini")
     assert table.empty and list(table.columns) == scales.COLUMNS
 
 
-def test_all_that_is_shipped_is_measured_and_nothing_is_trained(home, monkeypatch):
-    absent = {"bicubic-edsr-x3": "missing", "car-edsr-x3": "missing"}
-    monkeypatch.setattr(scales.overview, "why_absent", lambda name, profile: absent.get(name, ""))
+def test_whole_scales_are_measured_and_what_is_left_out_is_told(home, monkeypatch, capsys):
+    monkeypatch.setattr(scales.overview, "why_absent", lambda name, profile: "missing" * (name == "car-edsr-x3"))
     measured = []
 
     def measure(names, profile, **options):
@@ -48,12 +53,14 @@ def test_all_that_is_shipped_is_measured_and_nothing_is_trained(home, monkeypatc
 
     monkeypatch.setattr(contrasts, "measure", measure)
     assert scales.study("mini").scale.tolist() == [8]
-    assert {"car-edsr-x8", "car-edsr-x2-seed1", "bicubic-bicubic-x3"} < set(measured) and not set(absent) & set(
-        measured
-    )
+    assert {*scales.names([2, 4, 8]), "car-edsr-x2-seed1"} < set(measured)
+    assert not {*scales.names([3])} & set(measured) and len(measured) == len(set(measured))
+    assert capsys.readouterr().err == "scale 3 is left out: car-edsr-x3: missing\n"
 
 
-def test_no_scale_at_all_is_told(home, monkeypatch):
-    monkeypatch.setattr(contrasts, "measure", lambda names, profile, **options: rows({"bicubic-bicubic-x2": 0}))
-    with pytest.raises(ValueError, match="no scale has weights of bicubic and of CAR"):
-        scales.study("mini")
+@pytest.mark.parametrize("call", [scales.study, scales.figure])
+def test_no_scale_at_all_is_told_before_anything_is_measured(home, monkeypatch, call):
+    monkeypatch.setattr(scales.overview, "why_absent", lambda name, profile: "missing: no weights")
+    monkeypatch.setattr(contrasts, "measure", None)
+    with pytest.raises(ValueError, match=r"no scale of .* can be measured: bicubic-bicubic-x[23]: missing: no weights"):
+        call("mini")

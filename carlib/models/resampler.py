@@ -44,8 +44,8 @@ class ResamplerNet(nn.Module):
         offsets:     False fixes all offsets to 0 (Table 3, "w/o offset") and omits their branch.
         bound:       largest residual of "signed", in units of a weight; largest step of "guided", in units of hr.
         local:       residual blocks on the image itself at the LR grid (pixel unshuffle by `scale`), whose features
-                     join those of the trunks: these come from 1/8 of the resolution, too coarse for what changes from
-                     one LR pixel to the next. 0: none, as published.
+                     join those of the trunks: these come from 1/8 of the resolution (1/12 at scale 3), too coarse for
+                     what changes from one LR pixel to the next. 0: none, as published.
         guided_eps:  of "guided": along colours that vary less than this under the taps (a variance, in units of hr
                      squared) the kernel hardly moves the LR pixel.
         activation:  of trunks and heads: "relu" as released, "leaky_relu" (slope 0.2) as printed.
@@ -119,7 +119,7 @@ class ResamplerNet(nn.Module):
         self.ds_2 = _reduction(quarter, half, 2)
         self.ds_4 = _reduction(half, half, 2)
         self.res_4 = nn.Sequential(*(ResidualBlock(half) for _ in range(blocks)))
-        self.ds_8 = _reduction(half, width, last)
+        self.ds_8 = _reduction(half, width, last)  # the released key, at scale 3 too
         self.kernels_trunk = _trunk(width, self.stride // scale, activate)
         self.kernels_weight = _head(width, 3 if weighting == "guided" else count, activate)
         if offsets:

@@ -97,6 +97,19 @@ def test_a_crop_that_does_not_fit_is_refused(home, image, scale, box, told):
     assert isinstance(assert_refused(told, illustrate.check_crop, image, scale, box), ParameterError)
 
 
+def test_panels_show_a_small_image_and_what_is_restored_from_it():
+    hr = np.arange(16 * 24, dtype=np.uint16).reshape(16, 24).astype(np.uint8)  # grey
+
+    def chain(hr):
+        return hr[::2, ::2], hr
+
+    chain.run = runs.get("car-edsr-x2", "smoke")
+    (title, below, lr), (sr_title, psnr, sr) = illustrate.panels("CAR + EDSR", chain, hr, [0, 0, 8, 12])
+    assert (title, below, sr_title) == ("CAR LR", "6×4 px", "CAR + EDSR") and psnr.startswith("inf dB / 1.0")
+    assert lr.shape == (8, 12, 3) and sr.shape == (16, 24, 3)
+    assert illustrate.panels("CAR", chain, hr, [0, 0, 8, 12], lambda lr: f"{lr.size} numbers")[0][1] == "96 numbers"
+
+
 # ---- the pipeline -------------------------------------------------------------------------------------
 
 

@@ -85,7 +85,7 @@ def test_without_set14_an_embedded_image_is_taken(home):
 
 @pytest.mark.parametrize(("image", "scale", "told"), [
     ("demo/nobody", 4, "no image 'nobody' in demo"),
-    ("demo/sail", 3, "scale=3 has no runs for Fig. 6"),
+    ("demo/sail", 5, "scale=5 has no runs for Fig. 6"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused(home, image, scale, told):
     with pytest.raises(ParameterError, match=told):

@@ -157,7 +157,10 @@ def test_a_study_leaves_rows_tables_and_a_figure(shrunk):
     table, rates = jpeg_lr.table("demo", found), jpeg_lr.rates("demo", found)
     jpeg_lr.prices("demo", found)
     jpeg_lr.figure("demo", found)
-    assert len(found) == 3 + 12 * 3 and len(table) == 2 * 4 * 3 and len(rates) == 26
+    # Twelve runs at the paper's scales and six at the others, lossless and at two qualities; HR images, too.
+    assert len(found) == 3 + (12 + 6) * 3 and len(table) == (2 * 4 + 2) * 3 and len(rates) == 26 + 2 * 2
+    others = rates[rates.scale.isin(jpeg_lr.OTHERS)]
+    assert set(others.trained) == {"one kernel"} and set(others.against) == {"bicubic LR", "better"}
     written = results.read_rows(shrunk / "results/demo/metrics/jpeg.csv")
     assert list(written.columns) == jpeg_lr.ROW_COLUMNS and np.isfinite(written[["bpp", "psnr", "mse"]]).all(axis=None)
     for name in ("tables/jpeg", "tables/jpeg_rates", "tables/jpeg_worth", "figures/jpeg"):

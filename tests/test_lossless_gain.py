@@ -95,7 +95,8 @@ def test_the_measured_runs_are_declared_and_only_the_last_has_a_price():
     assert all(run.jpeg is None and run.upscaler == "edsr" for run in of.values())
     for scale in scales:
         car, priced = (runs.as_dict(of[f"car-edsr-x{scale}{end}"]) for end in ("", "-priced"))
-        assert {key for key in car if car[key] != priced[key]} - {"name"} == {"bit_price"}
+        starts = {"warm_start", "resampler_start"} if scale == 8 else set()  # with the pair that has no price
+        assert {key for key in car if car[key] != priced[key]} - {"name"} == {"bit_price"} | starts
 
 
 def test_all_are_measured_under_as_many_seeds_as_params_yaml_wants(home):

@@ -29,7 +29,7 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
     Args:
         image, scale, pad, tile, device: as of `carlib.downscale`.
         quality: of the JPEG that bicubic's LR image would be stored as, whose size CAR's may not exceed: it has a lower
-                 quality. None: both are lossless.
+                 quality, and where no quality makes it so small, bicubic's is taken. None: both are lossless.
     Raises:
         ValueError: as `carlib.downscale` and `carlib.upscale`.
     """
@@ -39,9 +39,11 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
         car: rescale.downscale(image, scale, car, pad=pad, **network),
         bicubic: rescale.downscale(image, scale, bicubic, pad=pad),
     }
-    qualities = {car: quality, bicubic: quality}
+    qualities, fits = {car: quality, bicubic: quality}, True
     if quality is not None:
-        qualities[car] = _quality_within(made[car], len(_coded(made[bicubic], quality)))
+        size = len(_coded(made[bicubic], quality))
+        qualities[car] = _quality_within(made[car], size)
+        fits = len(_coded(made[car], qualities[car])) <= size
 
     def restored(method):
         own = qualities[method]
@@ -50,7 +52,7 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
         return metrics.psnr(image, rescale.upscale(lr, scale, upscaler, image.shape[:2], **network), 0, "rgb")
 
     psnr = {method: restored(method) for method in made}
-    winner = max(psnr, key=psnr.get)
+    winner = max(psnr, key=psnr.get) if fits else bicubic
     return Choice(made[winner], winner, qualities[winner], psnr)
 
 

@@ -72,7 +72,7 @@ def downscale(
         str,
         typer.Option(
             help="car, car-lean (smaller files), car-jpeg (for JPEG), bicubic, lanczos, box, perceptual, dpid, l0; "
-            "best: car or bicubic, whichever is restored better; or trained: cnn-cr, tad, irn."
+            "best: car (of a .jpg car-jpeg) or bicubic, whichever is restored better; or trained: cnn-cr, tad, irn."
         ),
     ] = "car",
     size: Annotated[
@@ -88,7 +88,11 @@ def downscale(
     rounding: Annotated[str | None, typer.Option(help="dpid: nearest (default) or truncate.")] = None,
     pad: Annotated[bool, typer.Option("--pad", help="Pad an image whose sides are no multiples of the scale.")] = False,
     quality: Annotated[
-        int | None, typer.Option(metavar="1..100", help="Of a .jpg; method car-jpeg is trained for it.")
+        int | None,
+        typer.Option(
+            metavar="1..100",
+            help="Of a .jpg; method car-jpeg is trained for it. Of best: bicubic's, whose size the file keeps to.",
+        ),
     ] = None,
     weights: Weights = None,
     tile: Tile = None,

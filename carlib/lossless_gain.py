@@ -48,8 +48,7 @@ def seeded(profile) -> list[str]:
 
 def others(profile) -> list[str]:
     """Those of the other scales, of each scale whose runs all have weights: they are not trained for this."""
-    complete = (those for scale in OTHERS if not overview.first_absent(those := names([scale]), profile))
-    return [name for those in complete for name in those]
+    return names(overview.complete(OTHERS, lambda scale: names([scale]), profile))
 
 
 def study(profile, *, train=True, executor="", device="auto", progress=True) -> list[dict]:
@@ -111,11 +110,12 @@ def table(profile, rows):
         results.folder(profile, "tables", "lossless_gain"),
         title=f"CAR's gain and the bits of its lossless LR images, profile {profile}",
         caption="PSNR in dB (Y, standard protocol) of what EDSR restores, means over the n images of the set and over "
-        "the seeds that both were trained under. car: trained on the error alone, the weights of its best validation; "
-        "car-priced: its loss counts the bits of lossless LR images, too, its last weights (the command's method "
-        "car-lean has the first seed's). gain: over bicubic LR images, image by image; low, high: its 95 % interval "
-        f"over images ({intervals.HOW}); seed_interval: half of that of its mean over seeds. bits: per LR pixel, CAR's "
-        "less bicubic's, by JPEG 2000 and 40 bytes a file, with its seed interval; "
+        "the seeds that both were trained under; scales that the paper lacks where they have weights. car: trained on "
+        "the error alone, the weights of its best validation; car-priced: its loss counts the bits of lossless LR "
+        "images, too, its last weights (the command's method car-lean has the first seed's; under mini at x8 trained "
+        "on from car, 2,000 updates more than both). gain: over bicubic LR images, image by image; low, high: its 95 % "
+        f"interval over images ({intervals.HOW}); seed_interval: half of that of its mean over seeds. bits: per LR "
+        "pixel, CAR's less bicubic's, by JPEG 2000 and 40 bytes a file, with its seed interval; "
         f"{', '.join(CODINGS)}: what CAR's files take more by each, in percent. printed_gain (Table 1), printed_bits "
         "(Table 5, percent): the paper's, of its full-size networks; left out where a set is not whole. verdict, of "
         "both at once: not where CAR's files take more bits over bicubic's than those of any printed pair, else "

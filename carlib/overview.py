@@ -1,5 +1,6 @@
 """What is declared and how far it is: one line per run, with the tables that show it, its state and what it cost."""
 
+import sys
 from pathlib import Path
 
 from carlib import cells, jobs, results, runs
@@ -121,6 +122,17 @@ def why_absent(name, profile) -> str:
 def first_absent(names, profile) -> str:
     """The first of some runs that cannot stand beside others, and why; "" if all can."""
     return next((f"{name}: {told}" for name in names if (told := why_absent(name, profile))), "")
+
+
+def complete(scales, names_of, profile) -> list[int]:
+    """The scales whose runs can all stand beside others; why one is left out, a line on stderr tells.
+
+    names_of: scale -> its runs.
+    """
+    absent = {scale: told for scale in scales if (told := first_absent(names_of(scale), profile))}
+    for scale, told in absent.items():
+        print(f"scale {scale} is left out: {told}", file=sys.stderr)
+    return [scale for scale in scales if scale not in absent]
 
 
 def shipped_path(run) -> Path:

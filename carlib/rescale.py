@@ -65,8 +65,8 @@ def downscale(
 
     Args:
         image:    uint8 (H, W) or (H, W, 3) RGB.
-        scale:    whole number >= 2; learned methods have the scales of their weights (shipped: 2 and 4, of "car" and
-                  "car-lean" 3 and 8, too).
+        scale:    whole number >= 2; learned methods have the scales of their weights (shipped: 2 and 4, of "car",
+                  "car-lean" and "car-jpeg" 3 and 8, too).
         method:   "car", "bicubic" (MATLAB's imresize), "lanczos" (lobes 3), "box", "perceptual", "dpid" or "l0"
                   (carlib.downscalers); learned as "car" is: "cnn-cr", "tad", "irn" (carlib.models), "car-lean", CAR
                   whose LR images are on average smaller PNGs than bicubic ones, and "car-jpeg" for LR images that are
@@ -154,8 +154,8 @@ def upscale(
     Args:
         image:   uint8 (h, w) or (h, w, 3) RGB; for learned methods an LR image made by `downscale` with the same
                  method and weights.
-        scale:   whole number >= 2; networks have the scales of their weights (shipped: 2 and 4, of "car", "car-lean"
-                 and "edsr" 3 and 8, too).
+        scale:   whole number >= 2; networks have the scales of their weights (shipped: 2 and 4, of "car", "car-lean",
+                 "car-jpeg", "edsr" and "edsr-jpeg" 3 and 8, too).
         method:  "car", "car-lean", "car-jpeg": the SR network trained jointly with that CAR; "edsr": the same network
                  trained on bicubic LR, "edsr-jpeg" on bicubic LR stored as JPEG; "bicubic" or "lanczos" (MATLAB's
                  imresize); "cnn-cr", "tad": the upscaler trained with it; "irn"; "zssr": a network trained on this very

@@ -3,9 +3,7 @@
 An image loses what exceeds a multiple of the scale, so that scales measure slightly different images.
 """
 
-import sys
-
-from carlib import contrasts, experiments, illustrate, intervals, overview, results, seeds, tables
+from carlib import contrasts, experiments, illustrate, intervals, overview, results, runs, seeds, tables
 
 PRINTED, SCALES = (2, 4), (2, 3, 4, 8)
 BASE, CAR, BOTH_WAYS = "bicubic", "car", "bicubic both ways"
@@ -31,9 +29,10 @@ def study(profile, *, device="auto", progress=True):
     Raises:
         ValueError: no scale has weights, or none of the profile's sets is here.
     """
-    complete = _complete(SCALES, profile)
-    further = [name for name in seeds.names(profile) if not overview.why_absent(name, profile)]
-    rows = contrasts.measure(dict.fromkeys([*names(complete), *further]), profile, device=device, progress=progress)
+    measured = names(_complete(SCALES, profile))
+    further = [name for name in seeds.names(profile) if runs.split_seed(name, runs.names())[0] in measured]
+    there = [name for name in further if not overview.why_absent(name, profile)]
+    rows = contrasts.measure(dict.fromkeys([*measured, *there]), profile, device=device, progress=progress)
     results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", "scales.csv"))
     made = table(rows, profile)
     results.save_table(
@@ -51,17 +50,15 @@ def study(profile, *, device="auto", progress=True):
 
 
 def _complete(scales, profile) -> list[int]:
-    """Those whose runs all have weights; of the others a line on stderr tells why not.
+    """Those whose runs all have weights.
 
     Raises:
-        ValueError: none is.
+        ValueError: none has.
     """
-    absent = {scale: told for scale in scales if (told := overview.first_absent(names([scale]), profile))}
-    if len(absent) == len(scales):
-        raise ValueError(f"no scale of {', '.join(map(str, scales))} can be measured: {next(iter(absent.values()))}")
-    for scale, told in absent.items():
-        print(f"scale {scale} is left out: {told}", file=sys.stderr)
-    return [scale for scale in scales if scale not in absent]
+    if found := overview.complete(scales, lambda scale: names([scale]), profile):
+        return found
+    told = overview.first_absent(names(scales), profile)
+    raise ValueError(f"no scale of {', '.join(map(str, scales))} can be measured: {told}")
 
 
 def table(rows, profile):
@@ -97,7 +94,7 @@ def figure(profile):
     rows = []
     for scale in _complete(_BOXES, profile):
         hr, panels = data.to_colour(illustrate.check_crop(_IMAGE, scale, _BOXES[scale])), []
-        for label, name in (("Bicubic", RUNS[BASE]), ("CAR", RUNS[CAR])):
+        for label, name in (("Bicubic + EDSR", RUNS[BASE]), ("CAR + EDSR", RUNS[CAR])):
             panels += illustrate.panels(label, experiments.chain(name.format(scale), profile), hr, _BOXES[scale])
         rows.append({"name": f"{_IMAGE}, x{scale}", "hr": hr, "box": _BOXES[scale], "panels": panels})
     drawn = figures.crops(rows)

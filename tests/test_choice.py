@@ -47,6 +47,12 @@ def test_jpegs_are_compared_at_the_size_of_bicubics(name, winner, carlib, tmp_pa
     assert metrics.psnr(image, data.read_image(sr), 0, "rgb") == pytest.approx(found.psnr[winner])
 
 
+def test_a_car_whose_smallest_file_is_larger_than_bicubics_is_not_taken():
+    image = dict(data.load("demo"))["chelsea"][:192, :192]
+    found = choice.best(image, 2, quality=1)
+    assert found.psnr["car-jpeg"] > found.psnr["bicubic"] and (found.method, found.quality) == ("bicubic", 1)
+
+
 @pytest.mark.parametrize("shape", [(7, 9), (1, 1, 3)])
 def test_any_size_padded(shape):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

@@ -64,3 +64,13 @@ def test_no_scale_at_all_is_told_before_anything_is_measured(home, monkeypatch, 
     monkeypatch.setattr(contrasts, "measure", None)
     with pytest.raises(ValueError, match=r"no scale of .* can be measured: bicubic-bicubic-x[23]: missing: no weights"):
         call("mini")
+
+
+def test_seeds_of_a_scale_that_is_left_out_are_not_measured(home, monkeypatch):
+    monkeypatch.setattr(scales.overview, "why_absent", lambda name, profile: "missing" * (name == "car-edsr-x2"))
+    measured = []
+    monkeypatch.setattr(
+        contrasts, "measure", lambda names, profile, **options: measured.extend(names) or rows({"car-edsr-x8": 1})
+    )
+    scales.study("mini")
+    assert {runs.get(name, "mini").scale for name in measured} == {3, 4, 8} and "car-edsr-x4-seed1" in measured

@@ -33,7 +33,7 @@ _FIGURE_SCALE = 2
 
 def names() -> list[str]:
     """The runs that are measured."""
-    return [name.format(scale) for scale in SCALES for name in RUNS.values()]
+    return runs.at_scales(RUNS.values(), SCALES)
 
 
 def study(profile, *, device="auto", progress=True) -> list[dict]:

@@ -84,6 +84,16 @@ def of(values, label):
     return pd.DataFrame(float("nan"), index=values.index, columns=[0])
 
 
+def shared_means(values, label, base):
+    """Means over images of two labels under the seeds that both have: two DataFrames, a line per KEYS, a column a seed.
+
+    NaN where a seed has one of the two alone.
+    """
+    own, others = (of(values, name).groupby(KEYS).mean() for name in (label, base))
+    both = (own - others).notna()
+    return own.where(both), others.where(both)
+
+
 def printed(paper, rows, labels, *, unmeasured=False):
     """The printed values, a line per KEYS, a column per label; NaN where a measured set is not whole or cropped.
 

@@ -37,7 +37,7 @@ ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "seed", "set", "image", 
 
 def names(scales=SCALES) -> list[str]:
     """The declared runs of some scales."""
-    return [name.format(scale) for scale in scales for name in RUNS.values()]
+    return runs.at_scales(RUNS.values(), scales)
 
 
 def seeded(profile) -> list[str]:

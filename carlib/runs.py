@@ -262,6 +262,11 @@ def seeded(name: str, count: int) -> list[str]:
     return [name, *(f"{name}-seed{seed}" for seed in range(1, count))]
 
 
+def at_scales(patterns, scales) -> list[str]:
+    """Names such as "car-edsr-x{}" at several scales, scale by scale."""
+    return [pattern.format(scale) for scale in scales for pattern in patterns]
+
+
 def trained(name: str, profile_name: str | None = None) -> Run:
     """A run as its weights are trained: under the profile itself or, where that trains nothing, under mini.
 

@@ -16,7 +16,7 @@ _IMAGE, _BOXES = "demo/coffee", {3: [168, 192, 96, 144], 8: [144, 192, 120, 144]
 
 def names(scales=SCALES) -> list[str]:
     """The declared runs of some scales."""
-    return [name.format(scale) for scale in scales for name in RUNS.values()]
+    return runs.at_scales(RUNS.values(), scales)
 
 
 def study(profile, *, device="auto", progress=True):
@@ -73,12 +73,9 @@ def table(rows, profile):
     values = contrasts.by_label(rows, LABELS)
     frame = contrasts.compare(values, contrasts.printed(seeds.paper(), rows, [BASE, CAR]), CAR, BASE)
     frame = frame.rename(columns={"difference": "gain", "printed_difference": "printed_gain"})
-    means = {label: contrasts.of(values, label).groupby(contrasts.KEYS).mean() for label in RUNS}
-    shared = (means[CAR] - means[BASE]).notna()  # a column per seed
-    frame["seeds"] = shared.sum(axis=1)
-    frame[BOTH_WAYS] = means[BOTH_WAYS].mean(axis=1)
-    for label in (BASE, CAR):
-        frame[label] = means[label].where(shared).mean(axis=1)
+    car, bicubic = contrasts.shared_means(values, CAR, BASE)
+    frame[CAR], frame[BASE], frame["seeds"] = car.mean(axis=1), bicubic.mean(axis=1), car.count(axis=1)
+    frame[BOTH_WAYS] = contrasts.of(values, BOTH_WAYS).groupby(contrasts.KEYS).mean().mean(axis=1)
     frame = frame[frame.gain.notna()].assign(profile=profile).reset_index()
     return tables.in_order(frame, ["scale", "set"])[COLUMNS].reset_index(drop=True)
 

@@ -43,12 +43,11 @@ def table(rows, profile):
         seeds, NaN for one), lowest and highest gain of a seed, and what is printed, where the set is whole.
     """
     values = contrasts.by_label(rows, LABELS)
-    means = {label: contrasts.of(values, label).groupby(contrasts.KEYS).mean() for label in (BASE, CAR)}
-    gains = (means[CAR] - means[BASE]).dropna(how="all")  # a column per seed, NaN where one of both is missing
+    car, bicubic = contrasts.shared_means(values, CAR, BASE)
+    gains = (car - bicubic).dropna(how="all")
     frame = gains.agg(["mean", "min", "max"], axis=1)
     frame = frame.rename(columns={"mean": "gain", "min": "lowest", "max": "highest"})
-    for label, found in means.items():
-        frame[label] = found.where(gains.notna()).mean(axis=1)
+    frame[CAR], frame[BASE] = car.mean(axis=1), bicubic.mean(axis=1)
     frame["seeds"] = gains.count(axis=1)
     frame["interval"] = [intervals.half_width(line[line == line]) for line in gains.to_numpy()]
     frame["n"] = rows.groupby(contrasts.KEYS).image.nunique()

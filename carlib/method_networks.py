@@ -18,6 +18,8 @@ PAIRS = {
 }
 # Upscalers of a classical downscaler's LR images -> likewise.
 EDSR = {"edsr": "bicubic-edsr-x{}", "edsr-jpeg": "bicubic-edsr-x{}-jpeg"}
+# The weights of all these where the package was installed without its clone (setup.py copies them).
+PACKAGED = Path(__file__).resolve().parent / "shipped"
 
 
 def digest(method, scale, weights=None) -> str | None:
@@ -87,7 +89,7 @@ def _load(path, stamp, device):
 
 
 def _shipped(run, scale) -> Path:
-    folder = results.root() / "data" / "weights"
+    folder = PACKAGED if PACKAGED.is_dir() else results.root() / "data" / "weights"
     path = folder / f"{run.format(scale)}.safetensors"
     if not path.is_file():
         networks = run.replace("-x{}", "")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from carlib import runs
 
+SCALES, OTHER_SCALES = (2, 4), (3, 8)  # the paper's, and those that studies add
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -93,9 +95,9 @@ def of(table: int, profile: str | None = None) -> list[Cell]:
         raise ValueError(f"no runs are declared for table {table!r}: there are tables {', '.join(map(str, TABLES))}")
     cells = [
         Cell(table, *key, scale, name.format(scale))
-        for scale in _SCALES.get(table, (2, 4))
+        for scale in _SCALES.get(table, SCALES)
         for key, name in _RUNS[table].items()
-        if scale in _SCALES.get(name, (2, 4))
+        if scale in _SCALES.get(name, SCALES)
     ]
     cells = [_trained_once(cell, profile) for cell in cells]
     return [cell for cell in cells if not cell.loss or runs.get(cell.run, profile).loss == cell.loss]

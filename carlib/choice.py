@@ -41,9 +41,8 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
     }
     qualities, fits = {car: quality, bicubic: quality}, True
     if quality is not None:
-        size = len(_coded(made[bicubic], quality))
-        qualities[car] = _quality_within(made[car], size)
-        fits = len(_coded(made[car], qualities[car])) <= size
+        within = _most_quality(made[car], len(_coded(made[bicubic], quality)))
+        qualities[car], fits = within or 1, within > 0
 
     def restored(method):
         own = qualities[method]
@@ -60,9 +59,9 @@ def _coded(lr, quality) -> bytes:
     return codecs.encode(lr, "jpeg", quality=quality)
 
 
-def _quality_within(lr, size) -> int:
-    """A quality at which the JPEG takes at most `size` bytes, and at the next one more; 1 where none takes so few."""
-    return max(1, bisect_right(range(1, 101), size, key=lambda quality: len(_coded(lr, quality))))
+def _most_quality(lr, size) -> int:
+    """The quality up to which a JPEG takes at most `size` bytes; 0 where none takes so few."""
+    return bisect_right(range(1, 101), size, key=lambda quality: len(_coded(lr, quality)))
 
 
 def check_options(**options):

@@ -286,7 +286,9 @@ def report(
     profile: Profile = None,
     readme: Annotated[
         bool,
-        typer.Option("--readme", help="Also renew the tables of README.md and REPLICATION.md (from profile mini)."),
+        typer.Option(
+            "--readme", help="Also renew the tables of README.md, REPLICATION.md and docs/ (from profile mini)."
+        ),
     ] = False,
 ):
     """Put all tables and figures of a profile on one page."""

@@ -9,7 +9,7 @@ take more. "takes" is what `carlib downscale --method best` would take: of CAR a
 is nearer in RGB.
 """
 
-from carlib import codecs, experiments, intervals, kept, results, runs, tables
+from carlib import cells, codecs, experiments, intervals, kept, results, runs, tables
 
 SET, PHOTOGRAPHS = "content", "demo"
 CHANNELS = ("psnr", "psnr_rgb", "psnr_cb", "psnr_cr")  # of what is restored
@@ -18,7 +18,7 @@ KINDS = {
     "drawn": ("comic", "form", "map"),
     "science": ("cells", "galaxies", "retina"),
 }
-SCALES, BASE, UPSCALED_BASE = (2, 4), "bicubic", "bicubic both ways"
+SCALES, BASE, UPSCALED_BASE = cells.SCALES, "bicubic", "bicubic both ways"
 RUNS = {
     BASE: "bicubic-edsr-x{}",
     "car": "car-edsr-x{}",

@@ -17,6 +17,7 @@ import numpy as np
 
 from carlib import (
     bjontegaard,
+    cells,
     codecs,
     contrasts,
     experiments,
@@ -31,7 +32,8 @@ from carlib import (
 )
 
 DOWNSCALERS, LOSSLESS = ("bicubic", "car"), 0
-SCALES, OTHERS = (2, 4), (3, 8)  # all trainings; at the others only what `carlib downscale` takes, and its rival
+SCALES = cells.SCALES  # have all trainings
+OTHERS = cells.OTHER_SCALES  # only what `carlib downscale` takes, and its rival
 # On which LR images networks were trained -> the run.
 TRAINED = {
     "lossless": "{}-edsr-x{}",

@@ -7,7 +7,7 @@ evaluation an HR image loses what exceeds a multiple of 8 at its right and botto
 is an image of three equal channels: the released code reads RGB only.
 """
 
-from carlib import codecs, experiments, lossless_tables, results, runs
+from carlib import cells, codecs, experiments, lossless_tables, results, runs
 
 CODINGS = {
     "jpegls": {"codec": "jpegls"},
@@ -15,7 +15,7 @@ CODINGS = {
     "jpeg2000": {"codec": "jpeg2000"},
 }
 DOWNSCALERS = ("bicubic", "perceptual", "perceptual-as-published", "dpid", "dpid-0.5", "l0", "l0-surrogate", "car")
-SCALES = (2, 4)
+SCALES = cells.SCALES
 ROW_COLUMNS = [
     "profile", "run", "downscaler", "scale", "set", "image", "codec", "bytes", "lr_pixels", "hr_pixels",
 ]  # fmt: skip

@@ -27,7 +27,7 @@ from carlib import (
     tables,
 )
 
-SCALES, OTHERS, BASE = (2, 4), (3, 8), "bicubic"  # the paper's scales, and others
+SCALES, OTHERS, BASE = cells.SCALES, cells.OTHER_SCALES, "bicubic"
 RUNS = {BASE: "bicubic-edsr-x{}", "car": "car-edsr-x{}", "car-priced": "car-edsr-x{}-priced"}
 CODINGS = {**lossless.CODINGS, "png": {"codec": "png"}}  # what Table 5 may have counted, and what `carlib` writes
 _LABELS = {BASE: "Bicubic", "car": "CAR", "car-priced": "CAR, bits priced"}

@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 
-from carlib import bjontegaard, codecs, experiments, kept, results, runs, tables
+from carlib import bjontegaard, cells, codecs, experiments, kept, results, runs, tables
 
 CLAIM = (
     "the pre-downscaling and post-upscaling operation also helps to save storage and bandwidth for image or video "
@@ -20,7 +20,7 @@ CLAIM = (
 )
 CODECS = ("jpeg", "webp", "jpegxl")  # of LR and of HR images; HR images are coded by AVIF too
 LOSSLESS = ("jpegls", "jpegxl")  # of LR images
-DOWNSCALERS, SCALES = ("car", "bicubic"), (2, 4)
+DOWNSCALERS, SCALES = ("car", "bicubic"), cells.SCALES
 ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "codec", "quality", "set", "image", "bpp", "psnr", "ssim"]
 _SHAVE = max(SCALES)
 

@@ -3,9 +3,9 @@
 An image loses what exceeds a multiple of the scale, so that scales measure slightly different images.
 """
 
-from carlib import contrasts, experiments, illustrate, intervals, overview, results, runs, seeds, tables
+from carlib import cells, contrasts, experiments, illustrate, intervals, overview, results, runs, seeds, tables
 
-PRINTED, SCALES = (2, 4), (2, 3, 4, 8)
+SCALES = sorted([*cells.SCALES, *cells.OTHER_SCALES])
 BASE, CAR, BOTH_WAYS = "bicubic", "car", "bicubic both ways"
 RUNS = {BOTH_WAYS: "bicubic-bicubic-x{}", BASE: "bicubic-edsr-x{}", CAR: "car-edsr-x{}"}
 LABELS = {name.format(scale): label for scale in SCALES for label, name in RUNS.items()}

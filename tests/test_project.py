@@ -210,7 +210,9 @@ def links(page):
     return [target.partition("#")[0] for target in targets if not re.match(r"[a-z][a-z+.-]*:|#", target)]
 
 
-@pytest.mark.parametrize("name", ["README.md", "REPLICATION.md", "docs/cluster.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "REPLICATION.md", "docs/cluster.md", "docs/findings.md", "docs/speed.md"]
+)
 def test_links_lead_somewhere(name):
     page = ROOT / name
     if not page.is_file():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from carlib import readme, tables
+from carlib import readme, readme_bench, readme_studies, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,7 +71,7 @@ def test_the_readme_shows_some_of_the_cases(tmp_path, monkeypatch):
     ],
 )
 def test_times_have_three_digits_or_all_of_a_millisecond(seconds, told):
-    assert readme._time(SimpleNamespace(seconds=seconds)) == told
+    assert readme_bench._time(SimpleNamespace(seconds=seconds)) == told
 
 
 def cells(*verdicts):
@@ -116,7 +116,7 @@ def test_part_of_a_set_is_not_shown_as_the_whole():
         for variant, some in counts.items()
         for name, n in zip(("set14", "bsd100"), some, strict=True)
     ]
-    head, _, first, second = readme._attribution(pd.DataFrame(lines)).splitlines()
+    head, _, first, second = readme_studies._attribution(pd.DataFrame(lines)).splitlines()
     assert head.split(" | ")[1:] == ["x2 Set14 (14)", "x2 B100 (first 20 of 100) |"]
     assert first.count("+1.00") == second.count("+1.00") == 2
 
@@ -125,7 +125,7 @@ def test_of_the_scales_those_that_the_paper_lacks_are_shown():
     line = {"set": "set5", "metric": "psnr", "n": 5, "bicubic both ways": 28.0, "bicubic": 30.0, "gain": 2.0}
     line |= {"car": 32.0, "low": 1.5, "high": 2.5}
     others = [line | {"scale": 2}, line | {"scale": 3, "metric": "ssim"}, line | {"scale": 3, "set": "demo"}]
-    shown = readme._scales(pd.DataFrame([*others, line | {"scale": 3}])).splitlines()[2:]
+    shown = readme_studies._scales(pd.DataFrame([*others, line | {"scale": 3}])).splitlines()[2:]
     assert shown == ["| x3 | Set5 (5) | 28.00 | 30.00 | 32.00 | +2.00 [+1.50, +2.50] |"]
     with pytest.raises(ValueError, match="no line that the pages show"):
-        readme._scales(pd.DataFrame(others))
+        readme_studies._scales(pd.DataFrame(others))

@@ -1,0 +1,19 @@
+"""Tables and numbers as Markdown has them."""
+
+
+def table(lines) -> str:
+    """A table of dicts with the same keys.
+
+    Raises:
+        ValueError: there is no line.
+    """
+    lines = list(lines)
+    if not lines:
+        raise ValueError("a table of profile mini has no line that the pages show: measure it on Set5, Set14 or B100")
+    rows = [list(lines[0]), ["---"] * len(lines[0]), *(list(map(str, line.values())) for line in lines)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def number(value, form="{:.2f}") -> str:
+    """`value` in a form, a dash for NaN."""
+    return "-" if value != value else form.format(value)

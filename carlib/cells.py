@@ -77,9 +77,12 @@ _RUNS = {
 # What is not printed for 2 and 4: a table, or a run of one.
 _SCALES = {2: (4,), "cnn-cr-cnn-sr-x{}": (2,), "bicubic-srresnet-x{}": (4,), "bicubic-rrdb-x{}": (4,)}
 TABLES = tuple(_RUNS)
-# Whose gain has an interval over seeds (seeds.py), and what stands beside Table 5 with one (lossless_gain.py).
+# Whose gain has an interval over seeds (seeds.py), what stands beside Table 5 with one (lossless_gain.py), and whose
+# files as JPEG have one (jpeg_lr.py), which are in no table.
 PAIR = ("bicubic-edsr-x2", "car-edsr-x2", "bicubic-edsr-x4", "car-edsr-x4")
 PRICED = ("car-edsr-x2-priced", "car-edsr-x4-priced")
+_ON_JPEG = ("bicubic-edsr-x{}-jpeg", "car-edsr-x{}-jpeg-priced", "car-edsr-x{}-static-jpeg-priced")
+JPEG = tuple(runs.at_scales(_ON_JPEG, SCALES))
 
 
 def of(table: int, profile: str | None = None) -> list[Cell]:
@@ -112,7 +115,7 @@ def _trained_once(cell, profile):
 
 
 def seeds(table: int | str, profile: str | None = None) -> int:
-    """How many seeds params.yaml wants under a profile of each run of a table, of the "pair", or of the "priced".
+    """How many seeds params.yaml wants under a profile of each run of a table, of the "pair", the "priced" or "jpeg".
 
     Raises:
         ValueError: it is no whole number above 0.
@@ -135,6 +138,11 @@ def names(table: int, profile: str | None = None) -> list[str]:
         if table == number:
             wanted |= {run: max(wanted.get(run, 1), seeds(key, profile)) for run in those}
     return [name for run, count in wanted.items() for name in runs.seeded(run, count)]
+
+
+def in_no_table(profile: str | None = None) -> list[str]:
+    """The runs of JPEG that params.yaml declares, under all seeds that the profile wants."""
+    return [name for run in runs.names() if run in JPEG for name in runs.seeded(run, seeds("jpeg", profile))]
 
 
 def tables_of(profile: str | None = None) -> dict[str, list[int]]:

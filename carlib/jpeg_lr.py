@@ -5,7 +5,7 @@ downscaling (data/paper/jpeg.csv). Here the EDSRs of bicubic LR images and CAR w
 that nothing had coded, and each trained on LR images that were JPEG of a quality drawn anew each time
 (carlib/ops/jpeg.py), restore LR images that a codec stored: libjpeg, chroma halved (4:2:0). A third CAR's loss gave the
 bits of these files a price. So did that of one kernel for all pixels of all images, which is a fixed filter: what it
-saves, no kernel that follows the image is needed for.
+saves, no kernel that follows the image is needed for. What was trained on JPEG for these three has several seeds.
 
 Fidelity: PSNR by the protocol "standard", but with a border of 4 pixels at every scale. Rate: bits of the whole file
 over HR pixels. The HR image is coded, too.
@@ -44,9 +44,11 @@ TRAINED = {
 # CAR's -> those of the bicubic run that it stands beside.
 RIVALS = {"lossless": "lossless", "jpeg": "jpeg", "priced": "jpeg", "one kernel": "jpeg"}
 _RESAMPLES = 1000  # of images, for the interval of a delta rate
-ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "trained", "quality", "set", "image", "bpp", "psnr", "mse"]
+ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "trained", "seed", "quality", "set", "image", "bpp",
+               "psnr", "mse"]  # fmt: skip
 _SHAVE = max(SCALES)
 _KEYS = ["scale", "trained", "quality"]
+_CURVE = ["downscaler", "scale", "trained", "seed"]
 
 
 def names() -> list[str]:
@@ -60,28 +62,42 @@ def names() -> list[str]:
     ]
 
 
+def seeded(profile) -> list[str]:
+    """`names`, and cells.JPEG with the EDSR of lossless bicubic LR images under as many seeds as params.yaml wants."""
+    count, lossless = cells.seeds("jpeg", profile), [TRAINED["lossless"].format("bicubic", scale) for scale in SCALES]
+    return list(
+        dict.fromkeys([*names(), *(each for run in (*lossless, *cells.JPEG) for each in runs.seeded(run, count))])
+    )
+
+
 def of_others(scale) -> list[str]:
     """The runs of one of OTHERS."""
     named = (("bicubic", "lossless"), ("bicubic", "jpeg"), ("car", "one kernel"))
     return [TRAINED[trained].format(downscaler, scale) for downscaler, trained in named]
 
 
-def study(profile, *, device="auto", progress=True) -> list[dict]:
-    """Measure the profile's images, and write the rows as metrics/jpeg.csv; of OTHERS what has all its weights.
+def study(profile, *, train=True, executor="", device="auto", progress=True) -> list[dict]:
+    """Train what is missing, measure the profile's images, and write the rows as metrics/jpeg.csv.
 
-    The rows of each image are kept (carlib.kept), and a later call goes on from them.
+    Of OTHERS nothing is trained, and what has all its weights is measured. The rows of each image are kept
+    (carlib.kept), and a later call goes on from them.
 
+    Args:
+        train, executor: see `contrasts.make_ready`. A seed without weights is left out.
     Returns:
         rows (ROW_COLUMNS) of every image, run and quality; quality 0 stands for lossless, downscaler "none" and scale 1
         for the HR image itself.
     Raises:
-        ValueError: weights are missing, none of the profile's sets is here, or params.yaml says nothing of the study.
+        ValueError: a run cannot be trained, weights of a declared one are missing, none of the profile's sets is here,
+            or params.yaml says nothing of the study.
     """
     from carlib import data
 
-    chosen = experiments.study_settings("jpeg", profile)
+    contrasts.check_training(train, executor)
+    chosen, training = experiments.study_settings("jpeg", profile), {"train": train, "executor": executor}
+    made, _ = contrasts.make_ready(seeded(profile), profile, **training, device=device, progress=progress)
     others = [name for scale in overview.complete(OTHERS, of_others, profile) for name in of_others(scale)]
-    chains, made_by = experiments.chains([*names(), *others], profile, device=device)
+    chains, made_by = experiments.chains(dict.fromkeys([*names(), *made, *others]), profile, device=device)
     made_by |= {"qualities": chosen["qualities"], "lower": chosen["lower"]}
 
     def measured(image):
@@ -97,7 +113,7 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
 
 
 def _direct(hr, qualities):
-    named = {"run": "", "downscaler": "none", "scale": 1, "trained": ""}
+    named = {"run": "", "downscaler": "none", "scale": 1, "trained": "", "seed": 0}
     for quality in qualities:
         coded = codecs.encode(hr, "jpeg", quality=quality)
         yield _row(hr, codecs.decode(coded, "jpeg"), coded, **named, quality=quality)
@@ -111,7 +127,7 @@ def _restored(image, chain, qualities):
     lr, sr = chain(hr)
     kinds = {"one kernel": run.weighting == "static", "priced": run.priced, "jpeg": run.jpeg, "lossless": True}
     trained = next(kind for kind, holds in kinds.items() if holds)
-    named = {"run": run.name, "downscaler": run.downscaler, "scale": run.scale, "trained": trained}
+    named = {"run": run.name, "downscaler": run.downscaler, "scale": run.scale, "trained": trained, "seed": run.seed}
     yield _row(hr, sr, codecs.encode(lr, "jpegls"), **named, quality=LOSSLESS)
     for quality in qualities:
         coded = codecs.encode(lr, "jpeg", quality=quality)
@@ -131,15 +147,16 @@ def table(profile, rows):
     """`gains` of the rows, written as tables/jpeg."""
     found = gains(rows)
     results.save_table(
-        found.round({"bicubic": 2, "car": 2, "gain": 2, "low": 2, "high": 2, "bits": 1, "printed_gain": 2}),
+        found.round({"bits": 1}).round(2),
         results.folder(profile, "tables", "jpeg"),
         title=f"LR images stored as JPEG, profile {profile}",
         caption="PSNR in dB (Y, 4 pixels of border left out) of what EDSR restores from the decoded LR image, by "
         "quality (0: lossless) and by the LR images that the networks were trained on: lossless ones, or JPEG of a "
         "quality drawn anew each time; priced: CAR's loss counts the bits of these files, too (bicubic as under jpeg); "
-        "one kernel: the same, of one for all pixels of all images (x3 and x8 have it alone). gain: CAR less bicubic, "
-        f"image by image; low, high: its 95 % interval over images ({intervals.HOW}). bits: what CAR's files take "
-        "more, in percent; a gain at equal quality need be none at equal bits, see jpeg_rates. "
+        "one kernel: the same, of one for all pixels of all images (x3 and x8 have it alone). Means over the n images "
+        "and over the seeds that both were trained under. gain: CAR less bicubic, image by image; low, high: its 95 % "
+        f"interval over images ({intervals.HOW}); seed_interval: half of that of its mean over seeds. bits: what CAR's "
+        "files take more, in percent; a gain at equal quality need be none at equal bits, see jpeg_rates. "
         f"Means over {tables.seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR "
         f"images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05c_jpeg", profile),
@@ -151,12 +168,13 @@ def rates(profile, rows):
     """`savings` of the rows, written as tables/jpeg_rates."""
     found = savings(rows)
     results.save_table(
-        found.round({"bd_rate": 1, "least": 1, "most": 1, "low": 2, "high": 2, "saved_share": 1}),
+        found.round({"low": 2, "high": 2}).round(1),
         results.folder(profile, "tables", "jpeg_rates"),
         title=f"Bits of LR images stored as JPEG, profile {profile}",
         caption="bd_rate: Bjontegaard's delta rate, the mean difference in bits at equal PSNR in percent of what it is "
-        "compared with; below 0 saves. Between the mean curves, over the interval from low to high dB that both reach; "
-        f"least, most: its 95 % interval over images ({_RESAMPLES:,} resamples, percentiles). "
+        "compared with; below 0 saves. Between curves of means over images, over the interval from low to high dB that "
+        "both reach, the mean over the seeds that both were trained under; least, most: its 95 % interval over images "
+        f"({_RESAMPLES:,} resamples, percentiles); seed_interval: half of that of its mean over seeds (Student). "
         "saved_share: percent of that interval at which fewer bits are taken. against: the HR image as JPEG, or the "
         "bicubic LR image as JPEG, whose EDSR was trained on lossless LR images where CAR was, else on JPEG. "
         f"better: the same, above quality {origin.LIKE_LOSSLESS} restored by the EDSR trained on lossless LR images; "
@@ -211,23 +229,28 @@ def gains(rows):
 
     Returns:
         DataFrame, a line per scale, training and quality: scale, trained, quality, bicubic, car (mean PSNR, dB), gain,
-        low, high (of its interval over images), bits (what CAR's files take more, percent), printed_gain, verdict, n.
+        low, high (of its interval over images), seed_interval (half of that of its mean over seeds, NaN for one), bits
+        (what CAR's files take more, percent), printed_gain, verdict, seeds, n (images).
     """
     import pandas as pd
 
     both = _beside_their_rivals(pd.DataFrame(rows))
     paper, tolerance, lines = _printed(), runs.read_params()["tolerance"], []
     for (scale, trained, quality), group in both.groupby(_KEYS):
-        low, high = intervals.paired(group.psnr - group.psnr_bicubic)
+        gains = (group.psnr - group.psnr_bicubic).set_axis(pd.MultiIndex.from_frame(group[["seed", "set", "image"]]))
+        low, high = intervals.paired(of_images := gains.groupby(["set", "image"]).mean())
+        by_seed = gains.groupby("seed").mean()
+        over_seeds = intervals.half_width(by_seed)
         means = group[["psnr", "psnr_bicubic", "bpp", "bpp_bicubic"]].mean()
         gain, printed = means.psnr - means.psnr_bicubic, paper.get((scale, trained, quality), float("nan"))
         limits = tolerance["gain_share"], tolerance["gain_more"]
-        verdict = contrasts.verdict(gain, low, high, float("nan"), printed, *limits)
+        verdict = contrasts.verdict(gain, low, high, over_seeds, printed, *limits)
         lines.append({
             "scale": scale, "trained": trained, "quality": quality, "bicubic": means.psnr_bicubic, "car": means.psnr,
-            "gain": gain, "low": low, "high": high, "bits": 100 * (means.bpp / means.bpp_bicubic - 1),
-            "printed_gain": printed, "verdict": "not tested" if rows[0]["profile"] == "smoke" else verdict,
-            "n": len(group),
+            "gain": gain, "low": low, "high": high, "seed_interval": over_seeds,
+            "bits": 100 * (means.bpp / means.bpp_bicubic - 1), "printed_gain": printed,
+            "verdict": "not tested" if rows[0]["profile"] == "smoke" else verdict,
+            "seeds": len(by_seed), "n": len(of_images),
         })  # fmt: skip
     return pd.DataFrame(lines)
 
@@ -258,7 +281,7 @@ def worth(rows):
 
 def _beside_their_rivals(frame):
     """CAR's rows, each with psnr_bicubic and bpp_bicubic of the bicubic LR image that it is compared with."""
-    of_image = ["scale", "quality", "set", "image"]
+    of_image = ["scale", "seed", "quality", "set", "image"]
     car = frame[frame.downscaler == "car"].assign(rival=lambda rows: rows.trained.map(RIVALS))
     bicubic = frame[frame.downscaler == "bicubic"].rename(columns={"trained": "rival"})
     bicubic = bicubic[[*of_image, "rival", "psnr", "bpp"]]
@@ -275,7 +298,7 @@ def _printed() -> dict:
 
 
 def curves(rows) -> dict:
-    """(downscaler, scale, trained) -> DataFrame quality, bpp, psnr: means over images, by rising quality; of JPEG."""
+    """(downscaler, scale, trained) -> quality, bpp, psnr: means over images and seeds, by rising quality; of JPEG."""
     import pandas as pd
 
     frame = pd.DataFrame(rows)
@@ -284,7 +307,7 @@ def curves(rows) -> dict:
 
 
 def _image_by_image(rows) -> dict:
-    """(downscaler, scale, trained) -> (images, qualities, 2): bpp and PSNR of every image, by rising quality.
+    """(downscaler, scale, trained, seed) -> (images, qualities, 2): bpp and PSNR of every image, by rising quality.
 
     "better" for trained: bicubic LR images, each quality restored by the EDSR that `carlib upscale` takes.
     """
@@ -293,20 +316,26 @@ def _image_by_image(rows) -> dict:
     frame = pd.DataFrame(rows)
     frame = frame[frame.quality > LOSSLESS].sort_values(["set", "image", "quality"])
     found = {}
-    for key, part in frame.groupby(["downscaler", "scale", "trained"]):
+    for key, part in frame.groupby(_CURVE):
         found[key] = part[["bpp", "psnr"]].to_numpy().reshape(-1, part.quality.nunique(), 2)
     qualities = np.sort(frame[frame.trained == "jpeg"].quality.unique())
-    for scale in {scale for downscaler, scale, _ in found if downscaler == "bicubic"}:
-        on_jpeg, lossless = (found["bicubic", scale, trained] for trained in ("jpeg", "lossless"))
-        rough = (qualities <= origin.LIKE_LOSSLESS)[:, None]
-        found["bicubic", scale, "better"] = np.where(rough, on_jpeg, lossless)
+    rough = (qualities <= origin.LIKE_LOSSLESS)[:, None]
+    for downscaler, scale, trained, seed in list(found):
+        if (downscaler, trained) == ("bicubic", "jpeg") and ("bicubic", scale, "lossless", seed) in found:
+            on_jpeg, lossless = (found["bicubic", scale, kind, seed] for kind in ("jpeg", "lossless"))
+            found["bicubic", scale, "better", seed] = np.where(rough, on_jpeg, lossless)
     return found
 
 
-def _interval(rival, own) -> tuple[float, float]:
-    """Of the delta rate, over images: both (images, qualities, 2), of the same images."""
-    drawn = np.random.default_rng(0).integers(len(own), size=(_RESAMPLES, len(own)))
-    rates = [bjontegaard.bd_rate(rival[some].mean(0), own[some].mean(0))[0] for some in drawn]
+def _rate(pairs, some=...) -> float:
+    """The delta rate between curves of means over some images, the mean over seeds; pairs as of `_pairs`."""
+    return np.mean([bjontegaard.bd_rate(rival[some].mean(0), own[some].mean(0))[0] for rival, own in pairs])
+
+
+def _interval(pairs) -> tuple[float, float]:
+    """Of `_rate`, over images."""
+    images = len(pairs[0][0])
+    rates = [_rate(pairs, some) for some in np.random.default_rng(0).integers(images, size=(_RESAMPLES, images))]
     rates = [rate for rate in rates if rate == rate]
     return tuple(map(float, np.quantile(rates, (0.025, 0.975)))) if rates else (float("nan"), float("nan"))
 
@@ -319,25 +348,36 @@ def savings(rows):
     "CAR": of one kernel, CAR with the same price.
 
     Returns:
-        DataFrame: scale, trained, downscaler, against, bd_rate, least, most (percent, its interval over images), low,
-        high (dB, the common interval), saved_share (percent of it), n (images).
+        DataFrame: scale, trained, downscaler, against, bd_rate (of the mean curves, mean over seeds), least, most
+        (percent, its interval over images), seed_interval (half of that of its mean over seeds, NaN for one), low, high
+        (dB, the common interval), saved_share (percent of it), seeds (that both have), n (images).
     """
     import pandas as pd
 
-    every, lines = _image_by_image(rows), []
-    for downscaler, scale, trained in every:
-        if downscaler == "none" or trained == "better":
-            continue
-        own = every[downscaler, scale, trained]
-        rivals = {against: key for against, key in _rivals(downscaler, scale, trained).items() if key in every}
-        for against, rival in rivals.items():
-            percent, low, high = bjontegaard.bd_rate(every[rival].mean(0), own.mean(0))
-            share, _ = bjontegaard.saved(every[rival].mean(0), own.mean(0))
-            least, most = _interval(every[rival], own)
-            named = {"scale": scale, "trained": trained, "downscaler": downscaler, "against": against}
-            found = {"bd_rate": percent, "least": least, "most": most, "low": low, "high": high, "saved_share": share}
-            lines.append({**named, **found, "n": len(own)})
+    lines = []
+    for (downscaler, scale, trained, against), pairs in _pairs(_image_by_image(rows)).items():
+        curves_of_means = [(rival.mean(0), own.mean(0)) for rival, own in pairs]
+        rates, low, high = np.transpose([bjontegaard.bd_rate(*both) for both in curves_of_means])
+        least, most = _interval(pairs)
+        lines.append({
+            "scale": scale, "trained": trained, "downscaler": downscaler, "against": against, "bd_rate": rates.mean(),
+            "least": least, "most": most, "seed_interval": intervals.half_width(rates), "low": low.mean(),
+            "high": high.mean(), "saved_share": np.mean([bjontegaard.saved(*both)[0] for both in curves_of_means]),
+            "seeds": len(pairs), "n": len(pairs[0][0]),
+        })  # fmt: skip
     return pd.DataFrame(lines).sort_values(["scale", "trained", "against"], kind="stable", ignore_index=True)
+
+
+def _pairs(every) -> dict:
+    """(downscaler, scale, trained, against) -> rival's and own of `_image_by_image`, of each seed that both have."""
+    found = {}
+    for (downscaler, scale, trained, seed), own in every.items():
+        if downscaler != "none" and trained != "better":
+            for against, rival in _rivals(downscaler, scale, trained).items():
+                theirs = every.get((*rival, 0 if rival[0] == "none" else seed))
+                if theirs is not None:
+                    found.setdefault((downscaler, scale, trained, against), []).append((theirs, own))
+    return found
 
 
 def _rivals(downscaler, scale, trained) -> dict:

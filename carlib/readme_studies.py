@@ -212,6 +212,7 @@ def _jpeg_rates(table) -> str:
             "LR image": "CAR" if line.downscaler == "car" else "bicubic",
             "against": _AGAINST[line.against],
             "bits at equal PSNR, %": f"{line.bd_rate:+.1f} [{line.least:+.1f}, {line.most:+.1f}]",
+            "over seeds": f"± {line.seed_interval:.1f} ({line.seeds})" if line.seeds > 1 else "-",
             "between": f"{line.low:.1f} and {line.high:.1f} dB",
             "fewer at": f"{line.saved_share:.0f} % of these",
         }

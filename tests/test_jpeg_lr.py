@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import codecs, data, evaluate, experiments, figures, jpeg_lr, metrics, rescale, results, runs
+from carlib import codecs, data, evaluate, experiments, figures, intervals, jpeg_lr, metrics, rescale, results, runs
 
 QUALITIES = (30, 50, 80, 95)
 
@@ -19,7 +19,7 @@ def rows(car=0.0, bits=1.0, images=4, profile="demo"):
     def add(downscaler, scale, trained, quality, bpp, psnr):
         for image in range(images):
             spread = 0.1 * (image - (images - 1) / 2)
-            named = {"profile": profile, "run": "", "set": "demo", "image": str(image)}
+            named = {"profile": profile, "run": "", "set": "demo", "image": str(image), "seed": 0}
             named |= {"downscaler": downscaler, "scale": scale, "trained": trained, "quality": quality}
             made.append({**named, "bpp": bpp, "psnr": psnr + spread, "mse": 10 ** (-psnr / 10)})
 
@@ -78,7 +78,8 @@ def test_the_printed_numbers_are_there():
 def test_bits_are_compared_at_equal_psnr():
     found = jpeg_lr.savings(rows(car=2.0, bits=1.0))  # a curve 2 dB higher takes half of the bits
     assert list(found.columns) == [
-        "scale", "trained", "downscaler", "against", "bd_rate", "least", "most", "low", "high", "saved_share", "n",
+        "scale", "trained", "downscaler", "against", "bd_rate", "least", "most", "seed_interval", "low", "high",
+        "saved_share", "seeds", "n",
     ]  # fmt: skip
     assert len(found) == 2 * (2 + 2 * 4 + 2 + 1)  # bicubic beside HR; CAR beside both, both priced beside the better,
     # too, and one kernel beside CAR
@@ -89,6 +90,26 @@ def test_bits_are_compared_at_equal_psnr():
     np.testing.assert_allclose(car.bd_rate, -50)
     assert set(car.saved_share) == {100} and set(car.against) == {"HR", "bicubic LR", "better"}
     np.testing.assert_allclose(found[found.downscaler == "bicubic"].bd_rate, 0, atol=1e-9)
+
+
+def test_seeds_are_paired_and_averaged():
+    """CAR with a price saves 10 percent of the bits under seed 0 and 20 under seed 1, where bicubic is 1 dB better."""
+    again = [row | {"seed": 1, "psnr": row["psnr"] + 1} for row in rows(bits=0.8) if row["trained"] != ""]
+    again = [row for row in again if (row["downscaler"], row["trained"]) != ("car", "lossless")]
+    both = rows(bits=0.9) + again
+    rates, gains = jpeg_lr.savings(both), jpeg_lr.gains(both)
+    line = rates[(rates.trained == "priced") & (rates.against == "better") & (rates.scale == 4)].iloc[0]
+    assert line.bd_rate == pytest.approx(-15) and (line.seeds, line.n) == (2, 4)
+    assert line.seed_interval == pytest.approx(intervals.half_width([-10, -20]))
+    assert line.least == pytest.approx(line.most) == pytest.approx(-15)
+    hr = rates[(rates.downscaler == "car") & (rates.trained == "priced") & (rates.against == "HR")].iloc[0]
+    halved = 2**-0.5  # of the bits takes what is 1 dB better
+    assert hr.bd_rate == pytest.approx(50 * (0.9 + 0.8 * halved) - 100) and hr.seeds == 2  # one HR image for all seeds
+    lossless = rates[(rates.trained == "lossless") & (rates.downscaler == "car")]
+    assert set(lossless.seeds) == {1} and lossless.seed_interval.isna().all()
+    line = gains[(gains.trained == "priced") & (gains.quality == 50) & (gains.scale == 2)].iloc[0]
+    assert (line.seeds, line.n) == (2, 4) and line.gain == pytest.approx(0) and line.bicubic == pytest.approx(30.5)
+    assert line.bits == pytest.approx(-15) and line.seed_interval == pytest.approx(0)
 
 
 def test_the_interval_of_a_rate_is_of_the_choice_of_images():

@@ -81,7 +81,7 @@ TABLES = tuple(_RUNS)
 # files as JPEG have one (jpeg_lr.py), which are in no table.
 PAIR = ("bicubic-edsr-x2", "car-edsr-x2", "bicubic-edsr-x4", "car-edsr-x4")
 PRICED = ("car-edsr-x2-priced", "car-edsr-x4-priced")
-_ON_JPEG = ("bicubic-edsr-x{}-jpeg", "car-edsr-x{}-jpeg-priced", "car-edsr-x{}-static-jpeg-priced")
+_ON_JPEG = ("bicubic-edsr-x{}-jpeg", "car-edsr-x{}-jpeg", "car-edsr-x{}-jpeg-priced", "car-edsr-x{}-static-jpeg-priced")
 JPEG = tuple(runs.at_scales(_ON_JPEG, SCALES))
 
 
@@ -140,8 +140,8 @@ def names(table: int, profile: str | None = None) -> list[str]:
     return [name for run, count in wanted.items() for name in runs.seeded(run, count)]
 
 
-def in_no_table(profile: str | None = None) -> list[str]:
-    """The runs of JPEG that params.yaml declares, under all seeds that the profile wants."""
+def on_jpeg(profile: str | None = None) -> list[str]:
+    """The runs of JPEG, which are in no table, under all seeds that the profile wants, if params.yaml declares them."""
     return [name for run in runs.names() if run in JPEG for name in runs.seeded(run, seeds("jpeg", profile))]
 
 

@@ -60,7 +60,7 @@ def _coded(lr, quality) -> bytes:
 
 
 def _most_quality(lr, size) -> int:
-    """The quality up to which a JPEG takes at most `size` bytes; 0 where none takes so few."""
+    """A quality at which a JPEG takes at most `size` bytes and at the next more; 0 where none takes so few."""
     return bisect_right(range(1, 101), size, key=lambda quality: len(_coded(lr, quality)))
 
 

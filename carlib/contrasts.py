@@ -3,6 +3,8 @@
 A method has a label; `label_of` maps the runs that measure a table to them. A line stands for KEYS.
 """
 
+import sys
+
 from carlib import experiments, intervals, overview, results, runs, tables
 
 KEYS = ["scale", "set", "metric"]
@@ -42,6 +44,14 @@ def make_ready(names, profile, *, train=True, executor="", device="auto", progre
             if runs.get(name, profile).trains:
                 experiments.prepare(name, profile, **options)
     return names, {}
+
+
+def told_ready(names, profile, **options) -> list[str]:
+    """`make_ready`: the runs that can be measured; why one cannot, a line on stderr tells."""
+    made, absent = make_ready(names, profile, **options)
+    for name, why in absent.items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
+    return made
 
 
 def _train_jobs(names, profile, executor, options):

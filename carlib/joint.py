@@ -18,7 +18,7 @@ def study(profile, *, train=True, executor="", progress=True):
     contrasts.check_training(train, executor)
     for cell in cells.of(1, profile):
         experiments.ready(cell.run, profile)  # what is missing is told at once
-    made, _ = contrasts.make_ready(seeds.names(profile), profile, train=train, executor=executor, progress=progress)
+    made = contrasts.told_ready(seeds.names(profile), profile, train=train, executor=executor, progress=progress)
     own = {cell.run for cell in cells.of(1, profile)}
     names = [name for name in cells.names(1, profile) if name in own or name in made]
     rows = [row for name in names for row in experiments.measure(name, profile, progress=progress)]

@@ -5,7 +5,7 @@ downscaling (data/paper/jpeg.csv). Here the EDSRs of bicubic LR images and CAR w
 that nothing had coded, and each trained on LR images that were JPEG of a quality drawn anew each time
 (carlib/ops/jpeg.py), restore LR images that a codec stored: libjpeg, chroma halved (4:2:0). A third CAR's loss gave the
 bits of these files a price. So did that of one kernel for all pixels of all images, which is a fixed filter: what it
-saves, no kernel that follows the image is needed for. What was trained on JPEG for these three has several seeds.
+saves, no kernel that follows the image is needed for. At the paper's scales all have several seeds.
 
 Fidelity: PSNR by the protocol "standard", but with a border of 4 pixels at every scale. Rate: bits of the whole file
 over HR pixels. The HR image is coded, too.
@@ -63,11 +63,9 @@ def names() -> list[str]:
 
 
 def seeded(profile) -> list[str]:
-    """`names`, and cells.JPEG with the EDSR of lossless bicubic LR images under as many seeds as params.yaml wants."""
-    count, lossless = cells.seeds("jpeg", profile), [TRAINED["lossless"].format("bicubic", scale) for scale in SCALES]
-    return list(
-        dict.fromkeys([*names(), *(each for run in (*lossless, *cells.JPEG) for each in runs.seeded(run, count))])
-    )
+    """Those of `names`, each under as many seeds as params.yaml wants."""
+    count = cells.seeds("jpeg", profile)
+    return [each for name in names() for each in runs.seeded(name, count)]
 
 
 def of_others(scale) -> list[str]:
@@ -95,7 +93,7 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
 
     contrasts.check_training(train, executor)
     chosen, training = experiments.study_settings("jpeg", profile), {"train": train, "executor": executor}
-    made, _ = contrasts.make_ready(seeded(profile), profile, **training, device=device, progress=progress)
+    made = contrasts.told_ready(seeded(profile), profile, **training, device=device, progress=progress)
     others = [name for scale in overview.complete(OTHERS, of_others, profile) for name in of_others(scale)]
     chains, made_by = experiments.chains(dict.fromkeys([*names(), *made, *others]), profile, device=device)
     made_by |= {"qualities": chosen["qualities"], "lower": chosen["lower"]}
@@ -157,7 +155,7 @@ def table(profile, rows):
         "and over the seeds that both were trained under. gain: CAR less bicubic, image by image; low, high: its 95 % "
         f"interval over images ({intervals.HOW}); seed_interval: half of that of its mean over seeds. bits: what CAR's "
         "files take more, in percent; a gain at equal quality need be none at equal bits, see jpeg_rates. "
-        f"Means over {tables.seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR "
+        f"Of {tables.seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR "
         f"images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
@@ -168,18 +166,19 @@ def rates(profile, rows):
     """`savings` of the rows, written as tables/jpeg_rates."""
     found = savings(rows)
     results.save_table(
-        found.round({"low": 2, "high": 2}).round(1),
+        found.round(dict.fromkeys(("bd_rate", "least", "most", "seed_interval", "saved_share"), 1)).round(2),
         results.folder(profile, "tables", "jpeg_rates"),
         title=f"Bits of LR images stored as JPEG, profile {profile}",
         caption="bd_rate: Bjontegaard's delta rate, the mean difference in bits at equal PSNR in percent of what it is "
         "compared with; below 0 saves. Between curves of means over images, over the interval from low to high dB that "
-        "both reach, the mean over the seeds that both were trained under; least, most: its 95 % interval over images "
-        f"({_RESAMPLES:,} resamples, percentiles); seed_interval: half of that of its mean over seeds (Student). "
+        "both reach; the means over seeds, each seed beside the same of its rival. least, most: its 95 % interval over "
+        f"images ({_RESAMPLES:,} resamples, percentiles); seed_interval: half of that of its mean over seeds (Student; "
+        "the EDSR that all begin with is one). "
         "saved_share: percent of that interval at which fewer bits are taken. against: the HR image as JPEG, or the "
         "bicubic LR image as JPEG, whose EDSR was trained on lossless LR images where CAR was, else on JPEG. "
         f"better: the same, above quality {origin.LIKE_LOSSLESS} restored by the EDSR trained on lossless LR images; "
         "CAR: of one kernel, CAR with the same price. "
-        f"Means over {tables.seen(rows)}.",
+        f"Of {tables.seen(rows)}.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return found
@@ -195,7 +194,7 @@ def prices(profile, rows):
         caption="saved: by how much the mean squared error of restored images (RGB in [0, 1]; EDSR trained on JPEG) "
         "falls from one quality to the next, over the bits per LR pixel that it takes, in thousandths. worth: the same "
         "over JPEG's step of quantisation, that of quality 50 being 1: what `bit_price` stands for with the loss l2. "
-        f"Means over {tables.seen(rows)}.",
+        f"Means over seeds and {tables.seen(rows)}.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return found
@@ -213,9 +212,9 @@ def figure(profile, rows):
         alt="Curves of PSNR over bits per HR pixel at both scales: the HR image as JPEG, and CAR's and bicubic LR "
         "images as JPEG, restored by networks that were trained on lossless LR images, on JPEG, and on JPEG with a "
         "price on its bits",
-        caption=f"Means over {tables.seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG; green: CAR "
-        "with a price on the bits of its files, too; grey: the same of one kernel for all pixels. The HR image's curve "
-        "goes on beyond the picture.",
+        caption=f"Means over seeds and {tables.seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG; "
+        "green: CAR with a price on the bits of its files, too; grey: the same of one kernel for all pixels. The HR "
+        "image's curve goes on beyond the picture.",
         command=experiments.papermill_command("05c_jpeg", profile),
     )
     return drawn
@@ -237,9 +236,9 @@ def gains(rows):
     both = _beside_their_rivals(pd.DataFrame(rows))
     paper, tolerance, lines = _printed(), runs.read_params()["tolerance"], []
     for (scale, trained, quality), group in both.groupby(_KEYS):
-        gains = (group.psnr - group.psnr_bicubic).set_axis(pd.MultiIndex.from_frame(group[["seed", "set", "image"]]))
-        low, high = intervals.paired(of_images := gains.groupby(["set", "image"]).mean())
-        by_seed = gains.groupby("seed").mean()
+        group = group.assign(gain=group.psnr - group.psnr_bicubic)
+        by_image, by_seed = (group.groupby(of).gain.mean() for of in (["set", "image"], "seed"))
+        low, high = intervals.paired(by_image)
         over_seeds = intervals.half_width(by_seed)
         means = group[["psnr", "psnr_bicubic", "bpp", "bpp_bicubic"]].mean()
         gain, printed = means.psnr - means.psnr_bicubic, paper.get((scale, trained, quality), float("nan"))
@@ -250,13 +249,15 @@ def gains(rows):
             "gain": gain, "low": low, "high": high, "seed_interval": over_seeds,
             "bits": 100 * (means.bpp / means.bpp_bicubic - 1), "printed_gain": printed,
             "verdict": "not tested" if rows[0]["profile"] == "smoke" else verdict,
-            "seeds": len(by_seed), "n": len(of_images),
+            "seeds": len(by_seed), "n": len(by_image),
         })  # fmt: skip
     return pd.DataFrame(lines)
 
 
 def worth(rows):
     """What a bit per LR pixel saves of the mean squared error of restored bicubic LR images, from quality to quality.
+
+    Both are means over images and seeds.
 
     Returns:
         DataFrame: scale, quality, next, saved (thousandths of the squared range, a bit), worth (saved over the mean
@@ -327,7 +328,7 @@ def _image_by_image(rows) -> dict:
     return found
 
 
-def _rate(pairs, some=...) -> float:
+def _rate(pairs, some) -> float:
     """The delta rate between curves of means over some images, the mean over seeds; pairs as of `_pairs`."""
     return np.mean([bjontegaard.bd_rate(rival[some].mean(0), own[some].mean(0))[0] for rival, own in pairs])
 
@@ -350,7 +351,8 @@ def savings(rows):
     Returns:
         DataFrame: scale, trained, downscaler, against, bd_rate (of the mean curves, mean over seeds), least, most
         (percent, its interval over images), seed_interval (half of that of its mean over seeds, NaN for one), low, high
-        (dB, the common interval), saved_share (percent of it), seeds (that both have), n (images).
+        (dB, the common interval, means over seeds), saved_share (percent of it), seeds (that both have), n (images).
+        NaN where the curves of one seed have no PSNR in common.
     """
     import pandas as pd
 

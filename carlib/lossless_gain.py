@@ -66,7 +66,7 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
     contrasts.check_training(train, executor)
     chosen = runs.profile(profile)["evaluate"]
     training = {"train": train, "executor": executor}
-    made, _ = contrasts.make_ready(seeded(profile), profile, **training, device=device, progress=progress)
+    made = contrasts.told_ready(seeded(profile), profile, **training, device=device, progress=progress)
     measured_runs = dict.fromkeys((*names(), *made, *others(profile)))  # of names() none may be missing
     chains, made_by = experiments.chains(measured_runs, profile, device=device)
 

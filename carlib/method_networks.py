@@ -1,5 +1,9 @@
-"""The networks behind a method of `carlib downscale` and `carlib upscale`: which weights it means, loaded once."""
+"""The networks behind a method of `carlib downscale` and `carlib upscale`: which weights it means, loaded once.
 
+setup.py asks it which these are, where nothing but the standard library is installed: no import on top may need more.
+"""
+
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +22,8 @@ PAIRS = {
 }
 # Upscalers of a classical downscaler's LR images -> likewise.
 EDSR = {"edsr": "bicubic-edsr-x{}", "edsr-jpeg": "bicubic-edsr-x{}-jpeg"}
-# The weights of all these where the package was installed without its clone (setup.py copies them).
+# Where the package was installed without its clone: the weights of all these (setup.py copies them). CARLIB_HOME, if it
+# is set, names a clone, whose weights are then taken.
 PACKAGED = Path(__file__).resolve().parent / "shipped"
 
 
@@ -89,15 +94,20 @@ def _load(path, stamp, device):
 
 
 def _shipped(run, scale) -> Path:
-    folder = PACKAGED if PACKAGED.is_dir() else results.root() / "data" / "weights"
-    path = folder / f"{run.format(scale)}.safetensors"
-    if not path.is_file():
+    packaged = PACKAGED.is_dir() and not os.environ.get("CARLIB_HOME")
+    known = files(run, PACKAGED if packaged else results.root() / "data" / "weights")
+    if scale not in known:
         networks = run.replace("-x{}", "")
-        known = [n for n in range(2, 17) if (folder / f"{run.format(n)}.safetensors").is_file()]
         here = f"only for scale {', '.join(map(str, known))}" if known else "for no scale"
         advice = "give your own (--weights FILE, weights=)" + ", or use method bicubic" * (run in EDSR.values())
         raise ValueError(f"no weights of {networks} are shipped for scale {scale}, {here}: {advice}")
-    return path
+    return known[scale]
+
+
+def files(run, folder) -> dict[int, Path]:
+    """Scale -> weights file, of a run of PAIRS or EDSR, that a folder has."""
+    named = {scale: folder / f"{run.format(scale)}.safetensors" for scale in range(2, 17)}
+    return {scale: path for scale, path in named.items() if path.is_file()}
 
 
 def downscaler_of(networks):

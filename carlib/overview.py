@@ -9,12 +9,12 @@ COLUMNS = ["run", "tables", "state", "steps", "seconds", "device", "kB", "note"]
 
 
 def declared(profile: str | None = None) -> list[str]:
-    """All runs that have something to train: those of params.yaml, and some under the further seeds that it wants.
+    """All runs that have something to train: those of params.yaml, of tables and of JPEG under all seeds.
 
     A "-start" that no run of the profile begins with is left out; where nothing is trained, all are.
     """
     trains = runs.profile(profile)["train"] is not None
-    wanted = list(dict.fromkeys([*runs.names(), *cells.tables_of(profile), *cells.in_no_table(profile)]))
+    wanted = list(dict.fromkeys([*runs.names(), *cells.tables_of(profile), *cells.on_jpeg(profile)]))
     needed = {other for name in wanted for other in runs.get(name, profile).needs if trains}
     wanted = [name for name in wanted if not name.endswith("-start") or name in needed]
     return [name for name in wanted if runs.get(name, profile).trains]

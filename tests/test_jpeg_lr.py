@@ -6,8 +6,23 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from carlib import codecs, data, evaluate, experiments, figures, intervals, jpeg_lr, metrics, rescale, results, runs
+from carlib import (
+    cells,
+    codecs,
+    data,
+    evaluate,
+    experiments,
+    figures,
+    intervals,
+    jpeg_lr,
+    metrics,
+    overview,
+    rescale,
+    results,
+    runs,
+)
 
 QUALITIES = (30, 50, 80, 95)
 
@@ -199,6 +214,26 @@ def test_a_study_leaves_rows_tables_and_a_figure(shrunk):
     assert row.trained == "jpeg" and row.bpp == pytest.approx(8 * len(coded) / 64**2, abs=1e-6)
     assert row.mse == pytest.approx(np.square(hr / 255 - sr).mean(), abs=1e-6)
     assert row.psnr == pytest.approx(metrics.psnr(hr, sr, 4), abs=1e-4)
+
+
+def test_all_of_the_papers_scales_are_measured_under_as_many_seeds_as_params_yaml_wants(home):
+    content = yaml.safe_load((home / "params.yaml").read_text())
+    content["seeds"] = {"jpeg": {"smoke": 3}}
+    (home / "params.yaml").write_text(yaml.safe_dump(content))
+    found = jpeg_lr.seeded("smoke")
+    assert len(set(found)) == len(found) == 3 * len(jpeg_lr.names())
+    assert {"bicubic-edsr-x4-seed2", "car-edsr-x2-static-jpeg-priced-seed1"} < set(found)
+    on_jpeg = {name for name in found if "jpeg" in name}
+    assert on_jpeg == set(cells.on_jpeg("smoke")) < set(overview.declared("smoke"))  # `train --all` knows them
+
+
+def test_a_seed_without_weights_is_left_out_and_told(shrunk, capsys):
+    content = yaml.safe_load((shrunk / "params.yaml").read_text())
+    content["seeds"] = {"jpeg": {"demo": 9}}
+    (shrunk / "params.yaml").write_text(yaml.safe_dump(content))
+    found = jpeg_lr.study("demo", device="cpu", progress=False)
+    assert {row["seed"] for row in found} == {0, 1, 2}
+    assert "car-edsr-x2-jpeg-priced-seed8 is left out: " in capsys.readouterr().err
 
 
 def test_settings_that_are_missing_are_named(home):

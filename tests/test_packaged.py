@@ -1,6 +1,7 @@
 """The package without its clone, as `pip install` puts it into other projects: its methods have their weights."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,44 +11,64 @@ import pytest
 from carlib import method_networks
 
 ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ROOT / "data" / "weights"
 USE = """
 import numpy, carlib
 hr = numpy.arange(48 * 48 * 3, dtype=numpy.uint8).reshape(48, 48, 3)
-lr = carlib.downscale(hr, scale=2, method="car-lean")
+lr = carlib.downscale(hr, scale=2, method="cnn-cr")  # has no loops that a new place would compile anew
 sr = carlib.upscale(lr, scale=2, method="car-lean")
 print(carlib.__file__, lr.shape, sr.shape, carlib.upscale(lr, scale=2, method="edsr-jpeg").shape)
 """
 
 
+def build(folder, root=ROOT):
+    """The folder that a built package has under site-packages."""
+    command = ["egg_info", "--egg-base", folder, "build_py", "--build-lib", folder / "lib"]
+    done = subprocess.run([sys.executable, "setup.py", "-q", *command], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "lib"
+
+
+def packaged(built):
+    return {path.name: path for path in (built / "carlib" / method_networks.PACKAGED.name).iterdir()}
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder that a built package has under site-packages."""
-    folder = tmp_path_factory.mktemp("built")
-    command = ["egg_info", "--egg-base", folder, "build_py", "--build-lib", folder / "lib"]
-    subprocess.run([sys.executable, "setup.py", "-q", *command], cwd=ROOT, check=True)
-    return folder / "lib"
+    return build(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A clone whose carlib/ and weights can be changed; other files are not needed to build."""
+    folder = tmp_path / "clone"
+    for name in ("carlib", "data/weights"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    return folder
 
 
 @pytest.fixture
 def python(built, tmp_path):
     """Runs Python in an empty folder, with the built package alone."""
     environment = {name: value for name, value in os.environ.items() if name != "CARLIB_HOME"}
-    environment["PYTHONPATH"] = str(built)
 
-    def run(*arguments):
+    def run(*arguments, **variables):
+        variables = {**environment, "PYTHONPATH": str(built), **variables}
         command = [sys.executable, *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
 
     return run
 
 
 def test_it_holds_the_weights_of_every_method_and_no_others(built):
     runs = {*method_networks.PAIRS.values(), *method_networks.EDSR.values()}
-    shipped = {path.name: path for path in (ROOT / "data" / "weights").glob("*.safetensors")}
-    wanted = {name for name in shipped for scale in range(2, 10) for run in runs if name[:-12] == run.format(scale)}
-    packaged = {path.name: path for path in (built / "carlib" / method_networks.PACKAGED.name).iterdir()}
-    assert set(packaged) == wanted and {"car-edsr-x2.safetensors", "bicubic-edsr-x8-jpeg.safetensors"} <= wanted
-    assert all(path.read_bytes() == shipped[name].read_bytes() for name, path in packaged.items())
+    wanted = {f"{run.format(scale)}.safetensors" for run in runs for scale in (2, 3, 4, 8)}
+    wanted &= {path.name for path in WEIGHTS.iterdir()}
+    found = packaged(built)
+    assert set(found) == wanted and {"car-edsr-x2.safetensors", "bicubic-edsr-x8-jpeg.safetensors"} <= wanted
+    assert all(path.read_bytes() == (WEIGHTS / name).read_bytes() for name, path in found.items())
 
 
 def test_it_scales_images_where_no_clone_is_near(built, python):
@@ -58,3 +79,42 @@ def test_it_scales_images_where_no_clone_is_near(built, python):
 def test_what_needs_the_clone_says_so(python):
     done = python("-m", "carlib", "train", "car-edsr-x2")
     assert done.returncode == 2 and "run inside a clone of the project, or set CARLIB_HOME" in done.stderr
+
+
+def test_carlib_home_names_the_clone_whose_weights_are_taken(python, tmp_path):
+    done = python("-c", USE, CARLIB_HOME=str(tmp_path))
+    assert "no weights of cnn-cr-cnn-sr are shipped for scale 2, for no scale" in done.stderr.splitlines()[-1]
+
+
+def test_what_was_built_before_leaves_nothing_behind(clone, tmp_path):
+    (clone / "carlib" / "gone.py").touch()
+    built = build(tmp_path, clone)
+    assert (built / "carlib" / "gone.py").is_file()
+    (clone / "carlib" / "gone.py").unlink()
+    (clone / "data" / "weights" / "tad-tau-x4.safetensors").unlink()
+    other = clone / "data" / "weights" / "car-edsr-x2.safetensors"
+    other.write_bytes(b"other")
+    os.utime(other, (0, 0))
+    assert build(tmp_path, clone) == built and not (built / "carlib" / "gone.py").exists()
+    assert "tad-tau-x4.safetensors" not in packaged(built)
+    assert packaged(built)["car-edsr-x2.safetensors"].read_bytes() == b"other"
+
+
+def test_without_the_weights_of_a_method_nothing_is_built(clone, tmp_path):
+    for path in (clone / "data" / "weights").glob("irn-*"):
+        path.unlink()
+    with pytest.raises(AssertionError, match=r"data/weights has no irn-irn-xN\.safetensors: build carlib from a whole"):
+        build(tmp_path, clone)
+
+
+def test_a_source_distribution_holds_them_too(tmp_path):
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", tmp_path]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    listed = (tmp_path / "carlib.egg-info" / "SOURCES.txt").read_text().split()
+    assert {"setup.py", "data/weights/irn-irn-x4.safetensors"} < set(listed)
+
+
+def test_the_methods_are_known_where_only_the_standard_library_is():
+    """pip builds there."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from carlib import method_networks"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)

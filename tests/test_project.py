@@ -185,7 +185,7 @@ def test_the_report_depends_on_every_file_that_it_embeds(tmp_path, monkeypatch):
 
 def test_a_stage_whose_notebook_measures_seeds_depends_on_the_shipped_weights():
     """No stage makes the further seeds: profile demo takes them from data/weights."""
-    ways = re.compile(r"(make_ready|trained_and_measured)\((names|seeded)")
+    ways = re.compile(r"(make_ready|told_ready|trained_and_measured)\((names|seeded)")
     measuring = {path.stem for path in (ROOT / "carlib").glob("*.py") if ways.search(path.read_text())}
     found = set()
     for name, (command, deps, _) in stages().items():
@@ -194,7 +194,7 @@ def test_a_stage_whose_notebook_measures_seeds_depends_on_the_shipped_weights():
             if measuring & set(", ".join(imported).split(", ")):
                 found.add(name)
                 assert "data/weights" in deps, name
-    assert {"table1", "table5", "ablation"} <= found
+    assert {"table1", "table5", "jpeg", "ablation"} <= found
 
 
 def test_the_lock_names_no_stage_that_is_gone():

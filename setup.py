@@ -19,27 +19,29 @@ class WithWeights(build_py):
     def run(self):
         if self.editable_mode:
             return super().run()
+        built = Path(self.build_lib, "carlib")
+        if built.resolve() == ROOT / "carlib":
+            raise SystemExit(f"--build-lib {self.build_lib} is the clone itself: name another folder")
         # pip leaves build/ in the clone: what is gone from it by now would be in the next package, too.
-        shutil.rmtree(Path(self.build_lib, "carlib"), ignore_errors=True)
+        shutil.rmtree(built, ignore_errors=True)
         super().run()
-        into = Path(self.build_lib, "carlib", method_networks.PACKAGED.name)
+        into = built / method_networks.PACKAGED.name
         into.mkdir()
-        for path in self._weights():
-            shutil.copyfile(path, into / Path(path).name)
+        for run, files in self._weights().items():
+            if not files:
+                raise SystemExit(f"data/weights has no {run.format('N')}.safetensors: build carlib from a whole clone")
+            for path in files:
+                shutil.copyfile(path, into / path.name)
 
     def get_source_files(self):
         """What a source distribution holds, too."""
-        return [*super().get_source_files(), *self._weights()]
+        # setuptools wants paths that are relative to the working folder.
+        return [*super().get_source_files(), *(os.path.relpath(p) for files in self._weights().values() for p in files)]
 
     def _weights(self):
-        """Paths as setuptools wants them, relative to the working folder."""
-        found = []
-        for run in (*method_networks.PAIRS.values(), *method_networks.EDSR.values()):
-            files = method_networks.files(run, ROOT / "data" / "weights")
-            if not files:
-                raise SystemExit(f"data/weights has no {run.format('N')}.safetensors: build carlib from a whole clone")
-            found += [os.path.relpath(path) for path in files.values()]
-        return found
+        """Run of a method, its scale left open -> its files in data/weights."""
+        runs = (*method_networks.PAIRS.values(), *method_networks.EDSR.values())
+        return {run: list(method_networks.files(run, ROOT / "data" / "weights").values()) for run in runs}
 
 
 setup(cmdclass={"build_py": WithWeights})

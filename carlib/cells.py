@@ -79,8 +79,8 @@ _SCALES = {2: (4,), "cnn-cr-cnn-sr-x{}": (2,), "bicubic-srresnet-x{}": (4,), "bi
 TABLES = tuple(_RUNS)
 # Whose gain has an interval over seeds (seeds.py), what stands beside Table 5 with one (lossless_gain.py), and whose
 # files as JPEG have one (jpeg_lr.py), which are in no table.
-PAIR = ("bicubic-edsr-x2", "car-edsr-x2", "bicubic-edsr-x4", "car-edsr-x4")
-PRICED = ("car-edsr-x2-priced", "car-edsr-x4-priced")
+PAIR = tuple(runs.at_scales(("bicubic-edsr-x{}", "car-edsr-x{}"), SCALES))
+PRICED = tuple(runs.at_scales(("car-edsr-x{}-priced",), SCALES))
 _ON_JPEG = ("bicubic-edsr-x{}-jpeg", "car-edsr-x{}-jpeg", "car-edsr-x{}-jpeg-priced", "car-edsr-x{}-static-jpeg-priced")
 JPEG = tuple(runs.at_scales(_ON_JPEG, SCALES))
 
@@ -131,10 +131,10 @@ def seeds(table: int | str, profile: str | None = None) -> int:
 def names(table: int, profile: str | None = None) -> list[str]:
     """The runs of a table, each under all seeds that the profile wants.
 
-    Table 1's PAIR and, shown beside Table 5, PRICED have numbers of their own.
+    Table 1's PAIR, which JPEG's runs are set beside, and, shown beside Table 5, PRICED have numbers of their own.
     """
     wanted = dict.fromkeys((cell.run for cell in of(table, profile)), seeds(table, profile))
-    for key, number, those in (("pair", 1, PAIR), ("priced", 5, PRICED)):
+    for key, number, those in (("pair", 1, PAIR), ("jpeg", 1, PAIR), ("priced", 5, PRICED)):
         if table == number:
             wanted |= {run: max(wanted.get(run, 1), seeds(key, profile)) for run in those}
     return [name for run, count in wanted.items() for name in runs.seeded(run, count)]

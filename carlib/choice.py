@@ -41,7 +41,7 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
     }
     qualities, fits = {car: quality, bicubic: quality}, True
     if quality is not None:
-        within = _most_quality(made[car], len(_coded(made[bicubic], quality)))
+        within = _highest_quality_within(made[car], len(_coded(made[bicubic], quality)))
         qualities[car], fits = within or 1, within > 0
 
     def restored(method):
@@ -59,8 +59,8 @@ def _coded(lr, quality) -> bytes:
     return codecs.encode(lr, "jpeg", quality=quality)
 
 
-def _most_quality(lr, size) -> int:
-    """A quality at which a JPEG takes at most `size` bytes and at the next more; 0 where none takes so few."""
+def _highest_quality_within(lr, size) -> int:
+    """A quality at which a JPEG takes at most `size` bytes, and at the next more; 0 where none is so small."""
     return bisect_right(range(1, 101), size, key=lambda quality: len(_coded(lr, quality)))
 
 

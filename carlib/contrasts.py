@@ -46,12 +46,16 @@ def make_ready(names, profile, *, train=True, executor="", device="auto", progre
     return names, {}
 
 
-def told_ready(names, profile, **options) -> list[str]:
-    """`make_ready`: the runs that can be measured; why one cannot, a line on stderr tells."""
+def seeds_ready(names, declared, profile, **options) -> list[str]:
+    """`make_ready` of declared runs and their further seeds: the declared ones, and the seeds that can be measured.
+
+    Why a seed cannot, a line on stderr tells; a declared run without weights is refused where it is loaded.
+    """
     made, absent = make_ready(names, profile, **options)
     for name, why in absent.items():
-        print(f"{name} is left out: {why}", file=sys.stderr)
-    return made
+        if name not in declared:
+            print(f"{name} is left out: {why}", file=sys.stderr)
+    return list(dict.fromkeys([*declared, *made]))
 
 
 def _train_jobs(names, profile, executor, options):

@@ -18,9 +18,9 @@ def study(profile, *, train=True, executor="", progress=True):
     contrasts.check_training(train, executor)
     for cell in cells.of(1, profile):
         experiments.ready(cell.run, profile)  # what is missing is told at once
-    made = contrasts.told_ready(seeds.names(profile), profile, train=train, executor=executor, progress=progress)
-    own = {cell.run for cell in cells.of(1, profile)}
-    names = [name for name in cells.names(1, profile) if name in own or name in made]
+    own, training = [cell.run for cell in cells.of(1, profile)], {"train": train, "executor": executor}
+    made = contrasts.seeds_ready(seeds.names(profile), own, profile, **training, progress=progress)
+    names = [name for name in cells.names(1, profile) if name in made]
     rows = [row for name in names for row in experiments.measure(name, profile, progress=progress)]
     results.save_rows(rows, results.folder(profile, "metrics", "table1.csv"))
     table = tables.table1(rows)

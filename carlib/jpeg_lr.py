@@ -93,9 +93,9 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
 
     contrasts.check_training(train, executor)
     chosen, training = experiments.study_settings("jpeg", profile), {"train": train, "executor": executor}
-    made = contrasts.told_ready(seeded(profile), profile, **training, device=device, progress=progress)
+    made = contrasts.seeds_ready(seeded(profile), names(), profile, **training, device=device, progress=progress)
     others = [name for scale in overview.complete(OTHERS, of_others, profile) for name in of_others(scale)]
-    chains, made_by = experiments.chains(dict.fromkeys([*names(), *made, *others]), profile, device=device)
+    chains, made_by = experiments.chains([*made, *others], profile, device=device)
     made_by |= {"qualities": chosen["qualities"], "lower": chosen["lower"]}
 
     def measured(image):
@@ -151,13 +151,13 @@ def table(profile, rows):
         caption="PSNR in dB (Y, 4 pixels of border left out) of what EDSR restores from the decoded LR image, by "
         "quality (0: lossless) and by the LR images that the networks were trained on: lossless ones, or JPEG of a "
         "quality drawn anew each time; priced: CAR's loss counts the bits of these files, too (bicubic as under jpeg); "
-        "one kernel: the same, of one for all pixels of all images (x3 and x8 have it alone). Means over the n images "
-        "and over the seeds that both were trained under. gain: CAR less bicubic, image by image; low, high: its 95 % "
-        f"interval over images ({intervals.HOW}); seed_interval: half of that of its mean over seeds. bits: what CAR's "
-        "files take more, in percent; a gain at equal quality need be none at equal bits, see jpeg_rates. "
-        f"Of {tables.seen(rows)}. printed_gain: of networks of the paper's size, trained on lossless LR "
-        f"images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
-        command=experiments.papermill_command("05c_jpeg", profile),
+        "one kernel: the same, of one for all pixels of all images (the only CAR at x3 and x8). Means over the n "
+        "images and over the seeds that both were trained under. gain: CAR less bicubic, image by image; low, high: "
+        f"its 95 % interval over images ({intervals.HOW}); seed_interval: half of the 95 % interval of its mean over "
+        "seeds. bits: what CAR's files take more, in percent; a gain at equal quality need be none at equal bits, see "
+        f"jpeg_rates. Measured on {tables.seen(rows)}. printed_gain: of networks of the paper's size, trained on "
+        f"lossless LR images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
+        command=experiments.papermill_command("05c_jpeg", profile, train=False),
     )
     return found
 
@@ -172,14 +172,14 @@ def rates(profile, rows):
         caption="bd_rate: Bjontegaard's delta rate, the mean difference in bits at equal PSNR in percent of what it is "
         "compared with; below 0 saves. Between curves of means over images, over the interval from low to high dB that "
         "both reach; the means over seeds, each seed beside the same of its rival. least, most: its 95 % interval over "
-        f"images ({_RESAMPLES:,} resamples, percentiles); seed_interval: half of that of its mean over seeds (Student; "
-        "the EDSR that all begin with is one). "
-        "saved_share: percent of that interval at which fewer bits are taken. against: the HR image as JPEG, or the "
+        f"images ({_RESAMPLES:,} resamples, percentiles); seed_interval: half of Student's 95 % interval of its mean "
+        "over seeds (the EDSR that all begin with is one). saved_share: percent of the interval from low to high at "
+        "which fewer bits are taken. against: the HR image as JPEG, or the "
         "bicubic LR image as JPEG, whose EDSR was trained on lossless LR images where CAR was, else on JPEG. "
         f"better: the same, above quality {origin.LIKE_LOSSLESS} restored by the EDSR trained on lossless LR images; "
         "CAR: of one kernel, CAR with the same price. "
-        f"Of {tables.seen(rows)}.",
-        command=experiments.papermill_command("05c_jpeg", profile),
+        f"Measured on {tables.seen(rows)}.",
+        command=experiments.papermill_command("05c_jpeg", profile, train=False),
     )
     return found
 
@@ -194,8 +194,8 @@ def prices(profile, rows):
         caption="saved: by how much the mean squared error of restored images (RGB in [0, 1]; EDSR trained on JPEG) "
         "falls from one quality to the next, over the bits per LR pixel that it takes, in thousandths. worth: the same "
         "over JPEG's step of quantisation, that of quality 50 being 1: what `bit_price` stands for with the loss l2. "
-        f"Means over seeds and {tables.seen(rows)}.",
-        command=experiments.papermill_command("05c_jpeg", profile),
+        f"Means over the seeds of each training and over {tables.seen(rows)}.",
+        command=experiments.papermill_command("05c_jpeg", profile, train=False),
     )
     return found
 
@@ -211,11 +211,11 @@ def figure(profile, rows):
         title=f"LR images stored as JPEG and restored, profile {profile}",
         alt="Curves of PSNR over bits per HR pixel at both scales: the HR image as JPEG, and CAR's and bicubic LR "
         "images as JPEG, restored by networks that were trained on lossless LR images, on JPEG, and on JPEG with a "
-        "price on its bits",
-        caption=f"Means over seeds and {tables.seen(rows)}. Dashed: trained on lossless LR images; solid: on JPEG; "
-        "green: CAR with a price on the bits of its files, too; grey: the same of one kernel for all pixels. The HR "
-        "image's curve goes on beyond the picture.",
-        command=experiments.papermill_command("05c_jpeg", profile),
+        "price on its bits, CAR's also with one kernel for all pixels",
+        caption=f"Means over the seeds of each training and over {tables.seen(rows)}. Dashed: trained on lossless LR "
+        "images; solid: on JPEG; green: CAR with a price on the bits of its files, too; grey: the same of one kernel "
+        "for all pixels. The HR image's curve goes on beyond the picture. x3 and x8 are in the tables.",
+        command=experiments.papermill_command("05c_jpeg", profile, train=False),
     )
     return drawn
 

@@ -66,9 +66,8 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
     contrasts.check_training(train, executor)
     chosen = runs.profile(profile)["evaluate"]
     training = {"train": train, "executor": executor}
-    made = contrasts.told_ready(seeded(profile), profile, **training, device=device, progress=progress)
-    measured_runs = dict.fromkeys((*names(), *made, *others(profile)))  # of names() none may be missing
-    chains, made_by = experiments.chains(measured_runs, profile, device=device)
+    made = contrasts.seeds_ready(seeded(profile), names(), profile, **training, device=device, progress=progress)
+    chains, made_by = experiments.chains([*made, *others(profile)], profile, device=device)
 
     def measured(image):
         return [_row(image, chain) for chain in chains.values()]
@@ -120,7 +119,7 @@ def table(profile, rows):
         "(Table 5, percent): the paper's, of its full-size networks; left out where a set is not whole. verdict, of "
         "both at once: not where CAR's files take more bits over bicubic's than those of any printed pair, else "
         f"that of the gain. {contrasts.VERDICT.partition('verdict: ')[2]}",
-        command=experiments.papermill_command("05_lossless_size", profile),
+        command=experiments.papermill_command("05_lossless_size", profile, train=False),
     )
     return found
 
@@ -146,7 +145,7 @@ def figure(profile):
         "bits, each with what its EDSR restores above it",
         caption="Bits of the whole small image, JPEG 2000 and 40 bytes; PSNR and SSIM of the whole image (Y, standard "
         "protocol). Small images are enlarged without interpolation.",
-        command=experiments.papermill_command("05_lossless_size", profile),
+        command=experiments.papermill_command("05_lossless_size", profile, train=False),
     )
     return drawn
 

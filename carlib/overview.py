@@ -9,7 +9,7 @@ COLUMNS = ["run", "tables", "state", "steps", "seconds", "device", "kB", "note"]
 
 
 def declared(profile: str | None = None) -> list[str]:
-    """All runs that have something to train: those of params.yaml, of tables and of JPEG under all seeds.
+    """All runs that have something to train: those of params.yaml, and their seeds that are wanted.
 
     A "-start" that no run of the profile begins with is left out; where nothing is trained, all are.
     """

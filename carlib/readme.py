@@ -66,7 +66,11 @@ def render(block: str) -> str:
         bench = pd.read_csv(_there(results.root() / "results" / "bench.csv"), keep_default_na=False)
         return readme_bench.tables(bench[bench.case.str.contains(readme_bench.SHORT)] if block == "speed" else bench)
     table, shown = readme_studies.TABLES[block]
-    return shown(pd.read_csv(_there(results.folder(PROFILE, "tables", f"{table}.csv"))))
+    path = _there(results.folder(PROFILE, "tables", f"{table}.csv"))
+    try:
+        return shown(pd.read_csv(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error} that the pages show: measure it on Set5, Set14 or B100") from error
 
 
 def _there(path):

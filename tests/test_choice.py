@@ -34,11 +34,11 @@ def test_jpegs_are_compared_at_the_size_of_bicubics(name, winner, carlib, tmp_pa
     found = choice.best(image, 2, quality=70)
     car, bicubic = (rescale.downscale(image, 2, method) for method in choice.JPEG)
     size = len(codecs.encode(bicubic, "jpeg", quality=70))
-    quality = choice._most_quality(car, size)
+    quality = choice._highest_quality_within(car, size)
     at, above = (len(codecs.encode(car, "jpeg", quality=q)) for q in (quality, quality + 1))
     assert at <= size < above
     assert found.method == winner and found.quality == (quality if winner == "car-jpeg" else 70) and quality < 70
-    assert choice._most_quality(car, 10**9) == 100 and choice._most_quality(car, 1) == 0
+    assert choice._highest_quality_within(car, 10**9) == 100 and choice._highest_quality_within(car, 1) == 0
     photo, lr, sr = (tmp_path / file for file in ("hr.png", "lr.jpg", "sr.png"))
     data.write_image(photo, image)
     assert carlib("downscale", photo, lr, "--scale", 2, "--method", "best", "--quality", 70)[0] == 0

@@ -127,6 +127,14 @@ def test_seeds_are_paired_and_averaged():
     assert line.bits == pytest.approx(-15) and line.seed_interval == pytest.approx(0)
 
 
+def test_a_gain_that_changes_its_sign_with_the_seed_is_judged_so():
+    """Printed: CAR on lossless LR images below bicubic, which seed 0 has and seed 1 has not."""
+    both = rows(car=-1.0) + [row | {"seed": 1} for row in rows(car=0.4) if row["trained"] != ""]
+    line = jpeg_lr.gains(both).set_index(["scale", "trained", "quality"]).loc[(2, "lossless", 80)]
+    assert line.gain == pytest.approx(-0.3) and line.seed_interval == pytest.approx(intervals.half_width([-1.0, 0.4]))
+    assert line.seed_interval > 0.3 and line.verdict == "partly"
+
+
 def test_the_interval_of_a_rate_is_of_the_choice_of_images():
     """CAR saves 10 percent of one half's bits and 40 of the other's."""
     made = [

@@ -185,7 +185,7 @@ def test_the_report_depends_on_every_file_that_it_embeds(tmp_path, monkeypatch):
 
 def test_a_stage_whose_notebook_measures_seeds_depends_on_the_shipped_weights():
     """No stage makes the further seeds: profile demo takes them from data/weights."""
-    ways = re.compile(r"(make_ready|told_ready|trained_and_measured)\((names|seeded)")
+    ways = re.compile(r"(make_ready|seeds_ready|trained_and_measured)\((\w+\.)?(names|seeded)")
     measuring = {path.stem for path in (ROOT / "carlib").glob("*.py") if ways.search(path.read_text())}
     found = set()
     for name, (command, deps, _) in stages().items():

@@ -121,11 +121,19 @@ def test_part_of_a_set_is_not_shown_as_the_whole():
     assert first.count("+1.00") == second.count("+1.00") == 2
 
 
+def test_what_seeds_vary_by_is_told_where_there_are_several():
+    line = {"scale": 2, "trained": "priced", "downscaler": "car", "against": "HR", "bd_rate": -5.04, "least": -7.0,
+            "most": -3.0, "low": 25.0, "high": 30.0, "saved_share": 80.0}  # fmt: skip
+    lines = [line | {"seeds": 3, "seed_interval": 1.26}, line | {"seeds": 1, "seed_interval": float("nan")}]
+    several, one = readme_studies._jpeg_rates(pd.DataFrame(lines)).splitlines()[2:]
+    assert "| -5.0 [-7.0, -3.0] | ± 1.3 (3) |" in several and "| -5.0 [-7.0, -3.0] | - |" in one
+
+
 def test_of_the_scales_those_that_the_paper_lacks_are_shown():
     line = {"set": "set5", "metric": "psnr", "n": 5, "bicubic both ways": 28.0, "bicubic": 30.0, "gain": 2.0}
     line |= {"car": 32.0, "low": 1.5, "high": 2.5}
     others = [line | {"scale": 2}, line | {"scale": 3, "metric": "ssim"}, line | {"scale": 3, "set": "demo"}]
     shown = readme_studies._scales(pd.DataFrame([*others, line | {"scale": 3}])).splitlines()[2:]
     assert shown == ["| x3 | Set5 (5) | 28.00 | 30.00 | 32.00 | +2.00 [+1.50, +2.50] |"]
-    with pytest.raises(ValueError, match="no line that the pages show"):
+    with pytest.raises(ValueError, match="a table has no line"):
         readme_studies._scales(pd.DataFrame(others))

@@ -3,7 +3,7 @@
 from carlib import markdown, provenance
 
 # Cases of `carlib bench` that README.md shows; docs/speed.md has all.
-SHORT = r"^operator x\d: .*taps$|^operator x\d on .*: one image|^training step .* px$|^CAR|^bicubic|^DPID"
+SHORT = r"^operator x\d: .*taps$|^operator x\d on .*: one image|^training step .* px$|^CAR \(mini\)"
 
 
 def tables(bench) -> str:

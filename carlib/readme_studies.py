@@ -108,7 +108,7 @@ def _colour(table) -> str:
             "in RGB": f"{line.rgb:+.2f}",
             "in Cb": f"{line.cb:+.2f}",
             "in Cr": f"{line.cr:+.2f}",
-            "small image beside bicubic's, dB": f"{line.lr:.1f}",
+            "its small image against bicubic's, PSNR": f"{line.lr:.1f}",
         }
         for line in shown.itertuples()
     )

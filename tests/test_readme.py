@@ -141,3 +141,12 @@ def test_of_the_scales_those_that_the_paper_lacks_are_shown():
     assert shown == ["| x3 | Set5 (5) | 28.00 | 30.00 | 32.00 | +2.00 [+1.50, +2.50] |"]
     with pytest.raises(ValueError, match="a table has no line"):
         readme_studies._scales(pd.DataFrame(others))
+
+
+def test_a_table_without_a_line_that_the_pages_show_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("CARLIB_HOME", str(tmp_path))
+    path = tmp_path / "results" / "mini" / "tables" / "scales.csv"
+    path.parent.mkdir(parents=True)
+    pd.DataFrame([{"scale": 2, "set": "demo", "metric": "psnr"}]).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"scales\.csv: a table has no line that the pages show: measure it on Set5"):
+        readme.render("scales")

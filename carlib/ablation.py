@@ -32,7 +32,7 @@ def study(profile, scale=None, seeds=None, *, train=True, executor="", device="a
     check(scale, seeds, train, executor)
     count = cells.seeds(3, profile) if seeds is None else seeds
     chosen = [cell.run for cell in cells.of(3, profile) if scale in (None, cell.scale)]
-    names = [name for run in chosen for name in runs.seeded(run, count)]
+    names = runs.seeded(chosen, count)
     options = {"train": train, "executor": executor, "device": device, "progress": progress}
     rows, absent = contrasts.trained_and_measured(names, profile, **options)
     if rows.empty:

@@ -137,12 +137,12 @@ def names(table: int, profile: str | None = None) -> list[str]:
     for key, number, those in (("pair", 1, PAIR), ("jpeg", 1, PAIR), ("priced", 5, PRICED)):
         if table == number:
             wanted |= {run: max(wanted.get(run, 1), seeds(key, profile)) for run in those}
-    return [name for run, count in wanted.items() for name in runs.seeded(run, count)]
+    return [name for run, count in wanted.items() for name in runs.seeded([run], count)]
 
 
 def on_jpeg(profile: str | None = None) -> list[str]:
     """The runs of JPEG, which are in no table, under all seeds that the profile wants, if params.yaml declares them."""
-    return [name for run in runs.names() if run in JPEG for name in runs.seeded(run, seeds("jpeg", profile))]
+    return [name for run in runs.names() if run in JPEG for name in runs.seeded([run], seeds("jpeg", profile))]
 
 
 def tables_of(profile: str | None = None) -> dict[str, list[int]]:

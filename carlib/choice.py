@@ -20,7 +20,7 @@ class Choice(NamedTuple):
     lr: object  # uint8 (H/scale, W/scale[, 3])
     method: str
     quality: int | None  # of the JPEG that it was restored from, None: lossless
-    psnr: dict  # method -> dB, all channels, of the restored image
+    psnr: dict  # method -> dB, all channels, of the restored image; without CAR where its file cannot be small enough
 
 
 def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Choice:
@@ -39,10 +39,11 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
         car: rescale.downscale(image, scale, car, pad=pad, **network),
         bicubic: rescale.downscale(image, scale, bicubic, pad=pad),
     }
-    qualities, fits = {car: quality, bicubic: quality}, True
+    qualities = {car: quality, bicubic: quality}
     if quality is not None:
-        within = _highest_quality_within(made[car], len(_coded(made[bicubic], quality)))
-        qualities[car], fits = within or 1, within > 0
+        qualities[car] = _highest_quality_within(made[car], len(_coded(made[bicubic], quality)))
+        if not qualities[car]:
+            del made[car]
 
     def restored(method):
         own = qualities[method]
@@ -51,7 +52,7 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
         return metrics.psnr(image, rescale.upscale(lr, scale, upscaler, image.shape[:2], **network), 0, "rgb")
 
     psnr = {method: restored(method) for method in made}
-    winner = max(psnr, key=psnr.get) if fits else bicubic
+    winner = max(psnr, key=psnr.get)
     return Choice(made[winner], winner, qualities[winner], psnr)
 
 

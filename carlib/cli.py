@@ -112,6 +112,7 @@ def downscale(
         found = choice.best(image, scale, quality=quality, pad=pad, tile=tile, device=device)
         lr, method, quality = found.lr, found.method, found.quality
         told = ", ".join(f"{name} {value:.2f} dB" for name, value in found.psnr.items())
+        told += ", no file of car-jpeg is so small" * (len(found.psnr) == 1)
         tried = f" (restored: {told})" if quality is None else f", quality {quality} (restored at this size: {told})"
     else:
         lr = rescale.downscale(

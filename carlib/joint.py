@@ -16,9 +16,9 @@ def study(profile, *, train=True, executor="", progress=True):
         ValueError: a run has no weights, one of the pair's seeds cannot be trained, or as `contrasts.check_training`.
     """
     contrasts.check_training(train, executor)
-    for cell in cells.of(1, profile):
-        experiments.ready(cell.run, profile)  # what is missing is told at once
     own, training = [cell.run for cell in cells.of(1, profile)], {"train": train, "executor": executor}
+    for name in own:
+        experiments.ready(name, profile)  # what is missing is told at once
     made = contrasts.seeds_ready(seeds.names(profile), own, profile, **training, progress=progress)
     names = [name for name in cells.names(1, profile) if name in made]
     rows = [row for name in names for row in experiments.measure(name, profile, progress=progress)]

@@ -64,8 +64,7 @@ def names() -> list[str]:
 
 def seeded(profile) -> list[str]:
     """Those of `names`, each under as many seeds as params.yaml wants."""
-    count = cells.seeds("jpeg", profile)
-    return [each for name in names() for each in runs.seeded(name, count)]
+    return runs.seeded(names(), cells.seeds("jpeg", profile))
 
 
 def of_others(scale) -> list[str]:

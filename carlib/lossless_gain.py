@@ -42,8 +42,7 @@ def names(scales=SCALES) -> list[str]:
 
 def seeded(profile) -> list[str]:
     """Those of the paper's scales, each under as many seeds as params.yaml wants."""
-    count = cells.seeds("priced", profile)
-    return [each for name in names() for each in runs.seeded(name, count)]
+    return runs.seeded(names(), cells.seeds("priced", profile))
 
 
 def others(profile) -> list[str]:

@@ -1,15 +1,19 @@
 """Tables and numbers as Markdown has them."""
 
 
+class NoLineError(ValueError):
+    """A table without a line."""
+
+
 def table(lines) -> str:
     """A table of dicts with the same keys.
 
     Raises:
-        ValueError: there is no line.
+        NoLineError: there is none.
     """
     lines = list(lines)
     if not lines:
-        raise ValueError("a table has no line")
+        raise NoLineError("a table has no line")
     rows = [list(lines[0]), ["---"] * len(lines[0]), *(list(map(str, line.values())) for line in lines)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

@@ -42,8 +42,8 @@ def study(profile, scale=None, sets=None, checkpoints=None, *, train=True, execu
 
     checkpoints = checkpoints or {}
     check(scale, sets, checkpoints, train, executor)
-    chosen = [cell for cell in cells.of(4, profile) if scale in (None, cell.scale)]
-    names = [name for cell in chosen for name in runs.seeded(cell.run, cells.seeds(4, profile))]
+    chosen = [cell.run for cell in cells.of(4, profile) if scale in (None, cell.scale)]
+    names = runs.seeded(chosen, cells.seeds(4, profile))
     options = {"train": train, "executor": executor, "device": device, "progress": progress}
     rows, absent = contrasts.trained_and_measured(names, profile, sets, **options)
     public = public_weights.measure(checkpoints, profile, sets, device=device, progress=progress)

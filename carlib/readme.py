@@ -69,7 +69,7 @@ def render(block: str) -> str:
     path = _there(results.folder(PROFILE, "tables", f"{table}.csv"))
     try:
         return shown(pd.read_csv(path))
-    except ValueError as error:
+    except markdown.NoLineError as error:
         raise ValueError(f"{path}: {error} that the pages show: measure it on Set5, Set14 or B100") from error
 
 

@@ -257,9 +257,9 @@ def split_seed(name: str, declared) -> tuple[str, int | None]:
     return (found["run"], int(found["seed"])) if found else (name, None)
 
 
-def seeded(name: str, count: int) -> list[str]:
-    """A run under its own and further seeds: ["car-edsr-x2", "car-edsr-x2-seed1", ...], `count` names."""
-    return [name, *(f"{name}-seed{seed}" for seed in range(1, count))]
+def seeded(names, count: int) -> list[str]:
+    """Each run under its own and further seeds: ["car-edsr-x2", "car-edsr-x2-seed1", ...], `count` names of each."""
+    return [each for name in names for each in (name, *(f"{name}-seed{seed}" for seed in range(1, count)))]
 
 
 def at_scales(patterns, scales) -> list[str]:

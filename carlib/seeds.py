@@ -29,7 +29,7 @@ def study(profile, *, train=True, executor="", device="auto", progress=True):
 def names(profile) -> list[str]:
     """The runs of the pair, seed by seed, as many as params.yaml wants."""
     count = cells.seeds("pair", profile)
-    return [name for seed in zip(*(runs.seeded(run, count) for run in cells.PAIR), strict=True) for name in seed]
+    return [name for seed in zip(*(runs.seeded([run], count) for run in cells.PAIR), strict=True) for name in seed]
 
 
 def table(rows, profile):

@@ -28,8 +28,8 @@ def study(profile, networks=None, sets=None, *, train=True, executor="", device=
         ValueError: a parameter does not fit, a run cannot be trained, or no image set is here.
     """
     check(networks, sets, train, executor)
-    chosen = [cell for cell in cells.of(2, profile) if networks is None or cell.upscaler in networks]
-    names = [name for cell in chosen for name in runs.seeded(cell.run, cells.seeds(2, profile))]
+    chosen = [cell.run for cell in cells.of(2, profile) if networks is None or cell.upscaler in networks]
+    names = runs.seeded(chosen, cells.seeds(2, profile))
     options = {"train": train, "executor": executor, "device": device, "progress": progress}
     rows, absent = contrasts.trained_and_measured(names, profile, sets, **options)
     return write(rows, absent, profile, networks, sets, train=train)

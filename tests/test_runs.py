@@ -313,7 +313,8 @@ def test_a_declared_run_has_a_name_for_every_seed(home):
     own, other = runs.get("car-edsr-x2", "mini"), runs.get("car-edsr-x2-seed12", "mini")
     assert runs.as_dict(other) == runs.as_dict(own) | {"name": "car-edsr-x2-seed12", "seed": 12}
     assert other.warm_start == own.warm_start  # the start is shared
-    assert runs.seeded("car-edsr-x2", 3) == ["car-edsr-x2", "car-edsr-x2-seed1", "car-edsr-x2-seed2"]
+    assert runs.seeded(["car-edsr-x2"], 3) == ["car-edsr-x2", "car-edsr-x2-seed1", "car-edsr-x2-seed2"]
+    assert runs.seeded(["irn-irn-x2", "tad-tau-x2"], 1) == ["irn-irn-x2", "tad-tau-x2"]
     for name in ("car-edsr-x2-seed0", "car-edsr-x2-seed01", "car-edsr-x2-seed"):
         assert_refused("is unknown", name, "mini")
     assert_refused("run 'car-edrs-x2' is unknown: did you mean 'car-edsr-x2'", "car-edrs-x2-seed1", "mini")

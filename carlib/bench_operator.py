@@ -45,9 +45,7 @@ def rows(repeats, patches=_PATCHES, device="cpu"):
         job = f"operator x{scale}: {n} patches of {side} px, {size}x{size} taps" + ", hr's gradient too" * with_hr
         inputs = _inputs(**problem, with_hr=with_hr)
         calls = {name: partial(_forward_backward, f, inputs, scale) for name, f in _RESAMPLERS.items()}
-        threads = torch.get_num_threads()
         difference = _largest_difference(calls, job)
-        torch.set_num_threads(threads)  # numba's first launch changes OpenMP's number, which is torch's as well
         seconds = timing.in_turns(calls, repeats, job)
         child = problem | {"with_hr": with_hr}
         grown = {name: _memory_in_a_child(name, child) for name in tqdm(calls, desc=f"{job}: memory")}

@@ -46,9 +46,8 @@ def rows(repeats, size="base", side=_SIDE):
     for scale in SCALES:
         image = _photograph()
         job = f"CAR's downscaler (mini) x{scale}: one image of {image.shape[1]}x{image.shape[0]}"
-        calls, threads = _downscalers(scale), torch.get_num_threads()
+        calls = _downscalers(scale)
         told = _same_pixels(calls, job)
-        torch.set_num_threads(threads)  # numba's first launch changes them, see bench.py
         yield _raced(calls, repeats, job, image.shape, dict.fromkeys(calls, told), f"_downscalers({scale})")
     for scale, way in product(SCALES, ("down", "up")):
         job = f"CAR (mini) x{scale}, {way}: one image of {_LARGE}x{_LARGE}"

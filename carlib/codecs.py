@@ -45,7 +45,8 @@ def encode(image, codec, *, quality=None, transform="none", interleave="sample")
     _check_codec(codec, quality)
     _check_option("transform", transform, TRANSFORMS, codec, grey=image.ndim == 2)
     _check_option("interleave", interleave, INTERLEAVES, codec, grey=image.ndim == 2)
-    image = np.ascontiguousarray(_hp1(image) if transform == "hp1" else image)
+    # A copy: of one pixel NumPy takes any strides for contiguous, encoders do not.
+    image = np.array(_hp1(image) if transform == "hp1" else image, order="C")
     if image.ndim == 2 and codec in _NO_GREY:
         image = np.repeat(image[..., None], 3, axis=2)
     try:

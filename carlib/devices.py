@@ -40,7 +40,9 @@ def is_first() -> bool:
 
 
 def usable(device: str) -> str:
-    """What networks are moved to: `device` itself; of "auto" a GPU where there is one, else "cpu".
+    """What networks are moved to: `device` itself; of "auto" a CUDA GPU where there is one, else "cpu".
+
+    Apple's GPUs are not taken by themselves: they have no float64, which guided weights need.
 
     Raises:
         ValueError: it cannot be used.
@@ -59,7 +61,7 @@ def usable(device: str) -> str:
 
 def is_cpu(device: str) -> bool:
     """Whether training on `device` ("auto", "cpu", "cuda", ...) computes on the processor."""
-    return device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
+    return device == "cpu" or (device == "auto" and usable(device) == "cpu")
 
 
 def fabric(run: runs.Run, device: str):
@@ -82,7 +84,9 @@ def fabric(run: runs.Run, device: str):
     else:  # told what it is, Fabric does not take a batch script's allocation for its own processes
         layout = {"devices": 1, "plugins": [LightningEnvironment()]}
     try:
-        made = Fabric(accelerator=device, precision=precision(run, device), **layout)
+        made = Fabric(
+            accelerator=usable(device) if device == "auto" else device, precision=precision(run, device), **layout
+        )
     except Exception as error:
         raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
     made.launch()
@@ -132,7 +136,8 @@ def auto_precision(device="cpu") -> str:
     if device != "cpu" and torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        # Where PyTorch was built without it (Apple's processors), there is no such operator.
+        native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return "bf16-mixed" if native else "32-true"
 
 

@@ -133,7 +133,8 @@ def _begin(count, parent, gpus, begun, broken):
         number, begun.value = begun.value, begun.value + 1
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all: the parent ends this one by SIGTERM
+    hang_up = getattr(signal, "SIGHUP", signal.SIGINT)  # which Windows has not
+    for number in (signal.SIGINT, hang_up):  # a terminal sends them to all: the parent ends this one by SIGTERM
         signal.signal(number, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         given = os.environ.get(name, "")

@@ -131,15 +131,17 @@ def check_overrides(run, overrides):
 
 def _check_numbers(run):
     for name in _ABOVE_0:
-        if not getattr(run, name) > 0:
-            raise ValueError(f"{name}={getattr(run, name)!r} must be above 0")
-    for name in ("resampler_lr", "prior_sigma"):
+        if not 0 < getattr(run, name) < math.inf:
+            raise ValueError(f"{name}={getattr(run, name)!r} must be above 0 and finite")
+    for name in ("resampler_lr", "prior_sigma", "validation_images", "validation_crop"):
         value = getattr(run, name)
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"{name}={value!r} must be above 0, or empty")
     for name in _AT_LEAST_0:
         if not 0 <= getattr(run, name) < math.inf:
             raise ValueError(f"{name}={getattr(run, name)!r} must be a finite number >= 0")
+    if run.validation_crop is not None and run.validation_crop < run.scale:
+        raise ValueError(f"validation_crop={run.validation_crop!r} is less than a LR pixel, which is {run.scale} wide")
     if run.jpeg is not None and not _is_range(run.jpeg):
         raise ValueError(f"jpeg={run.jpeg!r} is no lowest and highest quality of JPEG: give [30, 95], or nothing")
     for name, what in _SHARES.items():

@@ -93,5 +93,7 @@ def _dump(node) -> str:
         return f"[{', '.join(map(_dump, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 has empty strings in formats of formats
+        node.values = [value for value in node.values if not (isinstance(value, ast.Constant) and value.value == "")]
     fields = [f"{name}={_dump(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []]
     return f"{type(node).__name__}({', '.join(fields)})"

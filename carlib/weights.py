@@ -200,8 +200,14 @@ def _is_state(content):
     return (
         isinstance(content, dict)
         and bool(content)
-        and all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items())
+        and all(isinstance(key, str) and _is_plain(value) for key, value in content.items())
     )
+
+
+def _is_plain(value):
+    """Whether it is a tensor as `load_state_dict` copies it into another's place: dense, real, with numbers in it."""
+    plain = isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta
+    return plain and not value.is_quantized and not value.is_complex()
 
 
 def _strip(state):

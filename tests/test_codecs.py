@@ -147,6 +147,13 @@ def test_hp1_makes_a_photograph_smaller_and_noise_no_smaller(photo):
     np.testing.assert_array_equal(forgotten, codecs._hp1(photo))  # the file does not know
 
 
+@pytest.mark.parametrize("codec", codecs.LOSSLESS)
+def test_one_pixel_of_a_network_is_encoded(codec):
+    """NumPy takes (1, 1, 1) for strides of a contiguous image of one pixel, which encoders refuse."""
+    pixel = np.lib.stride_tricks.as_strided(np.array([1, 2, 3], np.uint8), (1, 1, 3), (1, 1, 1))
+    assert codecs.decode(codecs.encode(pixel, codec), codec).tolist() == [[[1, 2, 3]]]
+
+
 # ---- lossy --------------------------------------------------------------------------------------------
 
 

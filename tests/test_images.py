@@ -2,10 +2,12 @@
 
 import io
 import random
+import struct
 import subprocess
 import sys
 import threading
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -211,16 +213,46 @@ def test_other_modes_are_refused_by_name(tmp_path, mode, name):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.webp"])
-def test_exif_orientation(tmp_path, rgb, orientation, name):
+@pytest.mark.parametrize(("name", "grey"), [("a.png", 0), ("a.tif", 0), ("a.webp", 0), ("a.tif", 1), ("a.png", 1)])
+def test_exif_orientation(tmp_path, rgb, orientation, name, grey):
+    image = rgb[..., 0] if grey else rgb
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(rgb).save(tmp_path / name, exif=exif, **({"lossless": True} if name == "a.webp" else {}))
-    upright = Image.fromarray(rgb)
+    Image.fromarray(image).save(tmp_path / name, exif=exif, **({"lossless": True} if name == "a.webp" else {}))
+    upright = Image.fromarray(image)
     upright.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(upright))
-    assert orientation < 5 or expected.shape == (7, 5, 3)
+    assert orientation < 5 or expected.shape[:2] == (7, 5)
     np.testing.assert_array_equal(read_image(tmp_path / name), expected)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_exif_orientation_of_sixteen_bits(tmp_path, rgb, orientation):
+    wide = np.ascontiguousarray(rgb[..., 0]).astype(np.uint16) * 257
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(wide).save(tmp_path / "a.tif", exif=exif)
+    turned = np.rot90(rgb[..., 0], {1: 0, 3: 2, 6: 3, 8: 1}[orientation])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", depth="round"), turned)
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "levels"), [(2, b"\x1b", [0, 85, 170, 255]), (4, b"\x01\x2f", [0, 17, 34, 255])]
+)
+def test_a_transparent_level_of_few_bits(tmp_path, bits, row, levels):
+    """Pillow tells level 2 of 0..3 or 0..15, and makes its pixels 8 bits."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"tRNS", struct.pack(">H", 2)), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")
+    path = tmp_path / "few.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
+    with pytest.raises(ValueError, match="transparent pixels"):
+        read_image(path)
+    assert read_image(path, alpha="drop").tolist() == [levels]
+    assert read_image(path, alpha="white").tolist() == [[255 if n == 2 else level for n, level in enumerate(levels)]]
 
 
 def test_more_than_one_frame_is_refused(tmp_path, rgb):

@@ -120,3 +120,18 @@ def test_a_resampler_rests_for_its_share_of_the_steps_while_the_upscaler_learns(
         after = copied(loop.networks)
         changed = {key.split(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
         assert changed == ({"resampler", "upscaler"} if expected else {"upscaler"})
+
+
+def test_adam_is_the_papers(home):
+    found = begun(short("car-edsr-x2")).optimizer
+    assert isinstance(found, torch.optim.Adam)
+    assert found.defaults["betas"] == (0.9, 0.999) and found.defaults["eps"] == 1e-6
+
+
+@pytest.mark.parametrize("clip", [0.0, 1e-3])
+def test_gradients_are_shortened_to_clip(home, clip):
+    loop = begun(short("car-edsr-x2", clip=clip))
+    loop._update(0, [])
+    gradients = [p.grad for p in loop.rescaler.parameters() if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients]))
+    assert norm == pytest.approx(clip, rel=1e-3) if clip else norm > 0.01

@@ -114,6 +114,17 @@ def test_what_is_not_a_number_stays_so_in_loss_and_gradients(tensors):
     assert losses.partial_tv(kernel, dv, dh, SCALE).isnan()
 
 
+@pytest.mark.parametrize("offset", [1e-22, 1e-21, 1e-19, 1e-10])
+def test_offsets_that_hardly_move_have_a_gradient_of_full_size(offset):
+    """The square of such a one is subnormal, and heads begin at 0: far taps move by as little in a first step."""
+    dv, dh = torch.full((1, 9, 4, 4), offset), torch.zeros(1, 9, 4, 4)
+    gradients = torch.autograd.grad(losses.offset_distance(dv.requires_grad_(), dh.requires_grad_(), 2), (dv, dh))
+    larger = torch.full_like(dv, 0.5).requires_grad_()
+    (expected,) = torch.autograd.grad(losses.offset_distance(larger, dh, 2), larger)
+    torch.testing.assert_close(gradients[0], expected, rtol=0.5, atol=0)  # a square of few bits has a rough root
+    assert not gradients[1].any()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_penalties_of_half_precision_are_summed_in_float32(dtype):
     """Sums that float16 cannot hold, of which it can hold the mean."""

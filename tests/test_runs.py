@@ -134,6 +134,10 @@ def test_wrong_types_are_refused(home, name, value, told):
 @pytest.mark.parametrize(("name", "value", "told"), [
     ("lr", 0, "lr=0.0 must be above 0"),
     ("lr", float("nan"), "lr=nan must be above 0"),
+    ("lr", float("inf"), "lr=inf must be above 0 and finite"),
+    ("validation_images", 0, "validation_images=0 must be above 0, or empty"),
+    ("validation_crop", -4, "validation_crop=-4 must be above 0, or empty"),
+    ("validation_crop", 1, "validation_crop=1 is less than a LR pixel, which is 2 wide"),
     ("batch", 0, "batch=0 must be above 0"),
     ("validate_every", -1, "validate_every=-1 must be above 0"),
     ("steps", -1, "steps=-1 must be a finite number >= 0"),

@@ -278,7 +278,10 @@ def test_a_pickled_module_is_refused(tmp_path):
     assert_refused(edsr(), tmp_path / "a.pth", "more than tensors")
 
 
-@pytest.mark.parametrize("content", [[torch.zeros(2)], torch.zeros(2), {"a": 1}, {1: torch.zeros(2)}, 3])
+@pytest.mark.parametrize("content", [
+    [torch.zeros(2)], torch.zeros(2), {"a": 1}, {1: torch.zeros(2)}, 3, {"a": torch.zeros(2).to_sparse()},
+    {"a": torch.zeros(2, device="meta")}, {"a": torch.zeros(2, dtype=torch.complex64)},
+])  # fmt: skip
 def test_what_is_no_state_dict_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
     assert_refused(edsr(), tmp_path / "a.pth", "is not a state dict of tensors")

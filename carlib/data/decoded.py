@@ -48,8 +48,7 @@ def kept(name: str, key: str, parts: list, make, doing: str) -> list[np.ndarray]
     """make(part) of every part, read-only views of a file in the folder of `folder()`, written if it is missing.
 
     One of several processes writes it, the others wait. Files of the same name with another key are then removed if
-    nobody used them for a week. Where
-    nothing can be written the images are made in memory, after a line on stderr.
+    nobody used them for a week. Where nothing can be written the images are made in memory, after a line on stderr.
 
     Args:
         key:   hexadecimal digits that stand for all that decides the images; the first 16 count.

@@ -55,14 +55,13 @@ def read_image(path, *, alpha: str = "refuse", depth: str = "refuse", max_pixels
     if depth not in ("refuse", "round"):
         raise ValueError(f'depth={depth!r} is unknown; use "refuse" or "round"')
     path = _existing(path)
-    with _own_pixel_cap():
+    with _own_pixel_cap(), _opened(path) as file:
         with _readable(path):
-            image = Image.open(path, formats=FORMATS)
-        with image:
-            _check_header(image, path, max_pixels)
-            colour, opacity = _decode(image, path, depth)
-            with _readable(path):
-                orientation = image.getexif().get(0x0112, 1)
+            image = Image.open(file, formats=FORMATS)
+        _check_header(image, path, max_pixels)
+        colour, opacity = _decode(image, path, depth)
+        with _readable(path):
+            orientation = image.getexif().get(0x0112, 1)
     colour = _opaque(colour, opacity, alpha, path)
     return np.array(_upright(colour, orientation), order="C")  # a copy: Pillow's own buffer is read-only
 
@@ -238,6 +237,12 @@ def _existing(path) -> Path:
     return path
 
 
+def _opened(path):
+    """The file itself for Pillow: by name it maps plain TIFFs into memory, with wrong sides where EXIF swaps them."""
+    with _readable(path):
+        return open(path, "rb")
+
+
 def _check_header(image, path, max_pixels):
     width, height = image.size
     if width * height > max_pixels:
@@ -257,19 +262,30 @@ def _decode(image, path, depth):
     wide = sixteen.is_sixteen_bit(image)
     modes = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", *(sixteen.MODES if wide else ()))
     if image.mode not in modes:
-        raise ValueError(f"{path} has colour mode {image.mode}; convert it to 8-bit RGB or grey first")
+        raise ValueError(
+            f"{path} has colour mode {image.mode}; convert it to 8-bit RGB or grey first, with ImageMagick say: "
+            "magick IN -colorspace sRGB OUT"
+        )
     if wide and depth == "refuse":
         raise ValueError(f'{path} has 16 bits a channel; pass depth="round" to round it to 8 (--depth round)')
     with _readable(path):
         if wide:
             pixels = sixteen.read_rounded(image, path)
         else:
+            _widen_clear(image)
             image.load()
             pixels = np.asarray(image.convert(_target(image)))
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         colour = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
         return colour, pixels[..., -1]
     return pixels, None
+
+
+def _widen_clear(image):
+    """The transparent level of a grey PNG of 2 or 4 bits as 8 bits, as Pillow makes its pixels, but not this number."""
+    steps = {"L;2": 85, "L;4": 17}.get(image.tile[0].args if image.tile else None)
+    if steps and "transparency" in image.info:
+        image.info["transparency"] *= steps
 
 
 def _target(image) -> str:

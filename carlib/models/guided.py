@@ -56,12 +56,6 @@ def _residual(step, colours, weights, eps):
     return (weighted * multiplier[:, :, None]).sum(1)
 
 
-def tap_colours(hr, scale, size, centre):
-    """(N, 3, K*K, h, w): the colours under the taps at rest (offsets 0), as the operator samples them."""
-    padded, first = _padded(hr, scale, size, centre)
-    return _colours(padded, first, size, scale, [n // scale for n in hr.shape[-2:]])
-
-
 def _padded(hr, scale, size, centre):
     """The image continued as the operator does, and where in it the first LR pixel's first tap lies."""
     pad = size // 2

@@ -90,7 +90,7 @@ def _planes(hr, count, scale, centre, sides):
     first = (scale - 1) / 2 - centre  # HR position of the first LR pixel's first tap
     lengths = [n + beyond for n in sides]
     rows, columns = (
-        reflect_indices(math.floor(first), math.floor(first) + length * scale, n).numpy()
+        _sources(math.floor(first), length * scale, n, size // 2)
         for length, n in zip(lengths, hr.shape[2:], strict=True)
     )
     pitch = lengths[1]
@@ -99,6 +99,13 @@ def _planes(hr, count, scale, centre, sides):
     planes = np.empty((len(hr), 3, scale, scale, beyond * (pitch + 1) + len(places)), image.dtype)
     launch(lay_out, image, rows, columns, first != math.floor(first), planes)
     return planes, size, pitch, places
+
+
+def _sources(first, beyond, n, pad):
+    """Source index in 0..n-1 of positions first..first+beyond, of an image continued as the operator does: reflected as
+    far as `pad`, and from there on by its last line."""
+    reflected = reflect_indices(-pad, n - 1 + pad, n)
+    return reflected[torch.arange(first, first + beyond + 1).clamp(-pad, n - 1 + pad) + pad].numpy()
 
 
 def _keep(ctx, inputs, output):

@@ -25,7 +25,7 @@ def lengths(v, h, sums):
         sums[image, tap] = total
 
 
-@compiled(parallel=True, fastmath=_FAST)
+@compiled(parallel=True, fastmath=_FAST - {"reassoc", "arcp"})  # with them subnormal squares would divide as 0
 def lengths_backward(v, h, weight, grad_v, grad_h):
     """Gradients of the sum of weight (K*K) * length: 0 at the origin, where offsets start."""
     n, taps, height, width = v.shape

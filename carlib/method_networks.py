@@ -99,9 +99,9 @@ def _shipped(run, scale) -> Path:
     if scale not in known:
         networks = run.replace("-x{}", "")
         here = f"only for scale {', '.join(map(str, known))}" if known else "for no scale"
-        if home := os.environ.get("CARLIB_HOME"):
-            here += f" (CARLIB_HOME is {home})"
         advice = "give your own (--weights FILE, weights=)" + ", or use method bicubic" * (run in EDSR.values())
+        if home := os.environ.get("CARLIB_HOME"):
+            advice += f" (CARLIB_HOME is {home})"
         raise ValueError(f"no weights of {networks} are shipped for scale {scale}, {here}: {advice}")
     return known[scale]
 

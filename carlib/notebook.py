@@ -18,7 +18,7 @@ class ParameterError(ValueError):
 def parameters(namespace, **expected):
     """Check the parameters of a notebook against their types, and refuse injected names it does not have.
 
-    From then on the notebook shows a matplotlib Figure as a picture.
+    From then on the notebook shows a matplotlib Figure as a picture, and the texts of a table whole.
 
     Args:
         namespace: the notebook's globals().
@@ -33,6 +33,9 @@ def parameters(namespace, **expected):
         # By itself IPython draws figures of pyplot only, which carlib does without.
         pictures = namespace["get_ipython"]().display_formatter.formatters["image/png"]
         pictures.for_type_by_name("matplotlib.figure", "Figure", _png)
+        import pandas as pd
+
+        pd.set_option("display.max_colwidth", None)  # what the paper claims is shown whole
     unknown = [name for name in _injected(namespace) if name not in expected]
     if unknown:
         raise ParameterError(f"unknown parameter {', '.join(unknown)}: this notebook takes {', '.join(expected)}")

@@ -84,10 +84,11 @@ def size_for(origin, scale, shape):
     return origin.size if fits else None
 
 
-def doubt(origin, method, scale, weights=None) -> str:
+def doubt(origin, method, scale, weights=None, shape=None) -> str:
     """What speaks against enlarging such an image like this, in a line; nothing if nothing does.
 
     weights: the beginning of the SHA-256 of the networks' file (`method_networks.digest`), None of other methods.
+    shape:   of the LR image, None is not known.
     """
     if origin.method is not None and method in method_networks.PAIRS and method != origin.method:
         return f"it was made by {origin.method}, and {method} restores its own images only: use {upscaler_for(origin)}"
@@ -95,6 +96,9 @@ def doubt(origin, method, scale, weights=None) -> str:
         return f"it was made at x{origin.scale} and is enlarged x{scale}"
     if origin.trained and weights is not None and method == origin.method and weights != origin.trained:
         return f"it was made by other weights of {method} ({origin.trained}, not {weights}), which restore it better"
+    if shape is not None and origin.scale and origin.size and size_for(origin, scale, shape) is None:
+        was = f"{origin.size[1]}x{origin.size[0]}"
+        return f"it was made from {was} at x{origin.scale} and no longer has that size: it was cut or resized since"
     return ""
 
 

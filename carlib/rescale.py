@@ -94,7 +94,8 @@ def downscale(
 
     check_image(image)
     if method not in DOWNSCALERS:
-        raise ValueError(f"downscaling method {method!r} is unknown: use one of {', '.join(DOWNSCALERS)}")
+        best = "that is carlib.choice.best" if method == "best" else f"use best or one of {', '.join(DOWNSCALERS)}"
+        raise ValueError(f"downscaling method {method!r} is unknown: {best}")
     options = {
         "weights": weights, "tile": tile, "device": device, "variant": variant, "lambda": lambda_, "rounding": rounding,
     }  # fmt: skip

@@ -41,6 +41,8 @@ def make(out, profile=None, *, task="sr", scale=4, device="auto", progress=True,
     chosen, named = _settings(profile, own), _runs(profile, scale)
     images = _drawn(chosen)
     count = len(images) * len(RIVALS)
+    if own.get("repeats") is None:
+        chosen["repeats"] = min(chosen["repeats"], count)
     if not 0 <= chosen["repeats"] <= count:
         raise ValueError(f"repeats={chosen['repeats']} of {count} questions: take 0 to {count}, or more images")
     chains = {method: experiments.chain(run, profile, device=device) for method, run in named.items()}

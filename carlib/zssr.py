@@ -72,7 +72,7 @@ def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", device
 
     from carlib import models
 
-    draw, began = np.random.default_rng(seed), time.perf_counter()
+    draw = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay where they are
         torch.default_generator.manual_seed(seed)  # not a GPU's
         network = models.create("zssr", scale, size).to(device, memory_format=torch.channels_last)
@@ -80,6 +80,7 @@ def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", device
     fathers = _fathers(image, scale)
     whole, errors = _to_multiple(image, scale), []
     son_of_whole, whole = (_tensor(part, device) for part in (imresize(whole, 1 / scale), whole))
+    began = time.perf_counter()
     for step in tqdm(range(steps), desc="ZSSR", unit="step", disable=not progress):
         father = _crop(fathers[draw.integers(len(fathers))], scale, draw)
         loss = (network(_tensor(imresize(father, 1 / scale), device)) - _tensor(father, device)).abs().mean()

@@ -69,7 +69,7 @@ def test_the_command_tries_both_and_the_file_says_which(carlib, tmp_path, target
     code, out, err = carlib("downscale", photo, tmp_path / target, "--scale", 2, "--method", "best", *options)
     made = origin.read(tmp_path / target)
     found = choice.best(data.read_image(photo), 2, quality=80 if options else None)
-    told = f", quality {found.quality} (restored at this size: car-jpeg" if options else " (restored: car "
+    told = f", quality {found.quality} (restored at this size, RGB: car-jpeg" if options else " (restored, RGB: car "
     assert code == 0 and err == "" and made.scale == 2 and f"by {made.method} x2{told}" in out
     assert (made.method, made.quality) == (found.method, found.quality)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from refusals import assert_refused
 from torch import nn
 
@@ -96,7 +96,7 @@ def test_bicubic_round_trip_on_a_file(carlib, image, tmp_path, scale):
                                                                "variant": "as-published"}),
     (["--method", "dpid", "--lambda", 0.5, "--size", "7x5"], {"method": "dpid", "lambda_": 0.5, "size": (5, 7)}),
     (["--method", "dpid", "--rounding", "truncate"], {"scale": 4, "method": "dpid", "rounding": "truncate"}),
-    (["--method", "bicubic", "--size", "9x16"], {"method": "bicubic", "size": (16, 9)}),
+    (["--method", "bicubic", "--size", "9x6"], {"method": "bicubic", "size": (6, 9)}),
     (["--method", "l0", "--lambda", "2e-3"], {"scale": 4, "method": "l0", "lambda_": 2e-3}),
 ])  # fmt: skip
 def test_classical_downscalers_take_their_options(carlib, image, tmp_path, options, arguments):
@@ -203,7 +203,6 @@ def test_bad_files_are_refused(carlib, image, tmp_path):
     Image.fromarray(np.full((8, 8), 999, np.uint16)).save(deep)
     for source, told in (
         (tmp_path / "none.png", "no such file"),
-        (tmp_path, "it is a folder"),
         (text, "is not an image"),
         (cut, "cannot read"),
         (clear, "has transparent pixels"),
@@ -291,3 +290,71 @@ def test_a_device_that_is_not_there_is_told(carlib, image, tmp_path):
     )
     refused = carlib("downscale", image, tmp_path / "lr.png", "--method", "box", "--device", "cpu")
     assert_refused(refused, "method 'box' has no device", tmp_path / "lr.png")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two photographs, one of which has no multiple of 2 for a side, and a text."""
+    names = {"a.png": (16, 24, 3), "B.JPG": (12, 20, 3), "odd.bmp": (15, 24)}
+    for seed, (name, shape) in enumerate(names.items()):
+        pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+        jpeg = {"quality": 90} if name.endswith("JPG") else {}
+        data.write_image(tmp_path / "photos" / name, pixels, **jpeg)
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    return tmp_path / "photos"
+
+
+def test_every_image_of_a_folder_is_downscaled_and_enlarged_again(carlib, folder, tmp_path):
+    options = "--scale", 2, "--method", "bicubic"
+    code, out, err = carlib("downscale", folder, tmp_path / "lr", *options, "--pad")
+    assert (code, err) == (0, "") and len(out.splitlines()) == 3
+    assert sorted(path.name for path in (tmp_path / "lr").iterdir()) == ["B.png", "a.png", "odd.png"]
+    one = tmp_path / "one.png"
+    assert carlib("downscale", folder / "B.JPG", one, *options)[0] == 0
+    assert one.read_bytes() == (tmp_path / "lr" / "B.png").read_bytes()
+    assert carlib("upscale", tmp_path / "lr", tmp_path / "sr", "--method", "lanczos", "--quality", 90)[0] == 0
+    shapes = {path.name: data.read_image(path).shape for path in (tmp_path / "sr").iterdir()}
+    assert shapes == {"a.jpg": (16, 24, 3), "B.jpg": (12, 20, 3), "odd.jpg": (15, 24)}
+
+
+def test_what_a_folder_holds_that_is_refused_is_told_and_the_others_are_made(carlib, folder, tmp_path):
+    (folder / "broken.png").write_bytes(b"no image")
+    code, out, err = carlib("downscale", folder, tmp_path / "lr", "--scale", 2, "--method", "bicubic")
+    broken, odd, last = err.splitlines()
+    assert code == 2 and str(folder / "broken.png") in broken and f"{folder / 'odd.bmp'}: the image is 24x15" in odd
+    assert last == f"carlib: 2 of the 4 images in {folder} were refused"
+    assert len(out.splitlines()) == 2 == len(list((tmp_path / "lr").iterdir()))
+
+
+@pytest.mark.parametrize(("target", "told"), [
+    ("lr.png", "is a folder and"), ("photos/notes.txt", "is a folder and"), ("photos", "is the source itself"),
+])  # fmt: skip
+def test_a_folder_needs_another_folder(carlib, folder, tmp_path, target, told):
+    outcome = carlib("downscale", folder, tmp_path / target, "--method", "bicubic")
+    assert_refused(outcome, told, tmp_path / "lr.png")
+    assert (folder / "notes.txt").read_text() == "no image" and len(list(folder.iterdir())) == 4
+
+
+def test_a_folder_without_images_or_with_two_of_one_name_is_refused(carlib, folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    told = "holds no image (.bmp, .jpeg, "
+    assert_refused(carlib("downscale", tmp_path / "empty", tmp_path / "lr"), told, tmp_path / "lr")
+    data.write_image(folder / "a.bmp", np.zeros((8, 8), np.uint8))
+    told = f"a.bmp and a.png in {folder} would become one file: rename one of them"
+    assert_refused(carlib("downscale", folder, tmp_path / "lr"), told, tmp_path / "lr")
+
+
+def test_a_size_of_other_proportions_is_told(carlib, image, tmp_path):
+    for size, told in (("12x8", 0), ("12x9", 0), ("12x6", 1)):
+        _, _, err = carlib("downscale", image, tmp_path / "lr.png", "--method", "bicubic", "--size", size)
+        assert err.count(f"{size} has other proportions than 24x16: it is distorted") == told
+
+
+def test_a_small_image_that_was_cut_is_told(carlib, image, tmp_path):
+    assert carlib("downscale", image, tmp_path / "lr.png", "--scale", 2, "--method", "bicubic")[0] == 0
+    with Image.open(tmp_path / "lr.png") as whole:
+        info = PngImagePlugin.PngInfo()
+        info.add_text("carlib", whole.text["carlib"])
+        whole.crop((0, 0, 8, 8)).save(tmp_path / "cut.png", pnginfo=info)
+    code, _, err = carlib("upscale", tmp_path / "cut.png", tmp_path / "sr.png", "--method", "lanczos")
+    assert code == 0 and "it was made from 24x16 at x2 and no longer has that size" in err

@@ -53,7 +53,7 @@ def test_a_file_tells_how_it_was_made_and_changes_no_pixel(carlib, tmp_path):
     (Origin("car", 2, (16, 23)), [], ("car", 2, (16, 23), None), ""),
     (Origin("irn", 2, (16, 24)), [], ("irn", 2, (16, 24), None), ""),
     (Origin("bicubic", 2, (16, 24)), [], ("edsr", 2, (16, 24), None), ""),
-    (Origin("car", 2, (99, 99)), [], ("car", 2, None, None), ""),  # it was cropped since
+    (Origin("car", 2, (99, 99)), [], ("car", 2, None, None), "from 99x99 at x2 and no longer has that size"),
     (Origin("car", 2, (16, 23)), ["--size", "24x16"], ("car", 2, (16, 24), None), ""),
     (Origin("car", 2, (16, 24)), ["--scale", 4], ("car", 4, None, None), "made at x2 and is enlarged x4"),
     (Origin("bicubic", 2, (16, 24)), ["--method", "car"], ("car", 2, (16, 24), None), "made by bicubic, and car"),

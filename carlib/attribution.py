@@ -36,8 +36,7 @@ SYSTEMS = {
 }
 _OVER = dict.fromkeys((GREY, GREY_BASE), GREY_BASE) | dict.fromkeys((ON_GREY, ON_GREY_BASE), ON_GREY_BASE)
 _OVER |= dict.fromkeys((UPSCALED_BASE, UPSCALED, UPSCALED_STATIC), UPSCALED_BASE)
-_SETS = ("demo", "set5", "set14", "bsd100")  # of small images: there are fifteen restorations each
-_MOST = 20  # images of a set
+_MOST = 20  # images of a set: there are fifteen restorations each
 ROW_COLUMNS = ["profile", "run", "scale", "set", "image", "variant", "psnr"]
 
 
@@ -71,7 +70,7 @@ def study(profile, *, progress=True):
     return table
 
 
-def measure(profile, scale, sets=None, *, progress=True) -> list[dict]:
+def measure(profile, scale, *, progress=True) -> list[dict]:
     """Rows (ROW_COLUMNS) of car-edsr and SYSTEMS at one scale, of the first images of the profile's small sets.
 
     Raises:
@@ -79,15 +78,12 @@ def measure(profile, scale, sets=None, *, progress=True) -> list[dict]:
     """
     from carlib import data, metrics
 
-    chosen, run = runs.profile(profile), f"car-edsr-x{scale}"
-    chosen, profile = chosen["evaluate"], chosen["name"]
-    wanted = [name for name in chosen["sets"] if name in _SETS]
-    sets = experiments.some_sets(wanted) if sets is None else sets
-    few = {"limit": min(chosen["images"] or _MOST, _MOST), "crop": chosen["crop"]}
+    profile, run = runs.profile(profile)["name"], f"car-edsr-x{scale}"
+    images = experiments.small_images(profile, _MOST, job=run, progress=progress)
     car = experiments.chain(run, profile)
     others = {label: experiments.chain(name.format(scale), profile) for label, name in SYSTEMS.items()}
     rows = []
-    for set_name, name, image in experiments.images(sets, **few, job=run, progress=progress):
+    for set_name, name, image in images:
         hr = data.crop_to_multiple(image, scale)
         for label, (reference, sr) in restored(car, others, hr).items():
             value = metrics.psnr(reference, sr, scale)
@@ -193,7 +189,7 @@ def draw(profile, table):
 
 
 def findings(table) -> list[str]:
-    """What the numbers say, a sentence per scale, over all sets with colour."""
+    """What the numbers say, two sentences per scale, over all sets."""
     lines = []
     for scale, part in table.groupby("scale"):
         mean = part.groupby("variant")["gain"].mean()

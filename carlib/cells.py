@@ -77,9 +77,10 @@ _RUNS = {
 # What is not printed for 2 and 4: a table, or a run of one.
 _SCALES = {2: (4,), "cnn-cr-cnn-sr-x{}": (2,), "bicubic-srresnet-x{}": (4,), "bicubic-rrdb-x{}": (4,)}
 TABLES = tuple(_RUNS)
-# Whose gain has an interval over seeds (seeds.py), what stands beside Table 5 with one (lossless_gain.py), and whose
-# files as JPEG have one (jpeg_lr.py), which are in no table.
-PAIR = tuple(runs.at_scales(("bicubic-edsr-x{}", "car-edsr-x{}"), SCALES))
+# Whose gain has an interval over seeds (seeds.py; scales.py: in no table), what stands beside Table 5 with one
+# (lossless_gain.py), and whose files as JPEG have one (jpeg_lr.py), which are in no table.
+_PAIR = ("bicubic-edsr-x{}", "car-edsr-x{}")
+PAIR, OTHER_PAIR = (tuple(runs.at_scales(_PAIR, scales)) for scales in (SCALES, OTHER_SCALES))
 PRICED = tuple(runs.at_scales(("car-edsr-x{}-priced",), SCALES))
 _ON_JPEG = ("bicubic-edsr-x{}-jpeg", "car-edsr-x{}-jpeg", "car-edsr-x{}-jpeg-priced", "car-edsr-x{}-static-jpeg-priced")
 JPEG = tuple(runs.at_scales(_ON_JPEG, SCALES))
@@ -115,7 +116,7 @@ def _trained_once(cell, profile):
 
 
 def seeds(table: int | str, profile: str | None = None) -> int:
-    """How many seeds params.yaml wants under a profile of each run of a table, of the "pair", the "priced" or "jpeg".
+    """How many seeds params.yaml wants under a profile of each run of a table, or of those of another key of `seeds`.
 
     Raises:
         ValueError: it is no whole number above 0.
@@ -140,9 +141,11 @@ def names(table: int, profile: str | None = None) -> list[str]:
     return [name for run, count in wanted.items() for name in runs.seeded([run], count)]
 
 
-def on_jpeg(profile: str | None = None) -> list[str]:
-    """The runs of JPEG, which are in no table, under all seeds that the profile wants, if params.yaml declares them."""
-    return [name for run in runs.names() if run in JPEG for name in runs.seeded([run], seeds("jpeg", profile))]
+def in_no_table(profile: str | None = None) -> list[str]:
+    """The runs of JPEG and OTHER_PAIR under all seeds that the profile wants, if params.yaml declares them."""
+    wanted = {**dict.fromkeys(JPEG, "jpeg"), **dict.fromkeys(OTHER_PAIR, "scales")}
+    chosen = [run for run in runs.names() if run in wanted]
+    return [name for run in chosen for name in runs.seeded([run], seeds(wanted[run], profile))]
 
 
 def tables_of(profile: str | None = None) -> dict[str, list[int]]:

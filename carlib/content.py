@@ -57,9 +57,8 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
         hr = data.crop_to_multiple(image, max(SCALES))
         return [_row(hr, chain, label_of[name]) for name, chain in chains.items()]
 
-    part = {"limit": chosen["images"], "crop": chosen["crop"]}
     sets = dict.fromkeys([SET, PHOTOGRAPHS, *experiments.some_sets(chosen["sets"])])
-    images = experiments.images(sets, **part, job="colour, content", progress=progress)
+    images = experiments.images(sets, chosen, job="colour, content", progress=progress)
     rows = kept.rows(profile, "content", made_by, images, measured)
     results.save_rows(rows, results.folder(profile, "metrics", "content.csv"), ROW_COLUMNS)
     return rows
@@ -128,15 +127,13 @@ def figure(profile):
     """LR images and what is restored from them, of an image of each kind: Figure, written as figures/content."""
     from carlib import data, figures, illustrate
 
-    scale, images, rows = _FIGURE_SCALE, dict(data.load(SET)), []
+    scale, images = _FIGURE_SCALE, dict(data.load(SET))
     named = {"Bicubic": RUNS[BASE], "CAR": RUNS["car"]}
     shown = {label: experiments.chain(name.format(scale), profile) for label, name in named.items()}
-    for name, box in _SHOWN.items():
-        hr, panels = data.crop_to_multiple(images[name], scale), []
-        for label, chain in shown.items():
-            panels += illustrate.panels(label, chain, hr, box)
-        rows.append({"name": f"{SET}/{name}, x{scale}", "hr": hr, "box": box, "panels": panels})
-    drawn = figures.crops(rows)
+    drawn = figures.crops([
+        illustrate.row(f"{SET}/{name}, x{scale}", data.crop_to_multiple(images[name], scale), box, shown)
+        for name, box in _SHOWN.items()
+    ])  # fmt: skip
     results.save_figure(
         drawn,
         results.folder(profile, "figures", "content"),

@@ -33,7 +33,7 @@ def make_ready(names, profile, *, train=True, executor="", device="auto", progre
     Raises:
         ValueError: a run cannot be trained.
     """
-    if not train or runs.profile(profile)["train"] is None:
+    if not trains(profile, train):
         absent = {name: why for name in names if (why := overview.why_absent(name, profile))}
         return [name for name in names if name not in absent], absent
     options = {"renew": True, "device": device, "progress": progress}
@@ -44,6 +44,11 @@ def make_ready(names, profile, *, train=True, executor="", device="auto", progre
             if runs.get(name, profile).trains:
                 experiments.prepare(name, profile, **options)
     return names, {}
+
+
+def trains(profile, train) -> bool:
+    """Whether what is missing is trained: `train` says so, and the profile has training numbers."""
+    return train and runs.profile(profile)["train"] is not None
 
 
 def seeds_ready(names, declared, profile, **options) -> list[str]:
@@ -185,8 +190,7 @@ def compare(values, paper, label, base):
     frame["low"], frame["high"] = ([bounds.get(key, nothing)[end] for key in frame.index] for end in (0, 1))
     _, frame["difference_seed_interval"] = _over_seeds(by_seed, paper.index)
     frame["printed_difference"] = paper[label] - paper[base]
-    least, most = (runs.read_params()["tolerance"][name] for name in ("gain_share", "gain_more"))
-    frame["verdict"] = [verdict(*line, least, most) for line in frame.to_numpy()]
+    frame["verdict"] = [tables.verdict(*line) for line in frame.to_numpy()]
     frame["n"] = _images(differences, frame.index)
     return frame
 
@@ -200,24 +204,6 @@ def _over_seeds(values, index):
 def _images(values, index):
     """How many images there are to each line."""
     return values.groupby(KEYS).size().reindex(index, fill_value=0)
-
-
-def verdict(difference, low, high, over_seeds, printed, least, most) -> str:
-    """Whether a difference was reproduced, which has a printed value beside it.
-
-    Args:
-        low, high: its interval over images.  over_seeds: half of its interval over seeds, NaN for one seed.
-    Returns:
-        "not" of the other sign, "partly" where an interval holds 0 or it is below `least` times the printed one,
-        tables.MORE above `most` times it, else "reproduced"; "not tested" without one of the two.
-    """
-    if difference != difference or printed != printed or printed == 0:
-        return "not tested"
-    if difference * printed <= 0:
-        return "not"
-    if not low * high > 0 or abs(difference) <= over_seeds or abs(difference) < least * abs(printed):
-        return "partly"
-    return tables.MORE if abs(difference) > most * abs(printed) else "reproduced"
 
 
 def table(values, paper, base_of):

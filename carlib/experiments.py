@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shlex
 import shutil
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from carlib import overview, results, runs
 
 _REDRAWN = 20.0  # seconds between pictures of a run that trains; the last validation is always drawn
+SMALL = ("demo", "set5", "set14", "bsd100")  # sets of small images, for what restores each many times
 _DRAWN = 3  # validations: fewer make no curve, and drawing takes longer than the steps of so short a run
 
 
@@ -215,21 +217,34 @@ def chains(names, profile, *, device="auto") -> tuple[dict, dict]:
     return made, {"weights": weights, "device": sorted(kinds), "code": sources.digest_of_all()}
 
 
-def images(sets, *, limit, crop, job, progress=True):
+def images(sets, chosen, *, job, progress=True):
     """Every (set, name, image) of some sets, under a progress bar.
 
     Args:
-        limit: only the first images of a set, or None.  crop: their middle crop x crop pixels, or None.
-        job:   what the bar says, before "on <set>".
+        chosen: settings of params.yaml: "images" (only the first ones of a set, or None) and "crop" (of each its middle
+                crop x crop pixels, or None).
+        job:    what the bar says, before "on <set>".
     """
     from tqdm import tqdm
 
     from carlib import data
 
+    limit = chosen["images"]
     for set_name in sets:
         bar = {"total": len(data.find(set_name)[:limit]), "desc": f"{job} on {set_name}", "disable": not progress}
         for name, image in tqdm(data.load(set_name, limit=limit), unit="image", **bar):
-            yield set_name, name, data.centre_crop(image, crop)
+            yield set_name, name, data.centre_crop(image, chosen["crop"])
+
+
+def small_images(profile, most, *, job, progress=True):
+    """`images` of those of the profile's sets whose images are small, at most so many of each.
+
+    Raises:
+        ValueError: none of them is here.
+    """
+    chosen = runs.profile(profile)["evaluate"]
+    sets = some_sets(name for name in chosen["sets"] if name in SMALL)
+    return images(sets, chosen | {"images": min(chosen["images"] or most, most)}, job=job, progress=progress)
 
 
 def some_sets(names) -> list[str]:
@@ -306,7 +321,7 @@ def run_notebook(name, params=(), *, out=None, progress=True, patience=60) -> Pa
     """
     import papermill
 
-    name = name.removesuffix(".ipynb")
+    name = name.removesuffix(".ipynb").removeprefix("notebooks/")
     source = results.root() / "notebooks" / f"{name}.ipynb"
     if not source.is_file():
         there = ", ".join(sorted(path.stem for path in source.parent.glob("*.ipynb")))
@@ -332,13 +347,19 @@ def run_notebook(name, params=(), *, out=None, progress=True, patience=60) -> Pa
 
 
 def papermill_command(notebook, profile, **parameters) -> str:
-    """What to type to make a notebook's results again; a parameter that is None or True has its default."""
+    """What to type to make a notebook's results again.
+
+    A parameter that is None or True has its default, and where the profile trains nothing `train` says nothing.
+    """
     import yaml
 
+    if runs.profile(profile)["train"] is None:
+        parameters.pop("train", None)
     parameters = {key: value for key, value in parameters.items() if value is not None and value is not True}
     name = f"{notebook}.ipynb"
     command = f"papermill notebooks/{name} results/{profile}/notebooks/{name} --cwd . -p profile {profile}"
     if not parameters:
         return command
     text = yaml.safe_dump(parameters, default_flow_style=True, sort_keys=False, width=10**6).strip()
-    return f'{command} -y "{text}"'
+    simple = not set(text) & set('"$`\\!')  # to double quotes, which every system's shell knows
+    return f'{command} -y "{text}"' if simple else f"{command} -y {shlex.quote(text)}"

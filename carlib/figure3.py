@@ -20,12 +20,18 @@ _LABELS = {
 }
 
 
-def choose(crops=None) -> dict:
-    """Image -> box: `crops` itself; if empty the paper's images, where they are all here, else embedded ones."""
+def choose(crops=None, scale=4) -> dict:
+    """Image -> box: `crops` itself; if empty the paper's images, where they are all here, else embedded ones.
+
+    Their boxes begin and end at multiples of the scale.
+    """
     from carlib import data
 
+    if crops:
+        return crops
     there = {path.stem for path in data.find("set14")} if "set14" in data.available() else set()
-    return crops or (_PAPERS if all(image.partition("/")[2] in there for image in _PAPERS) else _EMBEDDED)
+    shown = _PAPERS if all(image.partition("/")[2] in there for image in _PAPERS) else _EMBEDDED
+    return {image: [number - number % scale for number in box] for image, box in shown.items()}
 
 
 def check(crops, scale) -> dict:
@@ -34,10 +40,10 @@ def check(crops, scale) -> dict:
     Raises:
         ParameterError (a ValueError): an image, a box or the scale does not fit.
     """
-    for image, box in choose(crops).items():
+    for image, box in (crops or {}).items():
         if not isinstance(image, str) or not isinstance(box, list):
             raise ParameterError(f'crops={crops!r} is not {{"set/name": [top, left, height, width]}}')
-    return {image: illustrate.check_crop(image, scale, box) for image, box in choose(crops).items()}
+    return {image: illustrate.check_crop(image, scale, box) for image, box in choose(crops, scale).items()}
 
 
 def draw(profile, crops=None, scale=4):
@@ -53,16 +59,12 @@ def draw(profile, crops=None, scale=4):
         ParameterError (a ValueError): as `check`.  ValueError: the weights of bicubic-edsr or car-edsr are missing.
     """
     from carlib import figures
-    from carlib.data import to_colour
 
-    images = check(crops, scale)
+    images, boxes = check(crops, scale), choose(crops, scale)
     chains, missing = _chains(profile, scale)
-    rows = []
-    for image, hr in images.items():
-        panels = [panel for label, chain in chains.items() for panel in _panels(label, chain, hr)]
-        rows.append({"name": image, "hr": to_colour(hr), "box": tuple(choose(crops)[image]), "panels": panels})
+    rows = [illustrate.row(image, hr, boxes[image], chains, _size) for image, hr in images.items()]
     figure = figures.crops(rows)
-    without = f" Not trained under this profile: {'; '.join(missing)}." if missing else ""
+    without = f" Left out, without weights of this profile's recipe: {'; '.join(missing)}." if missing else ""
     results.save_figure(
         figure,
         results.folder(profile, "figures", _name(crops, scale)),
@@ -118,13 +120,8 @@ def _trained(name, profile) -> bool:
         return False
 
 
-def _panels(label, chain, hr):
-    """The LR and the SR panel of figures.crops."""
-    from carlib.data import to_colour
-
-    lr, sr = chain(hr)
-    size = f"{lr.shape[1]}×{lr.shape[0]} px"
-    return [(f"{label} LR", size, to_colour(lr)), illustrate.sr_panel(label, hr, sr, chain.run.scale)]
+def _size(lr) -> str:
+    return f"{lr.shape[1]}×{lr.shape[0]} px"
 
 
 def _command(profile, crops, scale):

@@ -101,6 +101,18 @@ def panels(label, chain, hr, box, told=None) -> list:
     return [(f"{label.partition(' + ')[0]} LR", below, to_colour(lr)), sr_panel(label, hr, sr, scale)]
 
 
+def row(name, hr, box, shown, told=None) -> dict:
+    """A row of `figures.crops`: the `panels` of each run.
+
+    Args:
+        name: of the image.  hr, box, told: as of `panels`.  shown: label -> evaluate.Chain.
+    """
+    from carlib.data import to_colour
+
+    both = [panels(label, chain, hr, box, told) for label, chain in shown.items()]
+    return {"name": name, "hr": to_colour(hr), "box": tuple(box), "panels": [panel for pair in both for panel in pair]}
+
+
 def figure3(profile, image, scale, box):
     """Fig. 3: HR, LR and SR crops of one image for bicubic and CAR downscaling.
 
@@ -126,7 +138,7 @@ def figure3(profile, image, scale, box):
         "is restored from it",
         caption="PSNR and SSIM are those of the whole image (Y channel). LR crops are enlarged without interpolation.",
         command=experiments.papermill_command(
-            "01_downscaling_for_sr", profile, figure_scale=scale, figure_image=image, figure_box=box
+            "01_downscaling_for_sr", profile, figure_scale=scale, figure_image=image, figure_box=box, train=False
         ),
     )
     return figure

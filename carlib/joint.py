@@ -13,12 +13,14 @@ def study(profile, *, train=True, executor="", progress=True):
     Returns:
         the table (see tables.table1).
     Raises:
-        ValueError: a run has no weights, one of the pair's seeds cannot be trained, or as `contrasts.check_training`.
+        ValueError: a run that is not trained here has no weights, one of the pair's seeds cannot be trained, or as
+            `contrasts.check_training`.
     """
     contrasts.check_training(train, executor)
     own, training = [cell.run for cell in cells.of(1, profile)], {"train": train, "executor": executor}
     for name in own:
-        experiments.ready(name, profile)  # what is missing is told at once
+        if name not in cells.PAIR or not contrasts.trains(profile, train):
+            experiments.ready(name, profile)  # what is missing is told at once
     made = contrasts.seeds_ready(seeds.names(profile), own, profile, **training, progress=progress)
     names = [name for name in cells.names(1, profile) if name in made]
     rows = [row for name in names for row in experiments.measure(name, profile, progress=progress)]
@@ -33,21 +35,23 @@ def study(profile, *, train=True, executor="", progress=True):
         "the paper's value, made with its full-size networks; left out where a set is not whole or its images are "
         "cropped. difference: ours less printed, where nothing was learned or the networks are of the paper's size. "
         "gain: ours over bicubic downscaling with the same upscaler, of this profile's own networks, image by image "
-        f"and over the seeds that both have; low, high: its 95 % interval over images ({intervals.HOW}). "
-        "verdict: of the gain beside the printed one, of bicubic's value: params.yaml, tolerance; more than printed: "
-        "above gain_more times the printed gain. The printed Perceptually and DPID columns are set beside what made "
+        f"and over the seeds that both have; low, high: its 95 % interval over images ({intervals.HOW}); "
+        "gain_seed_interval: half of that of its mean over seeds. verdict: of the gain, reproduced where it has the "
+        "printed sign and both its intervals leave 0 out, partly where one holds 0 or it is a small share of the "
+        "printed gain, more than printed where it is many times that one; of bicubic's value by its difference "
+        "(params.yaml, tolerance). The printed Perceptually and DPID columns are set beside what made "
         "them (the public script with its defects, lambda 0.5), L0-regularized beside our reconstruction.",
-        command=experiments.papermill_command(NOTEBOOK, profile),
+        command=experiments.papermill_command(NOTEBOOK, profile, train=train),
     )
-    write_summaries(table, profile)
+    write_summaries(table, profile, train=train)
     return table
 
 
-def write_summaries(table, profile):
+def write_summaries(table, profile, *, train=True):
     """Write tables/table1_grid and tables/table1_claims, what `table` (a tables.table1) says in short."""
     import pandas as pd
 
-    command = experiments.papermill_command(NOTEBOOK, profile)
+    command = experiments.papermill_command(NOTEBOOK, profile, train=train)
     results.save_table(
         tables.grid(table, ["upscaler", "downscaler"]),
         results.folder(profile, "tables", "table1_grid"),

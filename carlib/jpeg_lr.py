@@ -102,8 +102,7 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
         of_lr = [row for chain in chains.values() for row in _restored(image, chain, chosen["qualities"])]
         return [*direct, *of_lr]
 
-    part = {"limit": chosen["images"], "crop": chosen["crop"]}
-    images = experiments.images(chosen["sets"], **part, job="LR as JPEG", progress=progress)
+    images = experiments.images(chosen["sets"], chosen, job="LR as JPEG", progress=progress)
     rows = kept.rows(profile, "jpeg", made_by, images, measured)
     results.save_rows(rows, results.folder(profile, "metrics", "jpeg.csv"), ROW_COLUMNS)
     return rows
@@ -154,7 +153,7 @@ def table(profile, rows):
         "images and over the seeds that both were trained under. gain: CAR less bicubic, image by image; low, high: "
         f"its 95 % interval over images ({intervals.HOW}); seed_interval: half of the 95 % interval of its mean over "
         "seeds. bits: what CAR's files take more, in percent; a gain at equal quality need be none at equal bits, see "
-        f"jpeg_rates. Measured on {tables.seen(rows)}. printed_gain: of networks of the paper's size, trained on "
+        f"jpeg_rates. Measured on {_seen(profile, rows)}. printed_gain: of networks of the paper's size, trained on "
         f"lossless LR images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
         command=experiments.papermill_command("05c_jpeg", profile, train=False),
     )
@@ -177,7 +176,7 @@ def rates(profile, rows):
         "bicubic LR image as JPEG, whose EDSR was trained on lossless LR images where CAR was, else on JPEG. "
         f"better: the same, above quality {origin.LIKE_LOSSLESS} restored by the EDSR trained on lossless LR images; "
         "CAR: of one kernel, CAR with the same price. "
-        f"Measured on {tables.seen(rows)}.",
+        f"Measured on {_seen(profile, rows)}.",
         command=experiments.papermill_command("05c_jpeg", profile, train=False),
     )
     return found
@@ -193,10 +192,14 @@ def prices(profile, rows):
         caption="saved: by how much the mean squared error of restored images (RGB in [0, 1]; EDSR trained on JPEG) "
         "falls from one quality to the next, over the bits per LR pixel that it takes, in thousandths. worth: the same "
         "over JPEG's step of quantisation, that of quality 50 being 1: what `bit_price` stands for with the loss l2. "
-        f"Means over the seeds of each training and over {tables.seen(rows)}.",
+        f"Means over the seeds of each training and over {_seen(profile, rows)}.",
         command=experiments.papermill_command("05c_jpeg", profile, train=False),
     )
     return found
+
+
+def _seen(profile, rows) -> str:
+    return tables.seen(rows, runs.profile(profile)["jpeg"]["crop"])
 
 
 def figure(profile, rows):
@@ -211,9 +214,9 @@ def figure(profile, rows):
         alt="Curves of PSNR over bits per HR pixel at both scales: the HR image as JPEG, and CAR's and bicubic LR "
         "images as JPEG, restored by networks that were trained on lossless LR images, on JPEG, and on JPEG with a "
         "price on its bits, CAR's also with one kernel for all pixels",
-        caption=f"Means over the seeds of each training and over {tables.seen(rows)}. Dashed: trained on lossless LR "
-        "images; solid: on JPEG; green: CAR with a price on the bits of its files, too; grey: the same of one kernel "
-        "for all pixels. The HR image's curve goes on beyond the picture. x3 and x8 are in the tables.",
+        caption=f"Means over the seeds of each training and over {_seen(profile, rows)}. Dashed: trained on lossless "
+        "LR images; solid: on JPEG; green: CAR with a price on the bits of its files, too; grey: the same of one "
+        "kernel for all pixels. The HR image's curve goes on beyond the picture. x3 and x8 are in the tables.",
         command=experiments.papermill_command("05c_jpeg", profile, train=False),
     )
     return drawn
@@ -233,7 +236,7 @@ def gains(rows):
     import pandas as pd
 
     both = _beside_their_rivals(pd.DataFrame(rows))
-    paper, tolerance, lines = _printed(), runs.read_params()["tolerance"], []
+    paper, lines = _printed(), []
     for (scale, trained, quality), group in both.groupby(_KEYS):
         group = group.assign(gain=group.psnr - group.psnr_bicubic)
         by_image, by_seed = (group.groupby(of).gain.mean() for of in (["set", "image"], "seed"))
@@ -241,8 +244,7 @@ def gains(rows):
         over_seeds = intervals.half_width(by_seed)
         means = group[["psnr", "psnr_bicubic", "bpp", "bpp_bicubic"]].mean()
         gain, printed = means.psnr - means.psnr_bicubic, paper.get((scale, trained, quality), float("nan"))
-        limits = tolerance["gain_share"], tolerance["gain_more"]
-        verdict = contrasts.verdict(gain, low, high, over_seeds, printed, *limits)
+        verdict = tables.verdict(gain, low, high, over_seeds, printed)
         lines.append({
             "scale": scale, "trained": trained, "quality": quality, "bicubic": means.psnr_bicubic, "car": means.psnr,
             "gain": gain, "low": low, "high": high, "seed_interval": over_seeds,

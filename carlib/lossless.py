@@ -7,7 +7,7 @@ evaluation an HR image loses what exceeds a multiple of 8 at its right and botto
 is an image of three equal channels: the released code reads RGB only.
 """
 
-from carlib import cells, codecs, experiments, lossless_tables, results, runs
+from carlib import cells, codecs, contrasts, experiments, lossless_tables, results, runs
 
 CODINGS = {
     "jpegls": {"codec": "jpegls"},
@@ -21,16 +21,24 @@ ROW_COLUMNS = [
 ]  # fmt: skip
 
 
-def table5(profile, *, progress=True):
-    """Measure every downscaler; write metrics/table5.csv, tables/table5, table5_findings and table5_totals.
+def table5(profile, *, train=True, executor="", progress=True):
+    """Train CAR, if it is missing, measure every downscaler, and write metrics/table5.csv and tables/table5, _findings
+    and _totals.
 
+    Args:
+        train, executor: see `contrasts.make_ready`.
     Returns:
         the long table (see lossless_tables.table5).
+    Raises:
+        ValueError: CAR cannot be trained or has no weights, or none of the profile's sets is here.
     """
+    contrasts.check_training(train, executor)
+    own = [cell.run for cell in cells.of(5, profile)]
+    contrasts.make_ready(own, profile, train=train, executor=executor, progress=progress)
     rows = measure(profile, progress=progress)
     results.save_rows(rows, results.folder(profile, "metrics", "table5.csv"), ROW_COLUMNS)
     table = lossless_tables.table5(rows)
-    command = experiments.papermill_command("05_lossless_size", profile)
+    command = experiments.papermill_command("05_lossless_size", profile, train=train)
     results.save_table(
         lossless_tables.by_codec(table).round(2),
         results.folder(profile, "tables", "table5"),
@@ -70,7 +78,7 @@ def table5(profile, *, progress=True):
     return table
 
 
-def measure(profile, sets=None, *, progress=True) -> list[dict]:
+def measure(profile, *, progress=True) -> list[dict]:
     """Rows (ROW_COLUMNS): the file size of every LR image of the profile's sets by every coding.
 
     Raises:
@@ -79,10 +87,9 @@ def measure(profile, sets=None, *, progress=True) -> list[dict]:
     from carlib import data
 
     chosen = runs.profile(profile)["evaluate"]
-    sets = experiments.some_sets(chosen["sets"]) if sets is None else sets
+    sets = experiments.some_sets(chosen["sets"])
     ways, rows = _downscalers(profile), []
-    part = {"limit": chosen["images"], "crop": chosen["crop"]}
-    for set_name, name, image in experiments.images(sets, **part, job="file sizes", progress=progress):
+    for set_name, name, image in experiments.images(sets, chosen, job="file sizes", progress=progress):
         hr = data.to_colour(data.crop_to_multiple(image, 8))
         named = {"profile": profile, "set": set_name, "image": name}
         rows += [{**named, **row} for row in _sizes(hr, ways)]

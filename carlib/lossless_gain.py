@@ -71,8 +71,7 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
     def measured(image):
         return [_row(image, chain) for chain in chains.values()]
 
-    part = {"limit": chosen["images"], "crop": chosen["crop"]}
-    images = experiments.images(experiments.some_sets(chosen["sets"]), **part, job="gain, bits", progress=progress)
+    images = experiments.images(experiments.some_sets(chosen["sets"]), chosen, job="gain, bits", progress=progress)
     rows = kept.rows(profile, "lossless_gain", made_by, images, measured)
     results.save_rows(rows, results.folder(profile, "metrics", "lossless_gain.csv"), ROW_COLUMNS)
     return rows
@@ -130,11 +129,9 @@ def figure(profile):
     hr = data.crop_to_multiple(data.to_colour(illustrate.check_crop(_IMAGE, max(SCALES), _BOX, 3)), 8)
     rows = []
     for scale in SCALES:
-        panels = []
-        for downscaler, label in _LABELS.items():
-            chain = experiments.chain(RUNS[downscaler].format(scale), profile)
-            panels += illustrate.panels(label, chain, hr, _BOX, _bits_told)
-        rows.append({"name": f"{_IMAGE}, x{scale}", "hr": hr, "box": _BOX, "panels": panels})
+        named = {label: RUNS[downscaler].format(scale) for downscaler, label in _LABELS.items()}
+        shown = {label: experiments.chain(name, profile) for label, name in named.items()}
+        rows.append(illustrate.row(f"{_IMAGE}, x{scale}", hr, _BOX, shown, _bits_told))
     drawn = figures.crops(rows)
     results.save_figure(
         drawn,
@@ -214,7 +211,5 @@ def _printed():
 
 def _verdict(line) -> str:
     """Of gain and bits at once."""
-    tolerance = runs.read_params()["tolerance"]
-    limits = tolerance["gain_share"], tolerance["gain_more"]
-    of_gain = contrasts.verdict(line.gain, line.low, line.high, line.seed_interval, line.printed_gain, *limits)
+    of_gain = tables.verdict(line.gain, line.low, line.high, line.seed_interval, line.printed_gain)
     return "not" if of_gain != "not tested" and line.bits > lossless_tables.similar()[1] else of_gain

@@ -14,7 +14,7 @@ def declared(profile: str | None = None) -> list[str]:
     A "-start" that no run of the profile begins with is left out; where nothing is trained, all are.
     """
     trains = runs.profile(profile)["train"] is not None
-    wanted = list(dict.fromkeys([*runs.names(), *cells.tables_of(profile), *cells.on_jpeg(profile)]))
+    wanted = list(dict.fromkeys([*runs.names(), *cells.tables_of(profile), *cells.in_no_table(profile)]))
     needed = {other for name in wanted for other in runs.get(name, profile).needs if trains}
     wanted = [name for name in wanted if not name.endswith("-start") or name in needed]
     return [name for name in wanted if runs.get(name, profile).trains]

@@ -264,7 +264,8 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, tra
         title=f"Table 4: CAR among other methods, profile {profile}",
         caption="group bicubic: networks on bicubic LR; learned: networks behind a downscaler that was trained with "
         "them (CAR's with EDSR also in Tables 1 and 3); later: what was printed since, by the source named. ours: mean "
-        "over the n images of the set, standard protocol (PSNR in dB, Y). difference: to CAR with EDSR, image by "
+        "over the n images of the set and over the seeds, standard protocol (PSNR in dB, Y); seed_interval: half of "
+        "the 95 % interval of the mean over seeds. difference: to CAR with EDSR, image by "
         f"image; low, high: its 95 % interval over images ({intervals.HOW}). printed: of networks of the "
         "published size; left out where a measured set is not whole or its images are cropped. off: ours less printed, "
         "for networks of that size. "

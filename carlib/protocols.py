@@ -12,8 +12,7 @@ from carlib.ops.imresize import imresize
 CHAINS = ("bicubic-bicubic", "bicubic-edsr", "car-edsr")
 STANDARD = "standard protocol"
 MEAN_OF_ERRORS = "a set's PSNR of its mean squared error, not mean of PSNR"
-_SETS = ("demo", "set5", "set14", "bsd100")  # of small images: there are up to eight restorations each
-_MOST = 5  # images of a set
+_MOST = 5  # images of a set: there are up to eight restorations each
 ROW_COLUMNS = ["profile", "run", "scale", "set", "image", "choice", "psnr"]
 
 
@@ -28,7 +27,7 @@ def study(profile, *, progress=True):
     rows = [row for scale in (2, 4) for row in measure(profile, scale, progress=progress)]
     results.save_rows(rows, results.folder(profile, "metrics", "protocol.csv"), ROW_COLUMNS)
     made = table(rows)
-    used = {name: len({row["image"] for row in rows if row["set"] == name}) for name in _SETS}
+    used = {name: len({row["image"] for row in rows if row["set"] == name}) for name in experiments.SMALL}
     results.save_table(
         made,
         results.folder(profile, "tables", "protocol"),
@@ -42,21 +41,17 @@ def study(profile, *, progress=True):
     return made
 
 
-def measure(profile, scale, sets=None, *, progress=True) -> list[dict]:
+def measure(profile, scale, *, progress=True) -> list[dict]:
     """Rows (ROW_COLUMNS) of every chain at one scale, of the first images of the profile's small sets.
 
     Raises:
         ValueError: as `study`.
     """
-    chosen = runs.profile(profile)
-    few = {"limit": min(chosen["evaluate"]["images"] or _MOST, _MOST), "crop": chosen["evaluate"]["crop"]}
-    wanted = [name for name in chosen["evaluate"]["sets"] if name in _SETS]
-    sets = experiments.some_sets(wanted) if sets is None else sets
-    rows = []
+    profile, rows = runs.profile(profile)["name"], []
     for run in (f"{name}-x{scale}" for name in CHAINS):
         chain = experiments.chain(run, profile)
-        for set_name, name, image in experiments.images(sets, **few, job=run, progress=progress):
-            shared = (chosen["name"], run, scale, set_name, name)
+        for set_name, name, image in experiments.small_images(profile, _MOST, job=run, progress=progress):
+            shared = (profile, run, scale, set_name, name)
             found = {**compared(chain, image), **made_otherwise(chain, image)}
             rows += [dict(zip(ROW_COLUMNS, (*shared, *item), strict=True)) for item in found.items()]
     return rows

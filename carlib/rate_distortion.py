@@ -37,7 +37,7 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
 
 def table(profile, rows):
     """`savings` of the rows, written as tables/rate_distortion, and their `claims` as tables/rate_distortion_claims."""
-    found, seen, tolerance = savings(rows), tables.seen(rows), runs.read_params()["tolerance"]
+    found, seen, tolerance = savings(rows), _seen(profile, rows), runs.read_params()["tolerance"]
     command = experiments.papermill_command("05b_rate_distortion", profile)
     results.save_table(
         found.round({"bd_rate": 1, "low": 2, "high": 2, "saved_share": 1, "saved_up_to": 2}),
@@ -72,7 +72,7 @@ def figure(profile, rows):
     """The curves of the rows as a matplotlib Figure, written as figures/rate_distortion."""
     from carlib import figures
 
-    drawn, seen = figures.rate_curves(curves(rows), CODECS), tables.seen(rows)
+    drawn, seen = figures.rate_curves(curves(rows), CODECS), _seen(profile, rows)
     said = "; ".join(
         f"{line.claim}: {line.verdict} at {line.scale} ({line.bd_rate})" for line in claims(savings(rows)).itertuples()
     )
@@ -111,8 +111,7 @@ def measure(profile, *, device="auto", progress=True) -> list[dict]:
         of_lr = [row for chain in chains.values() for row in _restored(hr, chain, chosen["qualities"])]
         return [*_direct(hr, chosen["qualities"]), *of_lr]
 
-    part = {"limit": chosen["images"], "crop": chosen["crop"]}
-    images = experiments.images(chosen["sets"], **part, job="rate, distortion", progress=progress)
+    images = experiments.images(chosen["sets"], chosen, job="rate, distortion", progress=progress)
     return kept.rows(profile, "rate_distortion", made_by, images, measured)
 
 
@@ -147,16 +146,21 @@ def _row(hr, sr, coded, **named):
     return {**named, "bpp": bpp, "psnr": metrics.psnr(hr, sr, _SHAVE), "ssim": metrics.ssim(hr, sr, _SHAVE)}
 
 
+def _seen(profile, rows) -> str:
+    return tables.seen(rows, runs.profile(profile)["rate_distortion"]["crop"])
+
+
 def _conditions(profile) -> str:
-    """What was done to images and files, for captions."""
+    """What was done to files, for captions."""
     crop = runs.profile(profile)["rate_distortion"]["crop"]
-    seen = "Images are whole."
+    feels = ""
     if crop is not None:
-        seen = (
-            f"Of each image the middle {crop} x {crop} pixels. Whole files are counted, and so small a picture feels "
-            f"their headers: 100 bytes are {800 / crop**2:.3f} bits per pixel, of an LR file as of an HR file."
+        side = crop - crop % 8
+        feels = (
+            f"Whole files are counted, and so small a picture feels their headers: of {side} x {side} pixels 100 bytes "
+            f"are {800 / side**2:.3f} bits per pixel, of an LR file as of an HR file. "
         )
-    return f"{seen} JPEG, WebP and AVIF halve chroma (4:2:0); JPEG XL, as by default, keeps it whole."
+    return f"{feels}JPEG, WebP and AVIF halve chroma (4:2:0); JPEG XL, as by default, keeps it whole."
 
 
 # ---- rows in, curves, savings and the verdict out ----

@@ -65,6 +65,7 @@ def _scales(table) -> str:
             "bicubic LR, EDSR": markdown.number(line[scales.BASE]),
             "CAR LR, EDSR": markdown.number(line[scales.CAR]),
             "gain, 95 % interval": f"{line['gain']:+.2f} [{line['low']:+.2f}, {line['high']:+.2f}]",
+            "over seeds": f"± {line['seed_interval']:.2f} ({line['seeds']})" if line["seeds"] > 1 else "-",
         }
         for line in shown.to_dict("records")
     )

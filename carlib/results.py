@@ -7,9 +7,11 @@ results/<profile>/figures/*.png      pictures, as .pdf too, or two for a slider;
 results/<profile>/provenance/        a .json for each of these files: what made it (carlib.provenance)
 results/<profile>/kept/*.json        rows that take long to measure (carlib.kept; ignored by git)
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
+results/<profile>/notebooks/         the notebooks as they were run (ignored by git)
 results/<profile>/study/<task>/      kits of the user study (carlib.study_kit; ignored by git)
 results/<profile>/jobs/<run>/        its jobs on a cluster (carlib.jobs; ignored by git)
 results/<profile>/report/index.html  the page
+results/bench.csv, .png, networks.csv what `carlib bench` and `carlib networks` measured
 results/decoded/                     pixels of large image sets, and of LR images to train on (carlib.data.decoded;
                                      ignored by git)
 """
@@ -54,7 +56,10 @@ def atomic(path):
     Raises:
         ValueError: the folder cannot be written to, or the disk is full (the file that was there stays as it was).
     """
-    path = Path(path).resolve()  # a link stays one, what it leads to is written
+    try:
+        path = Path(path).resolve()  # a link stays one, what it leads to is written
+    except (OSError, RuntimeError) as error:  # Python before 3.13: a link that leads to itself
+        raise ValueError(f"cannot write {path}: {error}") from error
     if path.exists() and not path.is_file():
         raise ValueError(f"cannot write {path}: it is no regular file")
     temporary = None
@@ -136,13 +141,6 @@ def save_rows(rows, path, columns=ROW_COLUMNS) -> Path:
     return _traced(write_text(path, frame.to_csv(index=False, float_format="%.6f")))
 
 
-def read_rows(path):
-    """The long-form rows of one CSV, as a DataFrame."""
-    import pandas as pd
-
-    return pd.read_csv(path)
-
-
 def save_table(frame, path, *, title: str, caption: str, command: str) -> Path:
     """Write a DataFrame as <path>.csv, .md and .tex, with a sidecar <path>.json. `path` has no suffix."""
     from carlib import latex
@@ -168,6 +166,14 @@ def save_figure(figure, path, *, title: str, alt: str, caption: str, command: st
     # A notebook need not draw it again; matplotlib makes it stale as soon as something of it is changed.
     figure.saved_as, figure.stale = path.with_suffix(".png"), False
     return _traced(figure.saved_as)
+
+
+def remove_figure(path):
+    """Remove what `save_figure` wrote there, if it did: of numbers that are gone."""
+    path = Path(path)
+    for suffix in (".png", ".pdf", ".json"):
+        path.with_suffix(suffix).unlink(missing_ok=True)
+    (path.parent.parent / "provenance" / f"{path.parent.name}-{path.name}.png.json").unlink(missing_ok=True)
 
 
 def save_pair(images: dict, path, *, title: str, alt: str, caption: str, command: str) -> Path:

@@ -41,7 +41,8 @@ def table1(rows):
         seed_interval (half of the 95 % interval of the mean over seeds), printed (NaN where the paper has none or used
         another protocol, or the set is not whole), difference (ours less printed, NaN for networks of another size than
         the paper's), gain (over bicubic downscaling, over the seeds that both have), low and high (its 95 % interval
-        over images), printed_gain, verdict, n (images), run, profile.
+        over images), gain_seed_interval (half of that of its mean over seeds, paired), printed_gain, verdict, n
+        (images), run, profile.
     """
     import pandas as pd
 
@@ -61,9 +62,10 @@ def table1(rows):
     table = table.join(_gains(frame), on=_CELL)
     base = table[table.downscaler == "bicubic"].set_index(_SHARED)["printed"].rename("base")
     table["printed_gain"] = table.printed - table.join(base, on=_SHARED)["base"]
-    table.loc[table.downscaler == "bicubic", ["gain", "low", "high", "printed_gain"]] = float("nan")
+    gains = ["gain", "low", "high", "gain_seed_interval", "printed_gain"]
+    table.loc[table.downscaler == "bicubic", gains] = float("nan")
     table["verdict"] = _verdicts(table)
-    numbers = ["ours", "seeds", "seed_interval", "printed", "difference", "gain", "low", "high", "printed_gain"]
+    numbers = ["ours", "seeds", "seed_interval", "printed", "difference", *gains]
     table = in_order(table, ["scale", "set", "upscaler", "downscaler", "metric"])
     return table[[*_CELL, *numbers, "verdict", "n", "run", "profile"]].reset_index(drop=True)
 
@@ -79,7 +81,7 @@ def _means(frame):
 
 
 def _gains(frame):
-    """What is gained over bicubic downscaling, image by image and seed by seed: gain, low and high by _CELL."""
+    """What is gained over bicubic downscaling, image by image and seed by seed, with its intervals, by _CELL."""
     import pandas as pd
 
     keys = [*_SHARED, "image", "seed"]
@@ -87,7 +89,9 @@ def _gains(frame):
     differences = values.sub(values.get("bicubic", float("nan")), axis="index").stack().dropna()
     cells = differences.groupby([*_CELL, "image"]).mean().groupby(_CELL)
     bounds = pd.DataFrame([intervals.paired(cell) for _, cell in cells], columns=["low", "high"], dtype=float)
-    return cells.mean().to_frame("gain").reset_index().join(bounds).set_index(_CELL)
+    by_seed = differences.groupby([*_CELL, "seed"]).mean()
+    frame = cells.mean().to_frame("gain").reset_index().join(bounds).set_index(_CELL)
+    return frame.assign(gain_seed_interval=by_seed.groupby(_CELL).agg(intervals.half_width))
 
 
 def withhold(table):
@@ -130,28 +134,41 @@ def _beside(ours, theirs, mark="") -> str:
 
 
 def _verdicts(table):
-    """ "reproduced", MORE, "partly", "not" or "not tested" for each line, by the tolerance that params.yaml fixes.
+    """For each line "reproduced", MORE, "partly", "not" or "not tested".
 
-    Bicubic down and up, which nothing learned: within the tolerance of the printed value. Others: the share of the
-    printed gain over bicubic downscaling (or loss) that was reached. Bicubic + EDSR is what they are compared with.
+    Bicubic down and up, which nothing learned: within the tolerance of the printed value. Others: the `verdict` of the
+    gain over bicubic downscaling. Bicubic + EDSR is what they are compared with.
     """
     tolerance = runs.read_params()["tolerance"]
 
-    def verdict(line):
-        if line.printed != line.printed:
+    def of_line(line):
+        if line.downscaler != "bicubic":
+            return verdict(line.gain, line.low, line.high, line.gain_seed_interval, line.printed_gain)
+        if line.upscaler != "bicubic" or line.printed != line.printed:
             return "not tested"
-        if line.downscaler == "bicubic" and line.upscaler == "bicubic":
-            return "reproduced" if abs(line.difference) <= tolerance[line.metric] else "not"
-        if line.downscaler == "bicubic":
-            return "not tested"
-        share = line.gain / line.printed_gain
-        if share != share:  # nothing printed, or nothing measured, to gain over
-            return "not tested"
-        if share > tolerance["gain_more"]:
-            return MORE
-        return "reproduced" if share >= tolerance["gain_share"] else "partly" if share > 0 else "not"
+        return "reproduced" if abs(line.difference) <= tolerance[line.metric] else "not"
 
-    return table.apply(verdict, axis=1)
+    return table.apply(of_line, axis=1)
+
+
+def verdict(difference, low, high, over_seeds, printed) -> str:
+    """Whether a difference was reproduced, which has a printed value beside it.
+
+    Args:
+        low, high: its interval over images.  over_seeds: half of its interval over seeds, NaN for one seed.
+    Returns:
+        "not" of the other sign, "partly" where an interval holds 0 or it is a smaller share of the printed one than
+        params.yaml wants (tolerance, gain_share), MORE above gain_more times it, else "reproduced"; "not tested"
+        without one of the two.
+    """
+    if difference != difference or printed != printed or printed == 0:
+        return "not tested"
+    if difference * printed <= 0:
+        return "not"
+    tolerance = runs.read_params()["tolerance"]
+    if not low * high > 0 or abs(difference) <= over_seeds or abs(difference) < tolerance["gain_share"] * abs(printed):
+        return "partly"
+    return MORE if abs(difference) > tolerance["gain_more"] * abs(printed) else "reproduced"
 
 
 _CLAIMS = {
@@ -213,12 +230,18 @@ def of_all(verdicts) -> str:
     return "not tested" if "not tested" in set(verdicts) else summed_up(verdicts)
 
 
-def seen(rows) -> str:
-    """How many images rows are of, for a caption: "n = 6 images (2 of Set5, 4 of Set14)"."""
+def seen(rows, crop=None) -> str:
+    """How many images rows are of, for a caption: "n = 6 images (2 of Set5, 4 of Set14)".
+
+    Args:
+        crop: pixels of the side of the middle that was taken of each and cut to multiples of 8; None: they were whole.
+    """
     counts = {}
     for set_name, _ in dict.fromkeys((row["set"], row["image"]) for row in rows):
         counts[set_name] = counts.get(set_name, 0) + 1
-    return f"n = {sum(counts.values())} images ({', '.join(f'{count} of {name}' for name, count in counts.items())})"
+    told = f"n = {sum(counts.values())} images ({', '.join(f'{count} of {name}' for name, count in counts.items())})"
+    side = None if crop is None else crop - crop % 8
+    return told if side is None else f"{told}, of each the middle, {side} x {side} pixels where it is as large"
 
 
 def pair(values, form) -> str:

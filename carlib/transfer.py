@@ -161,8 +161,9 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         made,
         folder / name,
         title=f"Table 2: other networks behind CAR, x4, profile {profile}",
-        caption="ours: mean over the n images of the set, standard protocol (PSNR in dB, Y); difference: to the same "
-        "network trained on bicubic LR, image by image; low, high: its 95 % interval over images "
+        caption="ours: mean over the n images of the set and over the seeds, standard protocol (PSNR in dB, Y); "
+        "seed_interval: half of the 95 % interval of the mean over seeds; difference: to the same network trained on "
+        "bicubic LR, image by image; low, high: its 95 % interval over images "
         f"({intervals.HOW}). printed: the paper's value, made with its full-size networks; left out where a measured "
         "set is not whole or its images are cropped. "
         f"{contrasts.VERDICT}. A line without numbers of ours says why in its note.",

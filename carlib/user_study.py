@@ -144,9 +144,7 @@ def figure(profile, made):
 
     path = results.folder(profile, "figures", "fig7")
     if not made.participants.any():
-        for suffix in (".png", ".pdf", ".json"):  # of answers that are gone
-            path.with_suffix(suffix).unlink(missing_ok=True)
-        return None
+        return results.remove_figure(path)
     drawn = figures.preferences(made)
     results.save_figure(
         drawn,

@@ -70,28 +70,6 @@ def test_a_run_without_weights_is_a_row_that_says_so(home):
     assert line(table, "no-tv").note == "" and line(table, "no-tv").verdict == "more than printed"
 
 
-@pytest.mark.parametrize(("numbers", "told"), [
-    ((0.2, 0.1, 0.3, math.nan, 0.15), "reproduced"),
-    ((0.2, 0.1, 0.3, math.nan, 0.13), "more than printed"),
-    ((-0.2, -0.3, -0.1, math.nan, -0.13), "more than printed"),
-    ((0.2, -0.1, 0.3, math.nan, 0.05), "partly"),
-    ((-0.2, -0.3, 0.1, math.nan, 0.05), "not"),
-    ((0.0, -0.1, 0.1, math.nan, 0.05), "not"),
-    ((-0.2, -0.3, -0.1, math.nan, -0.4), "reproduced"),
-    ((-0.2, -0.3, -0.1, math.nan, -0.41), "partly"),
-    ((-0.2, math.nan, math.nan, math.nan, -0.5), "partly"),  # one image has no interval
-    ((0.2, 0.1, 0.3, 0.19, 0.15), "reproduced"),
-    ((0.2, 0.1, 0.3, 0.21, 0.15), "partly"),  # over seeds it may be nothing
-    ((-0.2, -0.3, -0.1, 0.21, 0.15), "not"),
-    ((0.2, 0.1, 0.3, math.nan, 0.0), "not tested"),
-    ((0.2, 0.1, 0.3, math.nan, math.nan), "not tested"),
-    ((math.nan, math.nan, math.nan, math.nan, 0.05), "not tested"),
-])  # fmt: skip
-def test_a_verdict_is_of_the_sign_and_whether_an_interval_holds_zero(numbers, told):
-    """And of whether the difference is below or above so many times the printed one, here 0.5 and 1.5."""
-    assert contrasts.verdict(*numbers, 0.5, 1.5) == told
-
-
 def test_a_set_that_is_not_whole_has_nothing_printed(home):
     part = paper_like()[lambda frame: frame.image != "image4"]
     table = ablation.table(part, {}, "mini", 2)
@@ -126,7 +104,7 @@ def test_what_is_written_is_named_by_its_scale(home):
     first = {path: path.read_bytes() for path in folder.iterdir()}
     ablation.write(paper_like(), {}, "mini", 2, 1)
     assert first == {path: path.read_bytes() for path in folder.iterdir()}
-    assert len(results.read_rows(results.folder("mini", "metrics", "table3_x2.csv"))) == 20
+    assert len(pd.read_csv(results.folder("mini", "metrics", "table3_x2.csv"))) == 20
 
 
 def test_every_run_and_seed_is_made_ready(home, monkeypatch):

@@ -4,11 +4,12 @@ import os
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from refusals import assert_refused
 
-from carlib import data, experiments, models, network_costs, provenance, results
+from carlib import data, experiments, models, network_costs, provenance
 
 
 @pytest.mark.parametrize(("arguments", "told"), [
@@ -57,7 +58,7 @@ def test_evaluate_writes_rows_and_shows_means(carlib, home):
     code, out, _ = carlib("evaluate", "bicubic-bicubic-x2", "--profile", "smoke", "--protocol", "rgb")
     path = home / "results" / "smoke" / "metrics" / "bicubic-bicubic-x2.csv"
     assert code == 0 and out.splitlines()[-1] == str(path)
-    frame = results.read_rows(path)
+    frame = pd.read_csv(path)
     assert len(frame) == 4 and set(frame["protocol"]) == {"rgb"}
     assert f"{frame[frame['metric'] == 'ssim']['value'].mean():.4f}" in out
 
@@ -65,7 +66,7 @@ def test_evaluate_writes_rows_and_shows_means(carlib, home):
 def test_what_is_named_twice_is_measured_once(carlib, home):
     twice = ["--set", "demo"] * 2 + ["--protocol", "rgb"] * 2
     assert carlib("evaluate", "bicubic-bicubic-x2", "--profile", "smoke", *twice)[0] == 0
-    frame = results.read_rows(home / "results" / "smoke" / "metrics" / "bicubic-bicubic-x2-demo.csv")
+    frame = pd.read_csv(home / "results" / "smoke" / "metrics" / "bicubic-bicubic-x2-demo.csv")
     assert len(frame) == len(frame.drop_duplicates(["image", "metric"])) == 4
 
 
@@ -92,7 +93,7 @@ def test_evaluate_renews_a_table_of_its_own(carlib, home, tmp_path):
     for protocol in ("rgb", "standard"):
         options = ["--profile", "smoke", "--protocol", protocol, "--out", tmp_path / "rows.csv"]
         assert carlib("evaluate", "bicubic-bicubic-x2", *options)[0] == 0
-    assert set(results.read_rows(tmp_path / "rows.csv").protocol) == {"standard"}
+    assert set(pd.read_csv(tmp_path / "rows.csv").protocol) == {"standard"}
 
 
 def test_data_list_tells_of_folders_that_are_none(carlib, tmp_path, monkeypatch):
@@ -157,7 +158,7 @@ def test_train_hands_runs_to_an_executor(carlib, monkeypatch):
 
 def test_experiments_lists_runs_and_keeps_the_list(carlib, home):
     code, out, _ = carlib("experiments", "--profile", "smoke", "--out", home / "costs.csv")
-    frame = results.read_rows(home / "costs.csv")
+    frame = pd.read_csv(home / "costs.csv")
     assert code == 0 and out.splitlines()[-1] == str(home / "costs.csv") and "missing" in out
     assert out.splitlines()[-2].startswith(f"{len(frame)} runs: {len(frame)} missing")
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -193,14 +194,14 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
 
     assert list(table.columns) == [
         "upscaler", "downscaler", "scale", "set", "metric", "ours", "seeds", "seed_interval", "printed", "difference",
-        "gain", "low", "high", "printed_gain", "verdict", "n", "run", "profile",
+        "gain", "low", "high", "gain_seed_interval", "printed_gain", "verdict", "n", "run", "profile",
     ]  # fmt: skip
     assert len(table) == 2 * 7 * 2 and set(table["set"]) == {"demo"} and set(table["n"]) == {2}
     assert np.isfinite(table["ours"]).all() and (table["ours"][table.metric == "psnr"] > 5).all()
     assert np.isfinite(table["gain"][table.downscaler == "car"]).all() and set(table["verdict"]) == {"not tested"}
     written = pd.read_csv(smoke / "results/smoke/tables/table1.csv")
     np.testing.assert_allclose(written["ours"], table["ours"], atol=5e-5)
-    rows = results.read_rows(smoke / "results/smoke/metrics/table1.csv")
+    rows = pd.read_csv(smoke / "results/smoke/metrics/table1.csv")
     assert list(rows.columns) == results.ROW_COLUMNS and len(rows) == 2 * len(table)
     assert len(joint.gains(table)) == 4
 
@@ -355,3 +356,6 @@ def test_a_notebooks_command_names_what_is_not_default():
     )
     assert experiments.papermill_command("03_ablation", "mini", train=False).endswith('-y "{train: false}"')
     assert experiments.papermill_command("03_ablation", "mini", train=True).endswith("-p profile mini")
+    assert experiments.papermill_command("03_ablation", "demo", train=False).endswith("-p profile demo")  # never does
+    command = experiments.papermill_command("04_benchmark", "mini", checkpoints={"vdsr-x4": 'my $1 "weights".pth'})
+    assert yaml.safe_load(shlex.split(command)[-1]) == {"checkpoints": {"vdsr-x4": 'my $1 "weights".pth'}}

@@ -21,7 +21,8 @@ def drawn(monkeypatch):
 
 def test_without_set14_embedded_photographs_stand_in(home):
     assert all(image.startswith("demo/") for image in figure3.choose())
-    assert list(figure3.check({}, 4)) == list(figure3.choose())  # and their boxes fit
+    for scale in (2, 3, 4, 8):
+        assert list(figure3.check({}, scale)) == list(figure3.choose())  # and their boxes fit
     assert figure3.choose({"demo/sail": BOX}) == {"demo/sail": BOX}
 
 
@@ -44,7 +45,7 @@ def test_numbers_are_those_of_evaluate_and_missing_runs_are_named(home, drawn):
     assert row["panels"][-1][1] == f"{psnr:.2f} dB / {ssim:.4f}"
     for downscaler, label in figure3._LABELS.items():
         shipped = (home / "data" / "weights" / f"{downscaler}-edsr-x4.safetensors").is_file()
-        missing = drawn["caption"].partition("Not trained under this profile: ")[2]
+        missing = drawn["caption"].partition("without weights of this profile's recipe: ")[2]
         assert (label in labels) == shipped and (label in missing) != shipped
 
 

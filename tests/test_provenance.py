@@ -58,7 +58,7 @@ def test_a_table_names_the_weights_of_all_runs_that_it_shows(home, monkeypatch, 
     monkeypatch.setattr(evaluate, "_measure", lambda *arguments, **options: measured)
     STUDIES[name]()
     (path,) = results.folder("demo", "metrics").glob(f"{name}*.csv")
-    shown = {run for run in results.read_rows(path).run if runs.get(run, "demo").trains}
+    shown = {run for run in pd.read_csv(path).run if runs.get(run, "demo").trains}
     assert len(shown) > 2
     expected = {run: provenance.sha256(experiments.ready(run, "demo")) for run in shown}
     for times in (1, 2):

@@ -71,13 +71,13 @@ def test_profile_demo_lists_what_is_shipped(home):
     (home / "data" / "weights").mkdir(parents=True)
     params = home / "params.yaml"
     params.write_text(params.read_text().replace("table3: {smoke: 1, demo: 1,", "table3: {smoke: 1, demo: 3,"))
-    made = finish("car-edsr-x2-no-tv", "mini", precision="bf16-mixed")  # "auto" on another machine: the same recipe
+    finish("car-edsr-x2-no-tv", "mini", precision="bf16-mixed")  # "auto" on another machine: the same recipe
     source = results.folder("mini", "runs", "car-edsr-x2-no-tv", "weights.safetensors")
     for name in ("car-edsr-x2-no-tv", "car-edsr-x2-no-tv-seed1"):
         (home / "data" / "weights" / f"{name}.safetensors").write_bytes(source.read_bytes())
     (home / "data/weights/car-edsr-x2-no-tv.csv").write_text("step,seconds\n1000,350\n2000,701\n")
     frame = overview.table("demo").set_index("run")
-    assert made is None and frame.state.value_counts().to_dict()["shipped"] == 2
+    assert frame.state.value_counts().to_dict()["shipped"] == 2
     shipped = frame.loc["car-edsr-x2-no-tv"]
     assert (shipped.state, shipped.steps, shipped.seconds, shipped.note) == ("shipped", 2000, 701, "")
     assert frame.note["car-edsr-x2-no-tv-seed1"].startswith("weights of another recipe: ")  # its header has seed 0

@@ -135,10 +135,12 @@ def test_what_seeds_vary_by_is_told_where_there_are_several():
 
 def test_of_the_scales_those_that_the_paper_lacks_are_shown():
     line = {"set": "set5", "metric": "psnr", "n": 5, "bicubic both ways": 28.0, "bicubic": 30.0, "gain": 2.0}
-    line |= {"car": 32.0, "low": 1.5, "high": 2.5}
+    line |= {"car": 32.0, "low": 1.5, "high": 2.5, "seeds": 3, "seed_interval": 0.257}
     others = [line | {"scale": 2}, line | {"scale": 3, "metric": "ssim"}, line | {"scale": 3, "set": "demo"}]
-    shown = readme_studies._scales(pd.DataFrame([*others, line | {"scale": 3}])).splitlines()[2:]
-    assert shown == ["| x3 | Set5 (5) | 28.00 | 30.00 | 32.00 | +2.00 [+1.50, +2.50] |"]
+    alone = line | {"scale": 8, "seeds": 1, "seed_interval": float("nan")}
+    shown = readme_studies._scales(pd.DataFrame([*others, line | {"scale": 3}, alone])).splitlines()[2:]
+    told = "Set5 (5) | 28.00 | 30.00 | 32.00 | +2.00 [+1.50, +2.50]"
+    assert shown == [f"| x3 | {told} | ± 0.26 (3) |", f"| x8 | {told} | - |"]
     with pytest.raises(ValueError, match="a table has no line"):
         readme_studies._scales(pd.DataFrame(others))
 

@@ -1,10 +1,12 @@
 """CAR's gain by scale: a line per scale and set, of what has weights; at the paper's scales over all seeds."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import contrasts, runs, scales
+from carlib import contrasts, results, runs, scales
 
 IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
 
@@ -27,6 +29,7 @@ def test_a_line_is_a_scale_and_compares_both_of_the_pair(home):
     assert list(table.columns) == scales.COLUMNS and table.scale.tolist() == [2, 8]
     at_x2, at_x8 = table.iloc[0], table.iloc[1]
     assert (at_x2.gain, at_x2.seeds, at_x2.n) == (3.25, 2, 5) and at_x2.printed_gain == pytest.approx(38.94 - 38.06)
+    assert at_x2.seed_interval == pytest.approx(12.706 * 0.25, rel=1e-4) and np.isnan(at_x8.seed_interval)  # Student's
     assert (at_x8.gain, at_x8.low, at_x8.high, at_x8.seeds) == (2.5, 2.5, 2.5, 1) and np.isnan(at_x8.printed_gain)
     found = at_x8[[scales.BOTH_WAYS, scales.BASE, scales.CAR]].tolist()
     assert found == pytest.approx([IMAGES.mean() - 3, IMAGES.mean(), IMAGES.mean() + 2.5])
@@ -53,17 +56,26 @@ def test_whole_scales_are_measured_and_what_is_left_out_is_told(home, monkeypatc
 
     monkeypatch.setattr(contrasts, "measure", measure)
     assert scales.study("mini").scale.tolist() == [8]
-    assert {*scales.names([2, 4, 8]), "car-edsr-x2-seed1"} < set(measured)
+    assert {*scales.names([2, 4, 8]), "car-edsr-x2-seed1", "bicubic-edsr-x8-seed2"} < set(measured)
     assert not {*scales.names([3])} & set(measured) and len(measured) == len(set(measured))
     assert capsys.readouterr().err == "scale 3 is left out: car-edsr-x3: missing\n"
 
 
-@pytest.mark.parametrize("call", [scales.study, scales.figure])
-def test_no_scale_at_all_is_told_before_anything_is_measured(home, monkeypatch, call):
+def test_no_scale_at_all_is_told_before_anything_is_measured(home, monkeypatch):
     monkeypatch.setattr(scales.overview, "why_absent", lambda name, profile: "missing: no weights")
     monkeypatch.setattr(contrasts, "measure", None)
-    with pytest.raises(ValueError, match=r"no scale of .* can be measured: bicubic-bicubic-x[23]: missing: no weights"):
-        call("mini")
+    with pytest.raises(ValueError, match=r"no scale of .* can be measured: bicubic-bicubic-x2: missing: no weights"):
+        scales.study("mini")
+
+
+def test_without_weights_of_other_scales_there_is_no_picture_of_them(home, monkeypatch):
+    monkeypatch.setattr(scales.overview, "why_absent", lambda name, profile: "missing" * ("x2" not in name))
+    folder = home / "results" / "mini"
+    old = [folder / "figures" / f"scales.{kind}" for kind in ("png", "pdf", "json")]
+    old.append(folder / "provenance" / "figures-scales.png.json")
+    for path in old:
+        results.write_text(path, "of weights that are gone")
+    assert scales.figure("mini") is None and not any(map(Path.exists, old))
 
 
 def test_seeds_of_a_scale_that_is_left_out_are_not_measured(home, monkeypatch):

@@ -10,9 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from carlib import data, experiments, figures, results, study_answers, study_kit, study_page, user_study
+from carlib import data, experiments, figures, study_answers, study_kit, study_page, user_study
 from carlib.ops.imresize import imresize
 
 IMAGES = ("demo/a", "demo/b", "demo/c")
@@ -351,7 +352,7 @@ def test_answers_become_a_table_and_fig_7(carlib, home, tmp_path):
     files = written(tmp_path, *(answered(seed, f"P{seed}") for seed in range(3)))
     code, out, err = carlib("study", "analyse", *files, "--out", tmp_path / "t.csv", "--figure", tmp_path / "f.png")
     assert (code, err) == (0, "") and "100.0 [100.0, 100.0]" in out
-    assert results.read_rows(tmp_path / "t.csv").columns.tolist() == user_study.COLUMNS
+    assert pd.read_csv(tmp_path / "t.csv").columns.tolist() == user_study.COLUMNS
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     table = user_study.table("demo", study_answers.read(files))
     assert "Kits: sr aaaaaaaa." in (home / "results/demo/tables/user_study.md").read_text()
@@ -368,6 +369,15 @@ def test_answers_lie_under_the_profile_of_their_kit(home):
     path.write_text(json.dumps(answered()))
     with pytest.raises(ValueError, match="data/study/mini: participant P1 answered a kit of profile demo"):
         user_study.answers("mini")
+
+
+def test_error_bars_reach_from_low_to_high_upwards_and_downwards(home):
+    found = user_study.analyse([answered(0, "P0"), answered(0, "P0", task="downscaling")])
+    for answer, share in (("car", "car_better"), ("equal", "equal"), ("rival", "rival_better")):
+        found = found.assign(**{share: 50.0, f"{answer}_low": 45.0, f"{answer}_high": 70.0})
+    (axes,) = figures.preferences(found).axes
+    reached = [sorted(bar[:, 1].tolist()) for bars in axes.collections for bar in bars.get_segments()]
+    assert reached[:12] == [[45.0, 70.0]] * 12 and reached[12:] == [[-70.0, -45.0]] * 12
 
 
 def test_the_picture_has_restored_images_above_and_lr_images_below_zero(home):

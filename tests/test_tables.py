@@ -3,13 +3,14 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from carlib import intervals, joint, results, runs, tables
 
 COLUMNS = [
     "upscaler", "downscaler", "scale", "set", "metric", "ours", "seeds", "seed_interval", "printed", "difference",
-    "gain", "low", "high", "printed_gain", "verdict", "n", "run", "profile",
+    "gain", "low", "high", "gain_seed_interval", "printed_gain", "verdict", "n", "run", "profile",
 ]  # fmt: skip
 
 
@@ -19,6 +20,11 @@ def rows(downscaler, upscaler, values, *, metric="psnr", set_name="set5", scale=
     fixed = {"profile": "demo", "downscaler": downscaler, "upscaler": upscaler, "scale": scale, "set": set_name}
     fixed |= {"run": f"{downscaler}-{upscaler}-x{scale}", "protocol": protocol, "metric": metric}
     return [{**fixed, "image": f"{number}", "value": value} for number, value in enumerate(values)]
+
+
+def seed(number, *given):
+    """`rows` of another seed."""
+    return [{**row, "run": f"{row['run']}-seed{number}"} for row in rows(*given)]
 
 
 def line(table, **where):
@@ -49,9 +55,6 @@ def test_a_gain_has_the_interval_of_its_images_and_no_other_than_pairs(home):
 
 
 def test_seeds_are_averaged_and_gains_paired_with_the_same_seed(home):
-    def seed(number, *given):
-        return [{**row, "run": f"{row['run']}-seed{number}"} for row in rows(*given)]
-
     values = rows("bicubic", "edsr", 30.0) + seed(1, "bicubic", "edsr", 40.0)
     values += rows("car", "edsr", 31.0) + seed(1, "car", "edsr", 42.0) + seed(2, "car", "edsr", 99.0)
     table = tables.table1(values + rows("l0", "edsr", 29.0))
@@ -123,6 +126,40 @@ def test_car_is_judged_by_its_share_of_the_printed_gain(home, upscaler, gain, ve
     table = tables.table1(rows("bicubic", upscaler, 20.0) + rows("car", upscaler, 20.0 + gain))
     assert line(table, downscaler="car")["verdict"] == verdict
     assert line(table, downscaler="car")["gain"] == pytest.approx(gain)
+
+
+@pytest.mark.parametrize(("numbers", "told"), [
+    ((0.2, 0.1, 0.3, math.nan, 0.15), "reproduced"),
+    ((0.2, 0.1, 0.3, math.nan, 0.13), "more than printed"),
+    ((-0.2, -0.3, -0.1, math.nan, -0.13), "more than printed"),
+    ((0.2, -0.1, 0.3, math.nan, 0.05), "partly"),
+    ((-0.2, -0.3, 0.1, math.nan, 0.05), "not"),
+    ((0.0, -0.1, 0.1, math.nan, 0.05), "not"),
+    ((-0.2, -0.3, -0.1, math.nan, -0.4), "reproduced"),
+    ((-0.2, -0.3, -0.1, math.nan, -0.41), "partly"),
+    ((-0.2, math.nan, math.nan, math.nan, -0.5), "partly"),  # one image has no interval
+    ((0.2, 0.1, 0.3, 0.19, 0.15), "reproduced"),
+    ((0.2, 0.1, 0.3, 0.21, 0.15), "partly"),  # over seeds it may be nothing
+    ((-0.2, -0.3, -0.1, 0.21, 0.15), "not"),
+    ((0.2, 0.1, 0.3, math.nan, 0.0), "not tested"),
+    ((0.2, 0.1, 0.3, math.nan, math.nan), "not tested"),
+    ((math.nan, math.nan, math.nan, math.nan, 0.05), "not tested"),
+])  # fmt: skip
+def test_a_verdict_is_of_the_sign_and_whether_an_interval_holds_zero(home, numbers, told):
+    """And of whether the difference is below or above so many times the printed one, here 0.5 and 1.5."""
+    assert tables.verdict(*numbers) == told
+
+
+def test_a_gain_that_may_be_an_accident_of_images_or_seeds_is_reproduced_in_part(home):
+    values = rows("bicubic", "edsr", 36.0) + rows("car", "edsr", [39.0, 35.5, 38.0, 37.0, 36.2])
+    found = line(tables.table1(values), downscaler="car")
+    assert found["gain"] == pytest.approx(1.14) and found["low"] < 0 < found["high"] and found["verdict"] == "partly"
+    values = rows("bicubic", "edsr", 36.0) + seed(1, "bicubic", "edsr", 36.0) + rows("car", "edsr", 37.0)
+    alike, others = (
+        line(tables.table1(values + seed(1, "car", "edsr", ours)), downscaler="car") for ours in (36.9, 36.6)
+    )
+    assert alike["gain_seed_interval"] == pytest.approx(12.706 * 0.05, rel=1e-4) and alike["verdict"] == "reproduced"
+    assert others["gain_seed_interval"] > others["gain"] and others["low"] > 0 and others["verdict"] == "partly"
 
 
 @pytest.mark.parametrize(("downscaler", "printed", "gain", "verdict"), [
@@ -214,7 +251,7 @@ def test_sets_stand_in_the_papers_order(home):
 def test_the_table_survives_its_file(home, tmp_path):
     table = tables.table1(rows("bicubic", "edsr", [30.0] * 3) + rows("car", "edsr", [31.0] * 3))
     path = results.save_table(table, tmp_path / "t", title="t", caption="c", command="d")
-    frame = results.read_rows(path)
+    frame = pd.read_csv(path)
     assert list(frame.columns) == COLUMNS and frame["printed"].isna().all()
     assert frame["ours"].tolist() == table["ours"].tolist()
 
@@ -222,12 +259,12 @@ def test_the_table_survives_its_file(home, tmp_path):
 def test_the_claims_are_written_beside_the_table_and_say_what_it_says(home):
     table = tables.table1(rows("bicubic", "edsr", 36.0) + rows("car", "edsr", 36.7))
     joint.write_summaries(table, "demo")
-    claims = results.read_rows(results.folder("demo", "tables", "table1_claims.csv"))
+    claims = pd.read_csv(results.folder("demo", "tables", "table1_claims.csv"))
     assert claims["claim"].tolist() == list(tables._CLAIMS.values())
     (line,) = claims[claims.claim.str.startswith("CAR trained jointly")].to_dict("records")
     assert line["paper (Set5 / B100, dB)"] == "+0.88 / -" and line["ours (Set5 / B100, dB)"] == "+0.70 / -"
     assert line["verdict"] == "reproduced"
-    grid = results.read_rows(results.folder("demo", "tables", "table1_grid.csv"))
+    grid = pd.read_csv(results.folder("demo", "tables", "table1_grid.csv"))
     assert dict(zip(grid.downscaler, grid.set5, strict=True)) == {"bicubic": "36.00 (38.06)", "car": "36.70 (38.94)"}
 
 

@@ -19,12 +19,7 @@ Depth = Annotated[str, typer.Option(help="16-bit images: refuse or round.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Images of more pixels are refused; default: 178 million.")]
 Quality = Annotated[int | None, typer.Option(metavar="1..100", help="Of a .jpg.")]
 
-_UNKNOWN = "it does not say how it was made, and was enlarged by {}: {}"
-_OTHERS = {
-    "car": "if CAR did not make it use --method edsr, if car-lean did --method car-lean",
-    "edsr": "if CAR made it use --method car-jpeg",
-    "edsr-jpeg": "if CAR made it use --method car-jpeg",
-}
+_UNKNOWN = "it does not say how it was made, and was enlarged by {}: if CAR made it use --method {}"
 
 
 def downscale(
@@ -128,8 +123,8 @@ def upscale(
         str | None,
         typer.Option(
             help="car, car-lean, car-jpeg, cnn-cr, tad or irn (for LR images made by it), edsr, edsr-jpeg, zssr, "
-            "bicubic or lanczos. Default: what fits the way the image was made, if it tells; else an EDSR for JPEGs, "
-            "car for others."
+            "bicubic or lanczos. Default: what fits the way the image was made, if it tells; else edsr, for JPEGs of "
+            "low quality edsr-jpeg."
         ),
     ] = None,
     size: Annotated[
@@ -168,7 +163,8 @@ def _upscale(source, target, *, read, scale, method, size, weights, tile, device
     image, profile = _read(source, target, **read)
     made = origin.read(source)
     unknown = method is None and made.method is None
-    method = origin.upscaler_for(made) if method is None else method
+    if method is None:  # own weights are most often CAR's
+        method = "car" if unknown and weights else origin.upscaler_for(made)
     scale = _scale_of(source, made, image) if scale is None else scale
     if made.weights and method == made.method and weights is None:
         raise ValueError(f"{source} was made with {made.weights}: give that file (--weights), or the one you want")
@@ -177,9 +173,11 @@ def _upscale(source, target, *, read, scale, method, size, weights, tile, device
     network = {"weights": weights, "tile": tile, "device": device, "precision": precision}
     sr = rescale.upscale(image, scale, method, size=whole, **network, **budget)
     trained = method_networks.digest(method, scale, weights) if made.trained else None
-    if told := _UNKNOWN.format(method, _OTHERS.get(method)) * unknown or origin.doubt(
-        made, method, scale, trained, image.shape
-    ):
+    if unknown and not weights:
+        told = _UNKNOWN.format(method, "car" if made.quality is None else "car-jpeg")
+    else:
+        told = origin.doubt(made, method, scale, trained, image.shape)
+    if told:
         typer.echo(f"carlib: {source}: {told}", err=True)
     data.write_image(target, sr, quality=read["quality"], profile=profile)
     typer.echo(f"{target}: {_size(sr)}, from {_size(image)} by {method} x{scale}")

@@ -48,12 +48,10 @@ def read(path) -> Origin:
 
 
 def upscaler_for(origin) -> str:
-    """The method that enlarges such an image best: of those of a classical method an EDSR, of unknown ones CAR's.
+    """The method that enlarges such an image best: of those of a classical method an EDSR.
 
-    An unknown JPEG (its quality is known) is taken for a classical method's: CAR's are stored so only by `carlib`.
+    Unknown ones are taken for a classical method's: CAR's say so.
     """
-    if origin.method is None and origin.quality is None:
-        return "car"
     if origin.method in method_networks.PAIRS:
         return origin.method
     return "edsr" if origin.quality is None or origin.quality > LIKE_LOSSLESS else "edsr-jpeg"

@@ -77,8 +77,8 @@ _RUNS = {
 # What is not printed for 2 and 4: a table, or a run of one.
 _SCALES = {2: (4,), "cnn-cr-cnn-sr-x{}": (2,), "bicubic-srresnet-x{}": (4,), "bicubic-rrdb-x{}": (4,)}
 TABLES = tuple(_RUNS)
-# Whose gain has an interval over seeds (seeds.py; scales.py: in no table), what stands beside Table 5 with one
-# (lossless_gain.py), and whose files as JPEG have one (jpeg_lr.py), which are in no table.
+# Whose gain has an interval over seeds (seeds.py; scales.py: in no table of the paper), what stands beside Table 5 with
+# one (lossless_gain.py), and whose files as JPEG have one (jpeg_lr.py), which are in none.
 _PAIR = ("bicubic-edsr-x{}", "car-edsr-x{}")
 PAIR, OTHER_PAIR = (tuple(runs.at_scales(_PAIR, scales)) for scales in (SCALES, OTHER_SCALES))
 PRICED = tuple(runs.at_scales(("car-edsr-x{}-priced",), SCALES))

@@ -96,7 +96,8 @@ def _downscale(source, target, *, read, scale, method, size, variant, lambda_, r
     made = origin.Origin(method, scale, image.shape[:2], weights and weights.name, quality, trained)
     data.write_image(target, lr, quality=quality, profile=profile, note=origin.written(made))
     if quality is None and target.suffix.lower() != ".png":
-        typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: tell that to enlarge it", err=True)
+        advice = f"use upscale --method {method}" if method in method_networks.PAIRS else "tell that"
+        typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: to enlarge it {advice}", err=True)
     if quality is None and method == "car-jpeg":
         typer.echo(
             f"carlib: {target}: car-jpeg is meant for .jpg files: lossless, method car gives better results", err=True
@@ -124,7 +125,7 @@ def upscale(
         typer.Option(
             help="car, car-lean, car-jpeg, cnn-cr, tad or irn (for LR images made by it), edsr, edsr-jpeg, zssr, "
             "bicubic or lanczos. Default: what fits the way the image was made, if it tells; else edsr, for JPEGs of "
-            "low quality edsr-jpeg."
+            "low quality edsr-jpeg, with --weights what they are of."
         ),
     ] = None,
     size: Annotated[
@@ -163,8 +164,9 @@ def _upscale(source, target, *, read, scale, method, size, weights, tile, device
     image, profile = _read(source, target, **read)
     made = origin.read(source)
     unknown = method is None and made.method is None
-    if method is None:  # own weights are most often CAR's
-        method = "car" if unknown and weights else origin.upscaler_for(made)
+    if method is None:
+        own = method_networks.method_of(weights, device) if unknown and weights else None
+        method = own or origin.upscaler_for(made)
     scale = _scale_of(source, made, image) if scale is None else scale
     if made.weights and method == made.method and weights is None:
         raise ValueError(f"{source} was made with {made.weights}: give that file (--weights), or the one you want")
@@ -176,7 +178,7 @@ def _upscale(source, target, *, read, scale, method, size, weights, tile, device
     if unknown and not weights:
         told = _UNKNOWN.format(method, "car" if made.quality is None else "car-jpeg")
     else:
-        told = origin.doubt(made, method, scale, trained, image.shape)
+        told = origin.doubt(made, method, scale, trained, image.shape if size is None else None)
     if told:
         typer.echo(f"carlib: {source}: {told}", err=True)
     data.write_image(target, sr, quality=read["quality"], profile=profile)
@@ -184,7 +186,7 @@ def _upscale(source, target, *, read, scale, method, size, weights, tile, device
 
 
 def _each(work, source, target, quality):
-    """work(image file, file to write) of one image, or of every image that lies in a folder.
+    """work(image file, file to write) of one image, or of every image that lies in a folder itself.
 
     Of a folder results have the names of their images, as .png, with a quality as .jpg. What is refused is told, and
     the others are made.
@@ -201,27 +203,30 @@ def _each(work, source, target, quality):
         raise ValueError(f"{source} is a folder and {target} is none: name a folder")
     if target.resolve() == source.resolve():
         raise ValueError(f"{target} is the source itself, whose images would be lost: write to another folder")
-    refused = 0
-    for file in files:
+    refused = []
+    for count, file in enumerate(files):
         try:
             work(file, target / f"{file.stem}{'.png' if quality is None else '.jpg'}")
         except (ValueError, MemoryError) as error:
             told = " ".join(str(error).split())
+            if count == 1 and refused == [told]:  # of an option, most likely: it would be the same of all
+                raise ValueError(f"{file} was refused for the same reason: nothing was made") from error
+            refused.append(told)
             typer.echo(f"carlib: {told}" if str(file) in told else f"carlib: {file}: {told}", err=True)
-            refused += 1
     if refused:
-        raise ValueError(f"{refused} of the {len(files)} images in {source} were refused")
+        raise ValueError(f"{len(refused)} of the {len(files)} images in {source} were refused")
 
 
 def _images(folder) -> list[Path]:
     from carlib.data.images import SUFFIXES
 
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES)
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))
+    files = sorted(path for path in shown if path.is_file() and path.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))})")
     named = {}
     for file in files:
-        if (other := named.setdefault(file.stem, file)) is not file:
+        if (other := named.setdefault(file.stem.casefold(), file)) is not file:  # one name to some systems
             raise ValueError(f"{other.name} and {file.name} in {folder} would become one file: rename one of them")
     return files
 

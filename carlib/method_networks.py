@@ -62,6 +62,15 @@ def of_method(method, scale, *, weights=None, device=None):
     return networks
 
 
+def method_of(weights, device=None) -> str:
+    """The method of PAIRS that a weights file belongs to; "edsr" where its images come from a classical downscaler.
+
+    Raises:
+        ValueError: as `of_method`.
+    """
+    return _method_of(*_loaded(weights, device)) or "edsr"
+
+
 def _method_of(networks, metadata):
     """The method of PAIRS that a learned downscaler belongs to, None without one."""
     network = type(downscaler_of(networks)).__name__

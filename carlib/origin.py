@@ -50,7 +50,7 @@ def read(path) -> Origin:
 def upscaler_for(origin) -> str:
     """The method that enlarges such an image best: of those of a classical method an EDSR.
 
-    Unknown ones are taken for a classical method's: CAR's say so.
+    Unknown ones are taken for a classical method's: CAR's PNGs and JPEGs say that they are.
     """
     if origin.method in method_networks.PAIRS:
         return origin.method

@@ -60,7 +60,7 @@ def atomic(path):
         path = Path(path).resolve()  # a link stays one, what it leads to is written
     except (OSError, RuntimeError) as error:  # Python before 3.13: a link that leads to itself
         raise ValueError(f"cannot write {path}: {error}") from error
-    if path.exists() and not path.is_file():
+    if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ValueError(f"cannot write {path}: it is no regular file")
     temporary = None
     try:
@@ -173,7 +173,7 @@ def remove_figure(path):
     path = Path(path)
     for suffix in (".png", ".pdf", ".json"):
         path.with_suffix(suffix).unlink(missing_ok=True)
-    (path.parent.parent / "provenance" / f"{path.parent.name}-{path.name}.png.json").unlink(missing_ok=True)
+    _record_of(path.with_suffix(".png")).unlink(missing_ok=True)
 
 
 def save_pair(images: dict, path, *, title: str, alt: str, caption: str, command: str) -> Path:
@@ -212,8 +212,13 @@ def _traced(path: Path) -> Path:
     from carlib import provenance
 
     record = {"file": f"{kind}/{name}", **provenance.record(path, profile)}
-    write_text(folder(profile, "provenance", f"{kind}-{name}.json"), json.dumps(record, indent=1) + "\n")
+    write_text(_record_of(path), json.dumps(record, indent=1) + "\n")
     return path
+
+
+def _record_of(path: Path) -> Path:
+    """Where it is written what made a file of results/<profile>/<kind>/."""
+    return path.resolve().parent.parent / "provenance" / f"{path.parent.name}-{path.name}.json"
 
 
 def _markdown(frame) -> str:

@@ -146,6 +146,13 @@ def test_the_digest_leaves_out_what_only_some_versions_of_python_have():
     assert sources._dump(tree) == before and "type_params" not in before
 
 
+def test_the_digest_leaves_out_the_empty_strings_that_some_versions_put_into_formats():
+    tree = ast.parse("f'{x:{width}.2f}'")
+    before = sources._dump(tree)
+    tree.body[0].value.values[0].format_spec.values.insert(0, ast.Constant(""))  # in 3.12
+    assert sources._dump(tree) == before
+
+
 def test_images_of_the_validation_are_part_of_the_recipe(home):
     run = short(train_sets=["demo"], validation_set="demo")
     assert set(checkpoint.recipe(run)["data"]) == {"demo"}

@@ -326,6 +326,22 @@ def test_what_a_folder_holds_that_is_refused_is_told_and_the_others_are_made(car
     assert len(out.splitlines()) == 2 == len(list((tmp_path / "lr").iterdir()))
 
 
+@pytest.mark.parametrize(
+    "options", [("--method", "nonsense"), ("--scale", 5, "--method", "car"), ("--weights", "none.st")]
+)
+def test_an_option_that_no_image_can_have_ends_a_folder_at_once(carlib, folder, tmp_path, options):
+    code, out, err = carlib("downscale", folder, tmp_path / "lr", *options)
+    assert (code, out) == (2, "") and not (tmp_path / "lr").exists()
+    first, last = err.splitlines()
+    assert str(folder / "B.JPG") in first
+    assert last == f"carlib: {folder / 'a.png'} was refused for the same reason: nothing was made"
+
+
+def test_hidden_files_of_a_folder_are_none_of_its_images(carlib, folder, tmp_path):
+    (folder / "._a.png").write_bytes(b"what macOS leaves")
+    assert carlib("downscale", folder, tmp_path / "lr", "--scale", 2, "--method", "bicubic", "--pad")[0] == 0
+
+
 @pytest.mark.parametrize(("target", "told"), [
     ("lr.png", "is a folder and"), ("photos/notes.txt", "is a folder and"), ("photos", "is the source itself"),
 ])  # fmt: skip
@@ -340,7 +356,8 @@ def test_a_folder_without_images_or_with_two_of_one_name_is_refused(carlib, fold
     told = "holds no image (.bmp, .jpeg, "
     assert_refused(carlib("downscale", tmp_path / "empty", tmp_path / "lr"), told, tmp_path / "lr")
     data.write_image(folder / "a.bmp", np.zeros((8, 8), np.uint8))
-    told = f"a.bmp and a.png in {folder} would become one file: rename one of them"
+    (folder / "a.png").rename(folder / "A.png")  # one name where capitals do not count
+    told = f"A.png and a.bmp in {folder} would become one file: rename one of them"
     assert_refused(carlib("downscale", folder, tmp_path / "lr"), told, tmp_path / "lr")
 
 

@@ -36,6 +36,24 @@ def test_precision_auto_is_bfloat16_where_the_machine_computes_in_it(home, monke
     assert devices.precision(short(precision="auto"), "cpu") == ("bf16-mixed" if native else "32-true")
 
 
+def test_a_pytorch_without_mkldnn_trains_in_float32(home, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    assert devices.precision(short(precision="auto"), "auto") == "32-true"
+
+
+def test_of_accelerators_only_cuda_is_taken_by_itself(home, monkeypatch):
+    """Apple's, which has no float64, is not; Lightning would."""
+    from lightning_fabric.accelerators import MPSAccelerator
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: True)
+    assert devices.is_cpu("auto") and devices.usable("auto") == "cpu"
+    assert devices.fabric(short(), "auto").device.type == "cpu"
+
+
 TOGETHER = """
     import sys
     import torch

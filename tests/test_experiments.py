@@ -299,7 +299,7 @@ def test_the_numbers_under_figure_3_are_those_of_evaluate(smoke, monkeypatch):
 def run_notebook(params, out=None):
     pytest.importorskip("papermill", reason="papermill comes with the extra notebooks")
     params = ["profile=smoke", *params]
-    return experiments.run_notebook("06_kernels_offsets", params, out=out, progress=False)
+    return experiments.run_notebook("notebooks/06_kernels_offsets.ipynb", params, out=out, progress=False)
 
 
 def fig4(smoke):

@@ -202,6 +202,16 @@ def test_weights_of_another_method_are_refused(trained, home):
         downscale(hr, 4, "irn", weights=irn)
 
 
+@pytest.mark.parametrize("name", ["lr.png", "lr.jpg"])
+def test_an_image_that_says_nothing_is_enlarged_by_what_the_weights_are_of(trained, carlib, tmp_path, name):
+    jpeg = {"quality": 80} if name.endswith("jpg") else {}
+    lr = data.write_image(tmp_path / name, np.zeros((8, 12, 3), np.uint8), **jpeg)
+    for run, method in (("bicubic-edsr-x2", "edsr"), ("car-edsr-x2-priced", "car-lean"), ("tad-tau-x2", "tad")):
+        options = "--scale", 2, "--weights", trained(run)
+        code, out, err = carlib("upscale", lr, tmp_path / "sr.png", *options)
+        assert (code, err) == (0, "") and out.endswith(f"by {method} x2\n")
+
+
 def test_the_command_line_takes_trained_weights(trained, carlib, tmp_path):
     path = trained("irn-irn-x2")
     data.write_image(tmp_path / "hr.png", np.random.default_rng(3).integers(0, 256, (16, 24, 3), dtype=np.uint8))

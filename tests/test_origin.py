@@ -46,7 +46,6 @@ def test_a_file_tells_how_it_was_made_and_changes_no_pixel(carlib, tmp_path):
 
 @pytest.mark.parametrize(("told", "options", "expected", "doubt"), [
     (None, [], ("edsr", 4, None, None), "enlarged by edsr: if CAR made it use --method car\n"),
-    (None, ["--weights", "my.st"], ("car", 4, None, "my.st"), ""),
     (None, ["--method", "car"], ("car", 4, None, None), ""),
     (Origin("bicubic", None, (16, 24)), [], ("edsr", 2, (16, 24), None), ""),  # by --size
     (Origin("bicubic", None, (30, 46)), ["--method", "bicubic"], ("bicubic", 4, (30, 46), None), ""),

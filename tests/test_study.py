@@ -134,6 +134,11 @@ def test_a_kit_that_cannot_be_is_refused_in_one_line(carlib, chains, tmp_path, o
     assert (code, out, err.count("\n")) == (2, "", 1) and told in err and not (tmp_path / "kit").exists()
 
 
+def test_fewer_questions_than_are_repeated_by_default_are_all_repeated(chains, tmp_path):
+    made = study_kit.make(tmp_path / "kit", "smoke", progress=False, images=1, sets=["demo"])
+    assert made["repeats"] == len(made["questions"]) == 4
+
+
 @pytest.mark.parametrize("repeats", [-1, 99])
 def test_impossible_repeats_are_refused(carlib, chains, tmp_path, repeats):
     code, _, err = carlib("study", "make", tmp_path / "kit", "--profile", "smoke", "--repeats", repeats)

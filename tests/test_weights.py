@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from carlib import data, imresize, metrics, models, rescale, weights
+from carlib import data, imresize, metrics, models, rescale, results, weights
 from carlib.models import EDSR, ResamplerNet
 from carlib.models.layers import DIV2K_MEAN
 
@@ -349,6 +349,12 @@ def test_a_header_that_is_no_dict_is_refused(tmp_path, header):
     with pytest.raises(ValueError, match=told) as refusal:
         weights.load_run(path)
     assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_link_that_leads_to_itself_is_refused(tmp_path):
+    (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
+    with pytest.raises(ValueError, match="cannot write"):
+        results.write_text(tmp_path / "loop.txt", "text")
 
 
 def test_an_unwritable_folder_is_refused(tmp_path):

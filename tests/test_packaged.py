@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from carlib import method_networks
@@ -83,9 +84,19 @@ def test_it_holds_the_weights_of_every_method_and_no_others(built):
     runs = {*method_networks.PAIRS.values(), *method_networks.EDSR.values()}
     wanted = {f"{run.format(scale)}.safetensors" for run in runs for scale in (2, 3, 4, 8)}
     wanted &= {path.name for path in WEIGHTS.iterdir()}
+    wanted = wanted - {"car-edsr-x8.safetensors"} | {"car-edsr-x8-seed1.safetensors"}  # which is better
     found = packaged(built)
     assert set(found) == wanted and {"car-edsr-x2.safetensors", "bicubic-edsr-x8-jpeg.safetensors"} <= wanted
     assert all(path.read_bytes() == (WEIGHTS / name).read_bytes() for name, path in found.items())
+
+
+@pytest.mark.parametrize("run", ["car-edsr-x{}", "bicubic-edsr-x{}"])
+def test_no_seed_is_much_better_than_the_one_that_is_taken(run):
+    """By validation, which chose their weights."""
+    for scale, taken in method_networks.files(run, WEIGHTS).items():
+        seeds = [run.format(scale), *(f"{run.format(scale)}-seed{seed}" for seed in (1, 2))]
+        found = {name: pd.read_csv(WEIGHTS / f"{name}.csv").psnr.max() for name in seeds}
+        assert max(found.values()) - found[taken.stem] < 0.2, found
 
 
 def test_it_scales_images_where_no_clone_is_near(built, python):

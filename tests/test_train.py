@@ -181,8 +181,8 @@ def assert_diverges(run, folder, **options):
 
 def test_weights_that_are_no_numbers_at_a_validation_end_with_the_same_advice(home, tmp_path):
     # One step: its loss is still a number, the weights after it are not.
-    wild = short("bicubic-edsr-x2", steps=1, validate_every=1, lr=math.inf, schedule="constant")
-    with pytest.raises(ValueError, match="the validation is no number at step 1: lower lr=inf or set clip"):
+    wild = short("bicubic-edsr-x2", steps=1, validate_every=1, lr=1e38, schedule="constant")
+    with pytest.raises(ValueError, match=r"the validation is no number at step 1: lower lr=1e\+38 or set clip"):
         go(wild, tmp_path / "run")
 
 
@@ -222,7 +222,6 @@ def test_a_missing_set_is_refused_before_anything_is_written(home, tmp_path):
     ({"steps": 0}, "has nothing to train"),
     ({"kernel_size": -1}, "kernel_size=-1"),
     ({"scale": 5, "patch": {5: 50}}, "no scale 5"),
-    ({"validation_images": 0}, "limit=0"),
 ])  # fmt: skip
 def test_a_run_that_cannot_be_is_refused(home, tmp_path, overrides, told):
     assert_refused(tmp_path / "run", told, short("car-edsr-x2", **overrides))

@@ -13,11 +13,9 @@ COLUMNS = [
     "printed_difference", "verdict", "n",
 ]  # fmt: skip
 
-VERDICT = (  # what `tables.verdict` says, for captions
-    "difference_seed_interval: half of the 95 % interval of its mean over seeds, paired. verdict: reproduced where the "
-    "difference has the printed sign and both its intervals leave 0 out, partly where one "
-    "holds 0 or the difference is a small share of the printed one, more than printed where it is many times that one "
-    "(params.yaml, gain_share and gain_more)"
+# Of what `compare` gives, for captions.
+VERDICT = (
+    f"difference_seed_interval: half of the 95 % interval of its mean over seeds, paired. verdict: {tables.VERDICT}"
 )
 
 

@@ -154,7 +154,7 @@ def table(profile, rows):
         f"its 95 % interval over images ({intervals.HOW}); seed_interval: half of the 95 % interval of its mean over "
         "seeds. bits: what CAR's files take more, in percent; a gain at equal quality need be none at equal bits, see "
         f"jpeg_rates. Measured on {_seen(profile, rows)}. printed_gain: of networks of the paper's size, trained on "
-        f"lossless LR images, on DIV2K (SAIN README). verdict of that: {contrasts.VERDICT.partition('verdict: ')[2]}",
+        f"lossless LR images, on DIV2K (SAIN README). verdict of that: {tables.VERDICT}",
         command=experiments.papermill_command("05c_jpeg", profile, train=False),
     )
     return found

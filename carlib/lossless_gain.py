@@ -116,7 +116,7 @@ def table(profile, rows):
         f"{', '.join(CODINGS)}: what CAR's files take more by each, in percent. printed_gain (Table 1), printed_bits "
         "(Table 5, percent): the paper's, of its full-size networks; left out where a set is not whole. verdict, of "
         "both at once: not where CAR's files take more bits over bicubic's than those of any printed pair, else "
-        f"that of the gain. {contrasts.VERDICT.partition('verdict: ')[2]}",
+        f"that of the gain. {tables.VERDICT}",
         command=experiments.papermill_command("05_lossless_size", profile, train=False),
     )
     return found

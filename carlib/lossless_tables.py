@@ -49,7 +49,7 @@ def table5(rows):
 
 def _verdicts(table):
     """By the tolerance of params.yaml; where nothing may be compared, or was fitted, "not tested"."""
-    tolerance = runs.read_params()["tolerance"]
+    tolerance = runs.tolerance()
 
     def verdict(line):
         if line.difference != line.difference or line.set in _FITTED.get(line.downscaler, ()):

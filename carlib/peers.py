@@ -188,7 +188,7 @@ def _updates(name, profile):
 def _as_printed(line):
     if line.off != line.off:
         return "not tested"
-    return "reproduced" if abs(line.off) <= runs.read_params()["tolerance"][line.metric] else "not"
+    return "reproduced" if abs(line.off) <= runs.tolerance()[line.metric] else "not"
 
 
 def _car(known, profile):
@@ -240,7 +240,7 @@ def _of_lead(verdicts, ours, theirs):
     if "not" in set(verdicts):
         return "not"
     verdict = tables.of_all(verdicts)
-    most = runs.read_params()["tolerance"]["gain_more"]
+    most = runs.tolerance()["gain_more"]
     return "reproduced" if verdict == tables.MORE and not (ours.abs() > most * theirs.abs()).any() else verdict
 
 

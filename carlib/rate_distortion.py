@@ -37,7 +37,7 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
 
 def table(profile, rows):
     """`savings` of the rows, written as tables/rate_distortion, and their `claims` as tables/rate_distortion_claims."""
-    found, seen, tolerance = savings(rows), _seen(profile, rows), runs.read_params()["tolerance"]
+    found, seen, tolerance = savings(rows), _seen(profile, rows), runs.tolerance()
     command = experiments.papermill_command("05b_rate_distortion", profile)
     results.save_table(
         found.round({"bd_rate": 1, "low": 2, "high": 2, "saved_share": 1, "saved_up_to": 2}),
@@ -224,7 +224,7 @@ def _comparisons():
 
 def _verdict(mode, percent, interval, share):
     """By the tolerance of params.yaml; a lossless LR image is one point, whose interval is 0 dB."""
-    tolerance = runs.read_params()["tolerance"]
+    tolerance = runs.tolerance()
     if share != share or (mode == "lossy" and interval < tolerance["rd_interval"]):
         return "not tested"
     partly = percent < 0 or share >= tolerance["rd_share"]

@@ -165,6 +165,11 @@ def read_params() -> dict:
     return copy.deepcopy(_params())
 
 
+def tolerance() -> dict:
+    """What counts as reproduced (params.yaml), by name; a table asks for it line by line."""
+    return dict(_params()["tolerance"])
+
+
 def _params() -> dict:
     """As `read_params`, but shared: not to be changed, nor handed out. A copy takes longer than what it is read for."""
     import yaml

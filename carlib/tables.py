@@ -10,6 +10,11 @@ SETS = ("set5", "set14", "bsd100", "urban100", "div2k")
 # The printed column that a downscaler of ours stands for: what its numbers were made with (REPLICATION.md).
 COLUMN = {"perceptual-as-published": "perceptual", "dpid-0.5": "dpid", "l0-surrogate": "l0"}
 
+VERDICT = (  # what `verdict` says, for captions
+    "reproduced where the difference has the printed sign and both its intervals leave 0 out, partly where one "
+    "holds 0 or the difference is a small share of the printed one, more than printed where it is many times that one "
+    "(params.yaml, gain_share and gain_more)"
+)
 MORE = "more than printed"  # a difference of the printed sign, but so large that it is another finding
 
 
@@ -139,7 +144,7 @@ def _verdicts(table):
     Bicubic down and up, which nothing learned: within the tolerance of the printed value. Others: the `verdict` of the
     gain over bicubic downscaling. Bicubic + EDSR is what they are compared with.
     """
-    tolerance = runs.read_params()["tolerance"]
+    tolerance = runs.tolerance()
 
     def of_line(line):
         if line.downscaler != "bicubic":
@@ -165,7 +170,7 @@ def verdict(difference, low, high, over_seeds, printed) -> str:
         return "not tested"
     if difference * printed <= 0:
         return "not"
-    tolerance = runs.read_params()["tolerance"]
+    tolerance = runs.tolerance()
     if not low * high > 0 or abs(difference) <= over_seeds or abs(difference) < tolerance["gain_share"] * abs(printed):
         return "partly"
     return MORE if abs(difference) > tolerance["gain_more"] * abs(printed) else "reproduced"

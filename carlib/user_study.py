@@ -104,7 +104,7 @@ def _preferred(chosen) -> str:
 
 def _verdict(task, rival, shares, preferred, asked, valid):
     """By the tolerance of params.yaml: what the paper says of the share, and which of the two is preferred."""
-    tolerance = runs.read_params()["tolerance"]
+    tolerance = runs.tolerance()
     if valid < tolerance["study_participants"] or asked[0]["profile"] == "smoke" or asked[0]["scale"] != 4:
         return "not tested"
     car, equal, other = (shares[name] for name in ("car_better", "equal", "rival_better"))

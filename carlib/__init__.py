@@ -1,6 +1,21 @@
 """Learned image downscaling with a content adaptive resampler (CAR): operators, networks, training, evaluation.
 
 The names below are the library's doors; each is imported when it is first used, so that `import carlib` costs nothing.
+
+Rooms, highest first; each knows only those below it (tests/test_rooms.py):
+
+    cli, commands          what is typed
+    readme                 the generated tables of README.md, REPLICATION.md and docs/
+    studies                what the notebooks ask: measured, judged, drawn
+    bench, dispatch        ours timed against rivals; many runs, here or on a cluster; and user_study
+    experiments            what notebooks and commands share: runs made ready and measured
+    report, train          a profile's page; one run (training: what it is made of)
+    evaluate, overview     a run's numbers; how far every run is
+    choice, kept           the better of two methods; rows that took long
+    cells, tables, ...     what each table shows and how it judges; codecs, origin, sources
+    the core               rescale (images down and up), results, runs, weights, data, devices, zssr
+    models, downscalers    networks; the classical ones; losses
+    ops, figures, formats  operators; pictures; LaTeX and Markdown; metrics, tiles, intervals
 """
 
 from importlib import import_module

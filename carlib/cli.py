@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from carlib import data_commands, image_commands, stopping, study_commands, train_commands
-from carlib.train_commands import Profile
+from carlib import stopping
+from carlib.commands import data, images, study, training
+from carlib.commands.training import Profile
 
 _MISUSE = typer.BadParameter.__base__  # Click's UsageError: some versions of Typer bring a Click of theirs
 
@@ -21,9 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(train_commands.app)
-app.add_typer(data_commands.app, name="data")
-app.add_typer(study_commands.app, name="study")
+app.add_typer(training.app)
+app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
 
 
 def _say_version(wanted: bool):
@@ -43,7 +44,7 @@ def common(
     """What stands before a command."""
 
 
-for command in (image_commands.downscale, image_commands.upscale):
+for command in (images.downscale, images.upscale):
     app.command()(command)
 
 
@@ -91,7 +92,7 @@ def bench(
     seed: Annotated[int | None, typer.Option(help="Of kill: what the moments are drawn from; default: 0.")] = None,
 ):
     """Time ours against rivals in the same run; kill: see that a killed training ends with the same bits."""
-    from carlib import bench as benchmarks
+    from carlib.bench import suite as benchmarks
 
     options = {"profile": profile, "device": device, "params": param, "kills": kills, "seed": seed}
     table = benchmarks.run(case, repeats=repeats, out=out, **options)
@@ -154,7 +155,7 @@ def report(
 
     typer.echo(experiments.build_report(profile))
     if readme:
-        from carlib import readme as pages
+        from carlib.readme import pages as pages
 
         for path in pages.update():
             typer.echo(path)

@@ -12,7 +12,7 @@ from carlib import cores, runs
 # How long processes wait for each other: while the first of them waits for one elsewhere that trains the same run, or
 # validates. One that dies is told to the others by torchrun or srun.
 _PATIENCE = datetime.timedelta(days=1)
-runs_at_a_time = 1  # on this machine: carlib.parallel tells its processes, which share the cores
+runs_at_a_time = 1  # on this machine: carlib.dispatch.parallel tells its processes, which share the cores
 
 
 def processes() -> tuple[int, int]:

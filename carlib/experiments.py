@@ -294,7 +294,7 @@ def summary(rows):
 
 def build_report(profile=None) -> Path:
     """results/<profile>/report/index.html from the tables and figures that are there."""
-    from carlib import report, report_costs
+    from carlib.report import costs, report
 
     chosen = runs.profile(profile)
     headline = f"{chosen['about'][0].upper()}{chosen['about'][1:]}."
@@ -304,7 +304,7 @@ def build_report(profile=None) -> Path:
             "not values."
         )
     name = chosen["name"]
-    return report.build(results.folder(name), name, headline=headline, more=lambda: report_costs.sections(name))
+    return report.build(results.folder(name), name, headline=headline, more=lambda: costs.sections(name))
 
 
 def run_notebook(name, params=(), *, out=None, progress=True, patience=60) -> Path:

@@ -60,7 +60,7 @@ def _with_job(found: dict, job, profile) -> dict:
 
 
 def as_text(frame) -> str:
-    """The table for a terminal, perhaps with what `training_cost.projected` adds, and a line that sums it up."""
+    """The table for a terminal, perhaps with what `step_cost.projected` adds, and a line that sums it up."""
     shown = frame.assign(
         seconds=["-" if value != value else f"{value:.0f}" for value in frame.seconds],
         kB=["-" if value != value else f"{value:.0f}" for value in frame.kB],
@@ -195,7 +195,8 @@ def other_recipe(path, run) -> str:
     """
     import json
 
-    from carlib import checkpoint, weights
+    from carlib import weights
+    from carlib.training import checkpoint
 
     wanted = run if runs.profile(run.profile)["train"] is not None else runs.trained(run.name, run.profile)
     try:

@@ -8,7 +8,7 @@ results/<profile>/provenance/        a .json for each of these files: what made 
 results/<profile>/kept/*.json        rows that take long to measure (carlib.kept; ignored by git)
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
 results/<profile>/notebooks/         the notebooks as they were run (ignored by git)
-results/<profile>/study/<task>/      kits of the user study (carlib.study_kit; ignored by git)
+results/<profile>/study/<task>/      kits of the user study (carlib.user_study.study_kit; ignored by git)
 results/<profile>/jobs/<run>/        its jobs on a cluster (carlib.jobs; ignored by git)
 results/<profile>/report/index.html  the page
 results/bench.csv, .png, networks.csv what `carlib bench` and `carlib networks` measured
@@ -143,7 +143,7 @@ def save_rows(rows, path, columns=ROW_COLUMNS) -> Path:
 
 def save_table(frame, path, *, title: str, caption: str, command: str) -> Path:
     """Write a DataFrame as <path>.csv, .md and .tex, with a sidecar <path>.json. `path` has no suffix."""
-    from carlib import latex
+    from carlib.formats import latex
 
     path = Path(path)
     write_text(path.with_suffix(".csv"), frame.round(4).to_csv(index=False))  # 33.66 was printed so, not 33.6600

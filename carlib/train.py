@@ -1,7 +1,7 @@
 """Training of a run in a folder: for a learned downscaler with any upscaler, and an upscaler on a classical one's LR.
 
 A run that was stopped anywhere continues from its last checkpoint to the same bits, on the same machine and thread
-count (see carlib/loop.py).
+count (see carlib/training/loop.py).
 """
 
 import contextlib
@@ -11,18 +11,9 @@ from pathlib import Path
 
 import torch
 
-from carlib import (
-    checkpoint,
-    devices,
-    models,
-    overview,
-    provenance,
-    run_networks,
-    runs,
-    stopping,
-    training_folder,
-)
-from carlib.loop import Loop
+from carlib import devices, models, overview, provenance, run_networks, runs, stopping
+from carlib.training import checkpoint, run_folder
+from carlib.training.loop import Loop
 
 
 def train(
@@ -66,7 +57,7 @@ def train(
             raise ValueError(f"{folder} is finished and kept no weights on the way: --history needs --restart")
         if on_validation and not (folder / "curve.png").is_file():
             on_validation(log)  # killed before the last drawing
-        return training_folder.finished(folder)
+        return run_folder.finished(folder)
 
     fabric, commit = devices.fabric(run, device), provenance.commit()
     computed = {"device": devices.name(fabric.device), "precision": devices.precision(run, device)}
@@ -80,10 +71,10 @@ def train(
         state = None if restart else _resume(recipe, folder, loop, renew)
         fabric.barrier()
         if state and state["step"] >= run.steps:
-            return training_folder.finished(folder)
+            return run_folder.finished(folder)
 
         loop.load_images()
-        with training_folder.alone(folder, told) if fabric.is_global_zero else contextlib.nullcontext():
+        with run_folder.alone(folder, told) if fabric.is_global_zero else contextlib.nullcontext():
             if fabric.broadcast(checkpoint.stamp(folder) != read) and not restart:  # another process trained here
                 torch.manual_seed(run.seed)
                 loop.make_networks()
@@ -92,7 +83,7 @@ def train(
                 raise ValueError(f"{folder}: processes of {run.name} read different checkpoints: is the disk shared?")
             fabric.barrier()
             loop.begin(state)
-            record = training_folder.Record(loop, folder, recipe, header, history)
+            record = run_folder.Record(loop, folder, recipe, header, history)
             if state is None:
                 record.begin()
             bar = _bar(run, loop.step, progress and fabric.is_global_zero)
@@ -110,7 +101,7 @@ def train(
                         after = f"after step {loop.step} of {run.steps}"
                         raise stopping.Stopped(f"{run.name}: stopped by {told.by} {after}", told.number)
             fabric.barrier()  # the others return when the files are there
-    return training_folder.finished(folder)
+    return run_folder.finished(folder)
 
 
 def metadata(run: runs.Run, step: int, psnr: float, commit: str, device: str, precision: str) -> dict:

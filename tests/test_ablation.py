@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import ablation, cells, contrasts, results
+from carlib import cells, results
 from carlib.notebook import ParameterError
+from carlib.studies import ablation, contrasts
 
 RUNS = {"joint": "car-edsr-x2", "no-tv": "car-edsr-x2-no-tv", "no-offset-constraint": "car-edsr-x2-free",
         "no-offset": "car-edsr-x2-no-offset"}  # fmt: skip

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from carlib import attribution, data, figures, rescale
+from carlib import data, figures, rescale
 from carlib.models import ResamplerNet
+from carlib.studies import attribution
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -13,17 +13,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from carlib import (
-    bench,
-    bench_downscale,
-    bench_upscale,
-    figures,
-    models,
-    network_costs,
-    provenance,
-    rescale,
-    timing,
-)
+from carlib import figures, models, network_costs, provenance, rescale, timing
+from carlib.bench import downscaling, suite, upscaling
 
 
 def flat(cases):
@@ -38,7 +29,7 @@ PHOTOGRAPH = torch.randint(254, (32, 32, 3), generator=torch.Generator().manual_
 @pytest.mark.parametrize(("native", "name"), [(True, "bfloat16"), (False, "float32")])
 def test_convolution_compares_what_training_uses_here_with_plain_float32(monkeypatch, native, name):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
-    ours, rival = flat(bench._convolution(1, features=({"channels": 4, "n": 1, "side": 6},)))
+    ours, rival = flat(suite._convolution(1, features=({"channels": 4, "n": 1, "side": 6},)))
     assert (ours["name"], rival["name"]) == (f"carlib, {name} channels_last", "float32 contiguous")
     assert ours["case"] == rival["case"] and "GFLOP/s" in ours["note"]
     assert ("no bfloat16" in ours["note"]) is not native
@@ -51,8 +42,8 @@ def test_peak_growth_sees_memory_that_is_freed_again():
 
 
 def test_downscale_has_a_row_for_each_method_and_rival(monkeypatch):
-    monkeypatch.setattr(bench_downscale, "_memory_in_a_child", lambda name, shape, scale: 6 / scale)
-    rows = flat(bench_downscale.rows(1, shape=(16, 24, 3)))
+    monkeypatch.setattr(downscaling, "_memory_in_a_child", lambda name, shape, scale: 6 / scale)
+    rows = flat(downscaling.rows(1, shape=(16, 24, 3)))
     names = [row["name"] for row in rows]
     assert {f"carlib, {name}" for name in rescale.CLASSICAL} | {"Pillow, bicubic"} <= set(names)
     assert len(names) == len(set(names)) and all(row["memory"] == 1.5 and row["seconds"] > 0 for row in rows)
@@ -66,11 +57,11 @@ def test_downscale_has_a_row_for_each_method_and_rival(monkeypatch):
 def test_upscale_races_what_the_machine_computes_in_with_plain_float32(monkeypatch, native):
     """The emulated bfloat16 of a processor that lacks it is bfloat16 all the same."""
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
-    monkeypatch.setattr(bench_upscale, "_memory_in_a_child", lambda code, name, size: 1.5)
-    monkeypatch.setattr(bench_upscale, "_photograph", lambda: PHOTOGRAPH)
-    monkeypatch.setattr(bench_upscale, "_LARGE", 128)
-    monkeypatch.setattr(bench_upscale.rescale.tiles, "SIDE", 64)
-    rows = flat(bench_upscale.rows(1, size="mini", side=16))
+    monkeypatch.setattr(upscaling, "_memory_in_a_child", lambda code, name, size: 1.5)
+    monkeypatch.setattr(upscaling, "_photograph", lambda: PHOTOGRAPH)
+    monkeypatch.setattr(upscaling, "_LARGE", 128)
+    monkeypatch.setattr(upscaling.rescale.tiles, "SIDE", 64)
+    rows = flat(upscaling.rows(1, size="mini", side=16))
     own = ["carlib, bfloat16 channels_last"] * native + ["carlib, float32 channels_last"]
     downscalers, large = ["carlib, numba", "grid_sample"], ["carlib, in parts", "whole"]
     assert [row["name"] for row in rows] == [*own, "float32 contiguous"] * 2 + downscalers * 2 + large * 4
@@ -93,45 +84,45 @@ def test_upscalers_that_restore_differently_are_not_timed():
         calls = {"ours": lambda other=other: other, "rival": lambda: sr}
         if refused:
             with pytest.raises(ValueError, match=r"a job: PSNR would move by 0\.1"):
-                bench_upscale._told(calls, "a job")
+                upscaling._told(calls, "a job")
         else:
-            assert "moves a PSNR of 40 dB by 0.0" in bench_upscale._told(calls, "a job")["ours"]
+            assert "moves a PSNR of 40 dB by 0.0" in upscaling._told(calls, "a job")["ours"]
 
 
 def test_downscalers_that_differ_are_not_timed():
     lr = PHOTOGRAPH
-    assert bench_upscale._same_pixels({"ours": lambda: lr, "rival": lambda: lr + 1}, "a job").startswith("100.0%")
+    assert upscaling._same_pixels({"ours": lambda: lr, "rival": lambda: lr + 1}, "a job").startswith("100.0%")
     with pytest.raises(ValueError, match="a job: images differ by 2 of 255"):
-        bench_upscale._same_pixels({"ours": lambda: lr, "rival": lambda: lr + 2}, "a job")
+        upscaling._same_pixels({"ours": lambda: lr, "rival": lambda: lr + 2}, "a job")
 
 
 def test_extra_memory_knows_every_upscaler(monkeypatch):
-    monkeypatch.setattr(bench_upscale, "_photograph", lambda: PHOTOGRAPH)
-    monkeypatch.setattr(bench_upscale, "_LARGE", 32)
-    both = bench_upscale._in_parts_or_whole(2, "up"), bench_upscale._in_parts_or_whole(2, "down")
-    for calls in (bench_upscale._upscalers(2, "mini", 16), bench_upscale._downscalers(2), *both):
+    monkeypatch.setattr(upscaling, "_photograph", lambda: PHOTOGRAPH)
+    monkeypatch.setattr(upscaling, "_LARGE", 32)
+    both = upscaling._in_parts_or_whole(2, "up"), upscaling._in_parts_or_whole(2, "down")
+    for calls in (upscaling._upscalers(2, "mini", 16), upscaling._downscalers(2), *both):
         for name in calls:
-            ratio = bench_upscale._extra_memory(calls, name, 32 * 32 * 12)
+            ratio = upscaling._extra_memory(calls, name, 32 * 32 * 12)
             assert ratio >= 0 or math.isnan(ratio)
 
 
 def test_all_cases_are_run_by_all(monkeypatch):
-    for name in bench._CASES:
+    for name in suite._CASES:
         row = {"case": name, "name": "carlib", "seconds": 1.0, "ratio": 1.0, "memory": math.nan, "note": ""}
-        monkeypatch.setitem(bench._CASES, name, lambda repeats, row=row, **chosen: [[row]])
-    assert list(bench.run("all")["case"]) == CASES
+        monkeypatch.setitem(suite._CASES, name, lambda repeats, row=row, **chosen: [[row]])
+    assert list(suite.run("all")["case"]) == CASES
 
 
 def test_extra_memory_knows_every_downscaler():
-    for name in bench_downscale._calls(bench_downscale._image((16, 16, 3)), 4):
+    for name in downscaling._calls(downscaling._image((16, 16, 3)), 4):
         for scale in (2, 4):
-            ratio = bench_downscale._extra_memory(name, (64, 64, 3), scale)
+            ratio = downscaling._extra_memory(name, (64, 64, 3), scale)
             assert ratio >= 0 or math.isnan(ratio)
 
 
 def test_run_writes_its_table_and_a_picture_beside_it(tmp_path):
-    table = bench.run("start", repeats=1, out=tmp_path / "new" / "start.csv")
-    assert list(table) == bench.COLUMNS
+    table = suite.run("start", repeats=1, out=tmp_path / "new" / "start.csv")
+    assert list(table) == suite.COLUMNS
     assert list(table["name"]) == ["carlib, import", "carlib --help", "python -c pass"]
     assert "torch" in table["machine"][0] and table["memory"].isna().all()
     assert abs(datetime.date.fromisoformat(table["date"][0]) - datetime.date.today()).days <= 1
@@ -145,18 +136,18 @@ def test_one_case_renews_its_own_rows_of_a_table(tmp_path, monkeypatch):
         return lambda repeats, **chosen: [[row, row | {"name": "rival", "ratio": 2.0, "note": "a note"}]]
 
     out = tmp_path / "bench.csv"
-    for name in bench._CASES:
-        monkeypatch.setitem(bench._CASES, name, case(name, 1.0))
-    bench.run("all", out=out)
-    monkeypatch.setitem(bench._CASES, "convolution", case("convolution", 3.0))
-    monkeypatch.setitem(bench._CASES, "start", case("another start", 4.0))
-    assert list(bench.run("convolution", out=out)["case"]) == ["convolution"] * 2
-    bench.run("start", out=out)
+    for name in suite._CASES:
+        monkeypatch.setitem(suite._CASES, name, case(name, 1.0))
+    suite.run("all", out=out)
+    monkeypatch.setitem(suite._CASES, "convolution", case("convolution", 3.0))
+    monkeypatch.setitem(suite._CASES, "start", case("another start", 4.0))
+    assert list(suite.run("convolution", out=out)["case"]) == ["convolution"] * 2
+    suite.run("start", out=out)
     table = pd.read_csv(out)
     assert list(table.case) == [name for name in (*CASES, "another start") for _ in range(2)]
     assert list(table.seconds[::2]) == [1, 3, 1, 1, 1, 1, 1, 4] and list(table.note[1::2]) == ["a note"] * 8
     pd.read_csv(out).drop(columns="date").to_csv(out, index=False)  # as tables were
-    bench.run("start", out=out)
+    suite.run("start", out=out)
     dates = pd.read_csv(out, keep_default_na=False).groupby("case", sort=False).date.unique()
     assert [list(found) for found in dates[CASES]] == [[""]] * len(CASES) and "" not in dates["another start"]
 
@@ -169,11 +160,11 @@ def test_rows_of_another_processor_stay_and_each_title_tells_its_own(tmp_path, m
     again = pd.DataFrame([row | {"machine": "Intel, 16 cores, 2 threads, torch 2.11", "seconds": 3.0}])
     older = again.assign(machine="Intel, 16 cores, 16 threads, torch 2.10", seconds=2.0)
     before = pd.concat([other.assign(machine=other.machine[0]), older])
-    table = bench._renewed(before, again)
+    table = suite._renewed(before, again)
     assert list(zip(table.case, table.seconds, strict=True)) == [("a", 1.0), ("b", 1.0), ("a", 3.0)]
     drawn = []
     monkeypatch.setattr(figures, "bench", lambda rows: drawn.extend(rows) or Figure())
-    bench._draw(table.to_dict("records"), tmp_path / "bench.png")
+    suite._draw(table.to_dict("records"), tmp_path / "bench.png")
     assert [row["case"] for row in drawn] == [f"a; {before.machine.iloc[0]}", "b", f"a; {again.machine[0]}"]
 
 
@@ -191,10 +182,10 @@ def test_what_a_stopped_benchmark_measured_is_kept(tmp_path, monkeypatch):
 
     out = tmp_path / "bench.csv"
     for seconds, name, stopped in ((1.0, "start", False), (2.0, "start", True), (2.0, "all", True)):
-        monkeypatch.setattr(bench, "_CASES", {"start": lambda repeats, seconds=seconds: case(seconds)})
+        monkeypatch.setattr(suite, "_CASES", {"start": lambda repeats, seconds=seconds: case(seconds)})
         before = None if name == "start" else out.read_text()
         with pytest.raises(Stopped) if stopped else contextlib.nullcontext():
-            bench.run(name, out=out)
+            suite.run(name, out=out)
         assert before in (None, out.read_text())
     table = pd.read_csv(out)
     assert list(table.case) == [name for name in ("one", "two", "three") for _ in range(2)]
@@ -206,35 +197,35 @@ def test_what_a_stopped_benchmark_measured_is_kept(tmp_path, monkeypatch):
     ("content", "told"), [("a,b\n1,2\n", "it has no column case"), ("", "as CSV"), ("\x00", "it has no column case")]
 )
 def test_another_table_is_refused_before_anything_is_measured(tmp_path, monkeypatch, content, told):
-    monkeypatch.setattr(bench, "_CASES", dict.fromkeys(bench._CASES))
+    monkeypatch.setattr(suite, "_CASES", dict.fromkeys(suite._CASES))
     out = tmp_path / "bench.csv"
     out.write_text(content)
     for case in ("start", "all"):
         with pytest.raises(ValueError, match=told) as refusal:
-            bench.run(case, out=out)
+            suite.run(case, out=out)
         assert "\n" not in str(refusal.value) and out.read_text() == content
 
 
 def test_a_table_that_cannot_be_written_is_one_line_before_anything_is_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "_CASES", dict.fromkeys(bench._CASES))
+    monkeypatch.setattr(suite, "_CASES", dict.fromkeys(suite._CASES))
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"^cannot write .*bench\.csv: [^\n]+$"):
-        bench.run("start", out=tmp_path / "file" / "bench.csv")
+        suite.run("start", out=tmp_path / "file" / "bench.csv")
     with pytest.raises(ValueError, match="it is no regular file"):
-        bench.run("start", out=tmp_path)
+        suite.run("start", out=tmp_path)
 
 
 def test_a_disk_that_fills_up_meanwhile_is_one_line_and_keeps_the_table(tmp_path, monkeypatch):
-    out, before = tmp_path / "bench.csv", ",".join(bench.COLUMNS) + "\n"
+    out, before = tmp_path / "bench.csv", ",".join(suite.COLUMNS) + "\n"
     out.write_text(before)
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setitem(bench._CASES, "start", lambda repeats: [[{"case": "a", "name": "b", "seconds": 1.0}]])
+    monkeypatch.setitem(suite._CASES, "start", lambda repeats: [[{"case": "a", "name": "b", "seconds": 1.0}]])
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ValueError, match=r"^cannot write .*bench\.csv: No space left on device$"):
-        bench.run("start", out=out)
+        suite.run("start", out=out)
     assert out.read_text() == before and [path.name for path in tmp_path.iterdir()] == ["bench.csv"]
 
 
@@ -253,7 +244,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line_and_keeps_the_table(tmp_path
 )
 def test_bad_input_is_one_clear_line(arguments, message):
     with pytest.raises(ValueError, match=message) as caught:
-        bench.run(**arguments)
+        suite.run(**arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -287,4 +278,4 @@ def test_a_measurement_that_cannot_be_written_ends_at_once(capfd):
 @pytest.mark.parametrize(("option", "value"), [("profile", "mini"), ("device", "auto"), ("kills", 3), ("seed", 0)])
 def test_an_option_of_another_case_is_refused(option, value):
     with pytest.raises(ValueError, match=f"case start has no {option}: leave --{option} out, or use case "):
-        bench.run("start", **{option: value})
+        suite.run("start", **{option: value})

@@ -8,13 +8,8 @@ from itertools import chain, product
 import pytest
 import torch
 
-from carlib import (
-    bench,
-    bench_operator,
-    bench_operator_gpu,
-    bench_rival,
-    resample,
-)
+from carlib import resample
+from carlib.bench import operators, operators_gpu, rivals, suite
 
 TINY = {"n": 2, "side": 16, "scale": 2, "size": 3}
 
@@ -31,7 +26,7 @@ def problem(scale, size, h, w, spread):
 def test_the_rival_is_the_same_operator_forward_and_backward(scale, size, h, w):
     hr, *taps = problem(scale, size, h, w, spread=3)
     found = []
-    for function in (partial(resample, impl="reference"), bench_rival.grid_sample_resample):
+    for function in (partial(resample, impl="reference"), rivals.grid_sample_resample):
         lr = function(hr, *taps, scale=scale)
         upstream = torch.linspace(-1, 1, lr.numel(), dtype=lr.dtype).view_as(lr)
         found.append((lr, *torch.autograd.grad(lr, taps, upstream)))
@@ -41,9 +36,9 @@ def test_the_rival_is_the_same_operator_forward_and_backward(scale, size, h, w):
 
 
 def test_operator_has_a_row_for_each_resampler_and_problem(monkeypatch):
-    monkeypatch.setattr(bench_operator, "_memory_in_a_child", lambda name, problem: 1.5)
-    monkeypatch.setattr(bench_operator, "_threads", lambda repeats, patches: [])
-    rows = list(chain.from_iterable(bench_operator.rows(1, patches=(TINY, TINY | {"scale": 4}))))
+    monkeypatch.setattr(operators, "_memory_in_a_child", lambda name, problem: 1.5)
+    monkeypatch.setattr(operators, "_threads", lambda repeats, patches: [])
+    rows = list(chain.from_iterable(operators.rows(1, patches=(TINY, TINY | {"scale": 4}))))
     assert [row["name"] for row in rows] == ["carlib, numba", "carlib, torch", "grid_sample"] * 4
     assert [row["ratio"] for row in rows[::3]] == [1] * 4
     assert ["hr's gradient too" in row["case"] for row in rows[::3]] == [False, True] * 2
@@ -53,12 +48,12 @@ def test_operator_has_a_row_for_each_resampler_and_problem(monkeypatch):
 
 
 def test_the_operator_is_timed_on_one_thread_and_on_two(monkeypatch):
-    monkeypatch.setattr(bench_operator, "_why_not_two_threads", lambda: "")
-    before, seen, call = torch.get_num_threads(), [], bench_operator._forward_backward
+    monkeypatch.setattr(operators, "_why_not_two_threads", lambda: "")
+    before, seen, call = torch.get_num_threads(), [], operators._forward_backward
     monkeypatch.setattr(
-        bench_operator, "_forward_backward", lambda *args: (seen.append(torch.get_num_threads()), call(*args))
+        operators, "_forward_backward", lambda *args: (seen.append(torch.get_num_threads()), call(*args))
     )
-    rows = list(chain.from_iterable(bench_operator._threads(1, patches=(TINY,))))
+    rows = list(chain.from_iterable(operators._threads(1, patches=(TINY,))))
     assert [row["name"] for row in rows] == ["carlib, 1 thread", "carlib, 2 threads"] * 2
     assert [row["case"].split(",")[1] for row in rows] == [" numba"] * 2 + [" torch"] * 2
     assert seen == [1, 2] * 4 and torch.get_num_threads() == before
@@ -66,23 +61,21 @@ def test_the_operator_is_timed_on_one_thread_and_on_two(monkeypatch):
 
 
 def test_threads_that_cannot_be_had_are_told(monkeypatch, capsys):
-    monkeypatch.setattr(bench_operator, "_why_not_two_threads", lambda: "this process has one core")
-    assert list(bench_operator._threads(1, patches=(TINY,))) == []
+    monkeypatch.setattr(operators, "_why_not_two_threads", lambda: "this process has one core")
+    assert list(operators._threads(1, patches=(TINY,))) == []
     assert capsys.readouterr().err == "operator: threads are left out: this process has one core\n"
 
 
 def test_operators_that_differ_are_not_timed(monkeypatch):
-    monkeypatch.setitem(
-        bench_operator._RESAMPLERS, "grid_sample", lambda *args, scale: 1.001 * resample(*args, scale=scale)
-    )
+    monkeypatch.setitem(operators._RESAMPLERS, "grid_sample", lambda *args, scale: 1.001 * resample(*args, scale=scale))
     with pytest.raises(ValueError, match="differ by"):
-        list(bench_operator.rows(1, patches=(TINY,)))
+        list(operators.rows(1, patches=(TINY,)))
 
 
 def test_the_gpus_case_races_forward_and_backward_apart_and_knows_the_floor():
     """On a CPU, with its own implementations: what is measured is the same."""
     problem = {"n": 2, "height": 8, "width": 12, "scale": 2, "size": 3}
-    rows = list(chain.from_iterable(bench_operator_gpu.rows(1, "cpu", [problem, problem | {"n": 1}], copied=1 << 20)))
+    rows = list(chain.from_iterable(operators_gpu.rows(1, "cpu", [problem, problem | {"n": 1}], copied=1 << 20)))
     assert [row["name"] for row in rows] == ["carlib, numba", "carlib, torch", "grid_sample"] * 4
     assert [row["case"] for row in rows[::3]] == [
         f"operator x2 on cpu, {direction}: {what}, 3x3 taps"
@@ -99,17 +92,17 @@ def test_the_gpus_case_races_forward_and_backward_apart_and_knows_the_floor():
 
 def test_the_gpus_case_knows_offsets_as_small_as_trained_ones():
     problem = {"n": 1, "height": 8, "width": 12, "scale": 2, "size": 3, "spread": 0.01}
-    rows = list(chain.from_iterable(bench_operator_gpu.rows(1, "cpu", [problem], copied=1 << 20)))
+    rows = list(chain.from_iterable(operators_gpu.rows(1, "cpu", [problem], copied=1 << 20)))
     assert {row["case"].rpartition(", 3x3 taps")[2] for row in rows} == {", offsets below 0.01 px"}
     for spread, least, most in ((0.01, 0.005, 0.01), (None, 1, 2)):
-        _, _, offset_v, offset_h, _ = bench_operator_gpu._inputs("cpu", **problem | {"spread": spread})[0]
+        _, _, offset_v, offset_h, _ = operators_gpu._inputs("cpu", **problem | {"spread": spread})[0]
         assert all(least < offset.abs().max() <= most for offset in (offset_v, offset_h))
 
 
 def test_backward_alone_gives_the_gradients():
     problem = {"n": 1, "height": 8, "width": 12, "scale": 2, "size": 3}
-    (hr, *taps, upstream), *_ = sets = bench_operator_gpu._inputs("cpu", **problem)
-    call = bench_operator_gpu._backward(partial(resample, impl="reference"), sets, 2)
+    (hr, *taps, upstream), *_ = sets = operators_gpu._inputs("cpu", **problem)
+    call = operators_gpu._backward(partial(resample, impl="reference"), sets, 2)
     expected = torch.autograd.grad(resample(hr, *taps, scale=2), taps, upstream)[0]
     first, *others = (call() for _ in range(len(sets) + 1))
     torch.testing.assert_close(first, expected, rtol=0, atol=1e-5)
@@ -118,16 +111,16 @@ def test_backward_alone_gives_the_gradients():
 
 def test_operators_that_differ_are_not_timed_on_a_gpu(monkeypatch):
     wrong = {"numba": resample, "grid_sample": lambda *args, scale: 1.01 * resample(*args, scale=scale)}
-    monkeypatch.setattr(bench_operator_gpu, "_candidates", lambda device: wrong)
+    monkeypatch.setattr(operators_gpu, "_candidates", lambda device: wrong)
     problem = {"n": 1, "height": 8, "width": 8, "scale": 2, "size": 3}
     with pytest.raises(ValueError, match=r"forward.*differ by"):
-        list(bench_operator_gpu.rows(1, "cpu", [problem], copied=1 << 10))
+        list(operators_gpu.rows(1, "cpu", [problem], copied=1 << 10))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_the_gpus_case_wants_a_gpu():
     with pytest.raises(ValueError, match=r"^device 'cuda': PyTorch sees no GPU here; leave --device out"):
-        bench.run("operator", device="cuda")
+        suite.run("operator", device="cuda")
 
 
 def test_the_gpus_case_wants_numbas_compiler(monkeypatch):
@@ -136,19 +129,19 @@ def test_the_gpus_case_wants_numbas_compiler(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", lambda *shape, device: zeros(*shape))
     with pytest.raises(ValueError, match='impl="cuda" cannot run here: hr is on cpu'):
-        list(bench_operator_gpu.rows(1))
+        list(operators_gpu.rows(1))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_the_devices_own_time_is_told():
     problem = {"n": 2, "height": 32, "width": 48, "scale": 2, "size": 7}
-    rows = list(chain.from_iterable(bench_operator_gpu.rows(1, "cuda", [problem], copied=1 << 20)))
+    rows = list(chain.from_iterable(operators_gpu.rows(1, "cuda", [problem], copied=1 << 20)))
     assert [row["name"] for row in rows] == ["carlib, cuda", "carlib, torch", "grid_sample"] * 2
     assert all("by the device alone" in row["note"] and torch.cuda.get_device_name() in row["case"] for row in rows)
 
 
 def test_extra_memory_knows_every_resampler():
-    for name, with_hr in product(bench_operator._RESAMPLERS, (False, True)):
-        ratio = bench_operator._extra_memory(name, TINY | {"with_hr": with_hr})
+    for name, with_hr in product(operators._RESAMPLERS, (False, True)):
+        ratio = operators._extra_memory(name, TINY | {"with_hr": with_hr})
         assert ratio >= 0 or math.isnan(ratio)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from carlib import bjontegaard
+from carlib.studies import bjontegaard
 
 PSNR = np.array([28.0, 29.5, 31.0, 33.0, 36.0])
 ANCHOR = np.stack([0.1 * 2 ** ((PSNR - 28) / 2), PSNR], axis=1)  # log rate is linear in PSNR

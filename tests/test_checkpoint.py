@@ -12,7 +12,9 @@ import torch
 import yaml
 from short_runs import go, short
 
-from carlib import checkpoint, data, rescale, results, runs, sources
+import carlib
+from carlib import data, rescale, results, runs, sources
+from carlib.training import checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -24,7 +26,7 @@ def stamps(folder):
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A copy of carlib's files, whose code is digested in place of carlib's."""
-    folder = shutil.copytree(Path(checkpoint.__file__).parent, tmp_path / "carlib")
+    folder = shutil.copytree(Path(carlib.__file__).parent, tmp_path / "carlib")
     monkeypatch.setattr(sources, "_PACKAGE", folder)
     return folder
 
@@ -45,20 +47,25 @@ def test_the_code_digest_is_that_of_the_code_not_of_its_place(package):
 
 def test_comments_docstrings_and_layout_are_no_change(package):
     before = checkpoint.code_digest(short())
-    for path in (package / "train.py", package / "loop.py", package / "losses.py", package / "models" / "edsr.py"):
+    for path in (
+        package / "train.py",
+        package / "training" / "loop.py",
+        package / "losses.py",
+        package / "models" / "edsr.py",
+    ):
         edit(path, '"""', '"""Anew: ')  # the module's docstring
         path.write_text(
             "# a comment\n\n\n" + path.read_text(encoding="utf-8") + "\n\n# and another\n", encoding="utf-8"
         )
     edit(package / "run_networks.py", '    """Parameter of runs.STARTS', '    """Name of runs.STARTS')  # a function's
     edit(package / "run_networks.py", '    """Down and up again', '    """Up and down')  # a class's
-    edit(package / "loop.py", "betas=(0.9, 0.999), ", "betas=(\n        0.9,\n        0.999,\n    ), ")
+    edit(package / "training" / "loop.py", "betas=(0.9, 0.999), ", "betas=(\n        0.9,\n        0.999,\n    ), ")
     (package / "evaluate.py").write_text("no part of training")
     assert checkpoint.code_digest(short()) == before
 
 
 @pytest.mark.parametrize(("file", "before", "after"), [
-    ("loop.py", "betas=(0.9, 0.999)", "betas=(0.9, 0.99)"),
+    ("training/loop.py", "betas=(0.9, 0.999)", "betas=(0.9, 0.99)"),
     ("losses.py", "return ", "return 2 * "),
     ("models/layers.py", "import", "import os\nimport"),
     ("ops/imresize.py", "(1.5 * t - 2.5)", "(1.5 * t - 2.25)"),
@@ -79,18 +86,20 @@ def test_what_the_training_loop_is_made_of_is_digested_and_a_dependency_of_its_s
         "models",
         "overview",
         "provenance",
+        "run_folder",
         "runs",
         "stopping",
-        "training_folder",
     }
-    package, made_of = Path(checkpoint.__file__).parent, set(checkpoint._TRAINING)
+    package, made_of = Path(carlib.__file__).parent, set(checkpoint._TRAINING)
     imported = set()
-    for file in ("train.py", "loop.py"):
+    for file in ("train.py", "training/loop.py"):
         for node in ast.walk(ast.parse((package / file).read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "carlib":
-                names = [name.name for name in node.names] if node.module == "carlib" else [node.module.split(".")[1]]
-                imported |= set(names) - {"ops", *apart}
-    assert {"objective", "schedule"} < imported <= {file.removesuffix(".py") for file in made_of}
+                room = node.module in ("carlib", "carlib.training")
+                imported |= {name.name for name in node.names} if room else {node.module.split(".")[-1]}
+    ops = {path.stem for path in (package / "ops").glob("*.py")}
+    imported -= {"ops", *apart, *ops}
+    assert {"objective", "schedule"} < imported <= {Path(file).stem for file in made_of}
     stage = yaml.safe_load((package.parent / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["weights"]
     assert {f"carlib/{file}" for file in made_of} <= set(stage["deps"])
 

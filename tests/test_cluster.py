@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from carlib import cluster, jobs, overview, queue, results, stopping
+from carlib import jobs, overview, results, stopping
+from carlib.dispatch import cluster, queue
 
 TINY = {"steps": 2, "validate_every": 1, "patch": {2: 16}, "validation_crop": 32, "validation_images": 1}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from carlib import cluster_options
+from carlib.dispatch import cluster_options
 
 
 def test_options_are_those_of_the_executor_and_text_stays_text(home):

@@ -120,7 +120,7 @@ def test_train_trains_and_evaluate_takes_it(carlib, home):
 
 
 def test_train_all_ends_with_1_and_the_failed_runs(carlib, monkeypatch):
-    from carlib import queue
+    from carlib.dispatch import queue
 
     asked = []
     monkeypatch.setattr(queue, "train_all", lambda *arguments, **options: asked.append(arguments) or {"a": "why"})
@@ -131,7 +131,7 @@ def test_train_all_ends_with_1_and_the_failed_runs(carlib, monkeypatch):
 
 
 def test_train_takes_several_runs_at_a_time_where_it_or_the_profile_says_so(carlib, monkeypatch):
-    from carlib import parallel, queue
+    from carlib.dispatch import parallel, queue
 
     asked = []
     monkeypatch.setattr(parallel, "train", lambda names, profile, **options: asked.append((names, options)) or {})
@@ -143,7 +143,8 @@ def test_train_takes_several_runs_at_a_time_where_it_or_the_profile_says_so(carl
 
 
 def test_train_hands_runs_to_an_executor(carlib, monkeypatch):
-    from carlib import cells, cluster
+    from carlib import cells
+    from carlib.dispatch import cluster
 
     asked = []
     monkeypatch.setattr(cluster, "train_all", lambda names, profile, **options: asked.append((names, options)) or {})

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from carlib import content, data, runs
+from carlib import data, runs
+from carlib.studies import content
 
 
 def rows(name, set_name, car, rgb=0.5, scale=2, png=1.1):

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import cluster, contrasts, experiments, overview, results, tables
+from carlib import experiments, overview, results, tables
+from carlib.dispatch import cluster
 from carlib.notebook import ParameterError
+from carlib.studies import contrasts
 
 RUNS = ["car-edsr-x4", "car-edsr-x4-free", "car-edsr-x4-no-tv"]
 IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5

@@ -16,7 +16,7 @@ from short_runs import go, short
 
 from carlib import devices, runs, train
 from carlib.models.layers import ReflectionPad
-from carlib.patches import Patches
+from carlib.training.patches import Patches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

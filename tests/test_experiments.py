@@ -13,16 +13,15 @@ import pytest
 import torch
 import yaml
 
-from carlib import (
+from carlib import evaluate, experiments, figures, results, runs
+from carlib.notebook import ParameterError
+from carlib.studies import (
     ablation,
     attribution,
     content,
-    evaluate,
-    experiments,
     explore,
     figure3,
     figure6,
-    figures,
     illustrate,
     joint,
     jpeg_lr,
@@ -30,15 +29,12 @@ from carlib import (
     lossless_gain,
     protocols,
     rate_distortion,
-    results,
-    runs,
     sampling,
     scales,
     seeds,
     trials,
-    user_study,
-)  # fmt: skip
-from carlib.notebook import ParameterError
+)
+from carlib.user_study import preferences
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -185,8 +181,8 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     illustrate.figure5("smoke", parameters["figure_image"], 4, parameters["figure_box"])
     trials.draw(trials.sensitivity(), "smoke")
     sampling.draw("smoke"), figure3.draw("smoke"), protocols.study("smoke", progress=False)
-    user_study.kits("smoke", device="cpu", progress=False)
-    user_study.table("smoke", user_study.answers("smoke"))
+    preferences.kits("smoke", device="cpu", progress=False)
+    preferences.table("smoke", preferences.answers("smoke"))
     page = experiments.build_report("smoke")
     named = ("table1", "table5", "rate_distortion", "jpeg", "fig3", "fig4", "fig6", "attribution", "ablation")
     for stage in (*named, "protocol", "user_study", "report"):

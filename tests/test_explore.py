@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from ipykernel import kernelbase
 
-from carlib import data, explore, illustrate, notebook
+from carlib import data, notebook
+from carlib.studies import explore, illustrate
 
 ARGUMENTS = ("demo", "demo/kodim23", 4, [40, 120, 64, 96])
 

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from carlib.commands.data import app
 from carlib.data import fetch, find, manifest, sets, unpack
-from carlib.data_commands import app
 
 module = importlib.import_module("carlib.data.fetch")  # the package's `fetch` is the function
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

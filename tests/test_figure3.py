@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from carlib import data, evaluate, experiments, figure3, figures, results
+from carlib import data, evaluate, experiments, figures, results
 from carlib.notebook import ParameterError
+from carlib.studies import figure3
 
 BOX = [64, 152, 72, 96]
 

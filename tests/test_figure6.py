@@ -1,11 +1,12 @@
-"""Fig. 6: its numbers are those of carlib.spectra, and the verdict follows from them."""
+"""Fig. 6: its numbers are those of carlib.studies.spectra, and the verdict follows from them."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import figure6, figures, illustrate, rescale, results, spectra
+from carlib import figures, rescale, results
 from carlib.notebook import ParameterError
+from carlib.studies import figure6, illustrate, spectra
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import pytest
 import torch
 from short_runs import go, short
 
-from carlib import checkpoint, experiments, loop, losses, objective, run_networks, runs, train, weights
-from carlib.patches import Patches
+from carlib import experiments, losses, run_networks, runs, train, weights
+from carlib.training import checkpoint, loop, objective
+from carlib.training.patches import Patches
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

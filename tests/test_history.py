@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from carlib import experiments, illustrate, notebook, results, training_folder, weights
+from carlib import experiments, notebook, results, weights
+from carlib.studies import illustrate
+from carlib.training import run_folder
 
 TINY = ["steps=6", "validate_every=2", "patch={4: 16}", "validation_crop=32"]
 BOX = [40, 120, 48, 64]
@@ -43,7 +45,7 @@ def test_the_picture_shows_the_start_and_the_kept_steps(home, tmp_path):
     for title in ("at the start", "after 2 steps", "after 4 steps", "after 6 steps"):
         assert title in titles
     assert results.folder("smoke", "figures", "over_training.png").is_file()
-    training_folder.sweep(folder)
+    run_folder.sweep(folder)
     assert not half.exists()
 
 

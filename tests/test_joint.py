@@ -2,7 +2,8 @@
 
 import pytest
 
-from carlib import cells, contrasts, experiments, joint, lossless
+from carlib import cells, experiments
+from carlib.studies import contrasts, joint, lossless
 
 
 class _Asked(Exception):

@@ -9,8 +9,9 @@ import torch
 from short_runs import go, short
 from torch.nn import functional
 
-from carlib import codecs, data, rescale, run_networks, runs, validation, weights
+from carlib import codecs, data, rescale, run_networks, runs, weights
 from carlib.ops.jpeg import jpeg, price, stored
+from carlib.training import validation
 
 SIZES = [(96, 120), (33, 47), (8, 9), (17, 2), (1, 1)]
 

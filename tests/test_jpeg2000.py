@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from carlib import codecs, data, objective, rescale, run_networks, runs
+from carlib import codecs, data, rescale, run_networks, runs
 from carlib.ops import jpeg2000
+from carlib.training import objective
 
 
 def photograph(name="chelsea", size=256):

@@ -8,20 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from carlib import (
-    cells,
-    codecs,
-    data,
-    evaluate,
-    experiments,
-    figures,
-    intervals,
-    jpeg_lr,
-    metrics,
-    overview,
-    rescale,
-    runs,
-)
+from carlib import cells, codecs, data, evaluate, experiments, figures, intervals, metrics, overview, rescale, runs
+from carlib.studies import jpeg_lr
 
 QUALITIES = (30, 50, 80, 95)
 

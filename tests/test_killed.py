@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 import torch
 
-from carlib import bench_kill, runs, weights
-from carlib.bench_kill import Moment
+from carlib import runs, weights
+from carlib.bench import kills
+from carlib.bench.kills import Moment
 
 # Just before the log and the checkpoint of step 0 take their places; then weights, log and checkpoint of a validation.
 BETWEEN = [Moment("writing", count, 0.0) for count in (2, 3, 5, 4, 5)]
@@ -21,19 +22,19 @@ def one_thread_each(monkeypatch):
 
 def test_a_killed_run_continues_to_the_same_bits(home, tmp_path):
     run = runs.get("car-edsr-x2", "smoke", {"validate_every": 2, "patch": {2: 16}, "validation_crop": 32})
-    moments = [*BETWEEN, *bench_kill.draw_moments(4, seed=4, every=2)]
-    trained, _ = bench_kill.sweep(run, tmp_path, moments)
-    assert bench_kill.differences(tmp_path / "whole", tmp_path / "killed") == []
+    moments = [*BETWEEN, *kills.draw_moments(4, seed=4, every=2)]
+    trained, _ = kills.sweep(run, tmp_path, moments)
+    assert kills.differences(tmp_path / "whole", tmp_path / "killed") == []
     state = torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)
     assert state["step"] == trained.steps
     assert [row["step"] for row in state["log"]] == list(range(2, trained.steps + 1, 2))
 
 
 def test_moments_share_out_over_what_a_run_does():
-    moments = bench_kill.draw_moments(20, seed=0, every=3)
-    assert Counter(moment.part for moment in moments) == dict.fromkeys(bench_kill.PARTS, 5)
+    moments = kills.draw_moments(20, seed=0, every=3)
+    assert Counter(moment.part for moment in moments) == dict.fromkeys(kills.PARTS, 5)
     assert len({moment.fraction for moment in moments}) == 20 and all(0 <= m.fraction < 1 <= m.count for m in moments)
-    assert moments == bench_kill.draw_moments(20, seed=0, every=3) != bench_kill.draw_moments(20, seed=1, every=3)
+    assert moments == kills.draw_moments(20, seed=0, every=3) != kills.draw_moments(20, seed=1, every=3)
 
 
 def finished(folder, **changed):
@@ -53,7 +54,7 @@ def finished(folder, **changed):
 
 def test_what_two_trainings_left_is_compared_to_the_bit(tmp_path):
     one = finished(tmp_path / "1")
-    assert bench_kill.differences(one, finished(tmp_path / "2")) == []  # other seconds, another commit
+    assert kills.differences(one, finished(tmp_path / "2")) == []  # other seconds, another commit
     for number, (what, changed) in enumerate(
         {
             "step": {"step": 3},
@@ -63,6 +64,6 @@ def test_what_two_trainings_left_is_compared_to_the_bit(tmp_path):
             "log": {"log_csv": "step,psnr,seconds\n2,31,1\n"},
         }.items()
     ):
-        assert bench_kill.differences(one, finished(tmp_path / f"other{number}", **changed)) == [what]
+        assert kills.differences(one, finished(tmp_path / f"other{number}", **changed)) == [what]
     (one / "log.csv").unlink()
-    assert bench_kill.differences(tmp_path / "2", one)[0].startswith("files (last.ckpt, log.csv, weights")
+    assert kills.differences(tmp_path / "2", one)[0].startswith("files (last.ckpt, log.csv, weights")

@@ -7,7 +7,8 @@ import subprocess
 import pandas as pd
 import pytest
 
-from carlib import latex, latex_layout, results
+from carlib import results
+from carlib.formats import latex, latex_layout
 
 FRAME = pd.DataFrame(
     {"what_is": ["50 % & more", r"a\b {c} #1 ~^$"], "ours": [33.66, float("nan")], "verdict": ["reproduced", "not"]}

@@ -8,19 +8,9 @@ import torch
 from learned import image, mini, trained_looking
 from short_runs import go
 
-from carlib import (
-    checkpoint,
-    data,
-    downscale,
-    experiments,
-    models,
-    rescale,
-    results,
-    runs,
-    upscale,
-    weights,
-)  # fmt: skip
-from carlib.patches import Patches, validation_images
+from carlib import data, downscale, experiments, models, rescale, results, runs, upscale, weights
+from carlib.training import checkpoint
+from carlib.training.patches import Patches, validation_images
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_irn")
 

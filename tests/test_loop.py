@@ -8,9 +8,10 @@ import pytest
 import torch
 from short_runs import go, short, smoke, without_seconds
 
-from carlib import checkpoint, devices, losses, objective, stopping, weights
-from carlib.loop import Loop
+from carlib import devices, losses, stopping, weights
 from carlib.run_networks import Restored
+from carlib.training import checkpoint, objective
+from carlib.training.loop import Loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from carlib import codecs, data, experiments, lossless, lossless_tables, rescale, weights
+from carlib import codecs, data, experiments, rescale, weights
 from carlib.ops.imresize import imresize
+from carlib.studies import lossless, lossless_tables
 
 NAN = float("nan")
 

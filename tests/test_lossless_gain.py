@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from carlib import cells, lossless_gain, lossless_tables, runs
+from carlib import cells, runs
+from carlib.studies import lossless_gain, lossless_tables
 
 COUNT = {"set5": 5, "set14": 14}
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from short_runs import smoke
 
-from carlib import lr_images, patches, provenance, rescale, sources
+from carlib import provenance, rescale, sources
+from carlib.training import lr_images, patches
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from carlib import experiments, figure3, figure6, illustrate, notebook, results
+from carlib import experiments, notebook, results
+from carlib.studies import figure3, figure6, illustrate
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
 

@@ -15,7 +15,9 @@ import pytest
 import torch
 import yaml
 
-from carlib import checkpoint, devices, experiments, parallel, queue, results
+from carlib import devices, experiments, results
+from carlib.dispatch import parallel, queue
+from carlib.training import checkpoint
 
 
 def test_a_run_begins_when_what_it_needs_has_ended(declare):

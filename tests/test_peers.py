@@ -8,8 +8,9 @@ import pytest
 import torch
 import yaml
 
-from carlib import cells, data, evaluate, models, peers, public_weights, rescale, results, runs, tables
+from carlib import cells, data, evaluate, models, rescale, results, runs, tables
 from carlib.notebook import ParameterError
+from carlib.studies import peers, public_weights
 
 IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
 NOTHING = pd.DataFrame(columns=results.ROW_COLUMNS)

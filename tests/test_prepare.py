@@ -9,15 +9,8 @@ import pytest
 import yaml
 from torch import nn
 
-from carlib import (
-    checkpoint,
-    experiments,
-    models,
-    results,
-    runs,
-    train,
-    weights,
-)  # fmt: skip
+from carlib import experiments, models, results, runs, train, weights
+from carlib.training import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 

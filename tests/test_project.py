@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from carlib import attribution, cells, content, jpeg_lr, lossless_gain, runs, scales
+from carlib import cells, runs
+from carlib.studies import attribution, content, jpeg_lr, lossless_gain, scales
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -166,7 +167,7 @@ def test_what_a_stage_depends_on_is_made_by_a_stage_or_in_the_repository():
 
 
 def test_the_report_depends_on_every_file_that_it_embeds(tmp_path, monkeypatch):
-    from carlib import report
+    from carlib.report import report
 
     here = ROOT / "results" / "demo"
     if not (here / "tables").is_dir():
@@ -186,11 +187,11 @@ def test_the_report_depends_on_every_file_that_it_embeds(tmp_path, monkeypatch):
 def test_a_stage_whose_notebook_measures_seeds_depends_on_the_shipped_weights():
     """No stage makes the further seeds: profile demo takes them from data/weights."""
     ways = re.compile(r"(make_ready|seeds_ready|trained_and_measured)\((\w+\.)?(names|seeded)")
-    measuring = {path.stem for path in (ROOT / "carlib").glob("*.py") if ways.search(path.read_text())}
+    measuring = {path.stem for path in (ROOT / "carlib" / "studies").glob("*.py") if ways.search(path.read_text())}
     found = set()
     for name, (command, deps, _) in stages().items():
         for notebook in re.findall(r"papermill build/nb/(\S+\.ipynb)", command):
-            imported = re.findall(r"from carlib import ([\w, ]+)", (ROOT / "notebooks" / notebook).read_text())
+            imported = re.findall(r"from carlib.studies import ([\w, ]+)", (ROOT / "notebooks" / notebook).read_text())
             if measuring & set(", ".join(imported).split(", ")):
                 found.add(name)
                 assert "data/weights" in deps, name

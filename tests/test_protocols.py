@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from carlib import data, evaluate, experiments, protocols, runs
+from carlib import data, evaluate, experiments, runs
+from carlib.studies import protocols
 
 BICUBIC = "bicubic-bicubic-x2"
 

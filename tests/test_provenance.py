@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from carlib import evaluate, experiments, joint, provenance, results, runs, seeds, weights
+from carlib import evaluate, experiments, provenance, results, runs, weights
+from carlib.studies import joint, seeds
 
 TEXTS = {"title": "t", "caption": "c", "command": "d"}
 

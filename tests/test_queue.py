@@ -8,7 +8,8 @@ import torch
 import yaml
 from torch import nn
 
-from carlib import cells, experiments, models, overview, queue, results, runs, weights
+from carlib import cells, experiments, models, overview, results, runs, weights
+from carlib.dispatch import queue
 
 
 @pytest.fixture

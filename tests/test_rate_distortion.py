@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import codecs, data, evaluate, experiments, figures, metrics, rate_distortion, runs
+from carlib import codecs, data, evaluate, experiments, figures, metrics, runs
+from carlib.studies import rate_distortion
 
 NAN = float("nan")
 PSNR = np.array([28.0, 29.5, 31.0, 33.0, 36.0])

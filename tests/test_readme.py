@@ -6,27 +6,28 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from carlib import readme, readme_bench, readme_studies, tables
+from carlib import tables
+from carlib.readme import findings, pages, speed
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize(("name", "block"), [(name, block) for name in readme.PAGES for block in readme.PAGES[name]])
+@pytest.mark.parametrize(("name", "block"), [(name, block) for name in pages.PAGES for block in pages.PAGES[name]])
 def test_a_page_shows_the_committed_results(monkeypatch, name, block):
     monkeypatch.setenv("CARLIB_HOME", str(ROOT))
     page = (ROOT / name).read_text(encoding="utf-8")
-    assert readme.insert(page, block, readme.render(block)) == page, "call `carlib report --profile mini --readme`"
+    assert pages.insert(page, block, pages.render(block)) == page, "call `carlib report --profile mini --readme`"
 
 
 def test_insert_replaces_what_stands_between_the_markers():
     page = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n"
-    assert readme.insert(page, "x", "new\n") == "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"
+    assert pages.insert(page, "x", "new\n") == "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"
 
 
 @pytest.mark.parametrize("page", ["", "<!-- x -->\n", "<!-- /x -->", "<!-- x -->\n<!-- /x --><!-- x -->\n<!-- /x -->"])
 def test_a_page_without_one_pair_of_markers_is_refused(page):
     with pytest.raises(ValueError, match="single pair"):
-        readme.insert(page, "x", "new\n")
+        pages.insert(page, "x", "new\n")
 
 
 def test_what_was_timed_has_a_table_per_machine_with_a_line_per_case(tmp_path, monkeypatch):
@@ -38,12 +39,12 @@ def test_what_was_timed_has_a_table_per_machine_with_a_line_per_case(tmp_path, m
     path.mkdir()
     rows.to_csv(path / "bench.csv", index=False)
     head = ["| case | ours | others, times as long | memory |", "| --- | --- | --- | --- |"]
-    assert readme.render("bench").splitlines() == [
+    assert pages.render("bench").splitlines() == [
         *("one:", "", *head, "| a | x; y 500 ms | rival 24.00 | 1.50 |", "| b | x; y 500 ms |  | 1.50 |", ""),
         *("two, 4 cores:", "", *head, "| b | carlib 1.23 ms | carlib 1.23 ms | - |"),
     ]
     rows.assign(date=["2026-01-03", None, "2026-01-02", "2026-01-02", None]).to_csv(path / "bench.csv", index=False)
-    told = [line for line in readme.render("bench").splitlines() if line.endswith(":")]
+    told = [line for line in pages.render("bench").splitlines() if line.endswith(":")]
     assert told == ["one; 2026-01-02; 2026-01-03:", "two, 4 cores; 2026-01-02:"]
 
 
@@ -59,7 +60,7 @@ def test_the_readme_shows_some_of_the_cases(tmp_path, monkeypatch):
     row = {"name": "a", "seconds": 1, "ratio": 1, "memory": None, "machine": "one"}
     rows = [row | {"case": case} for case in [*others, *shown]]
     pd.DataFrame(rows).to_csv(tmp_path / "results" / "bench.csv", index=False)
-    lines = readme.render("speed").splitlines()[4:]
+    lines = pages.render("speed").splitlines()[4:]
     assert [line.split(" | ")[0].removeprefix("| ") for line in lines] == shown
 
 
@@ -75,7 +76,7 @@ def test_the_readme_shows_some_of_the_cases(tmp_path, monkeypatch):
     ],
 )
 def test_times_have_three_digits_or_all_of_a_millisecond(seconds, told):
-    assert readme_bench._time(SimpleNamespace(seconds=seconds)) == told
+    assert speed._time(SimpleNamespace(seconds=seconds)) == told
 
 
 def cells(*verdicts):
@@ -120,7 +121,7 @@ def test_part_of_a_set_is_not_shown_as_the_whole():
         for variant, some in counts.items()
         for name, n in zip(("set14", "bsd100"), some, strict=True)
     ]
-    head, _, first, second = readme_studies._attribution(pd.DataFrame(lines)).splitlines()
+    head, _, first, second = findings._attribution(pd.DataFrame(lines)).splitlines()
     assert head.split(" | ")[1:] == ["x2 Set14 (14)", "x2 B100 (first 20 of 100) |"]
     assert first.count("+1.00") == second.count("+1.00") == 2
 
@@ -129,7 +130,7 @@ def test_what_seeds_vary_by_is_told_where_there_are_several():
     line = {"scale": 2, "trained": "priced", "downscaler": "car", "against": "HR", "bd_rate": -5.04, "least": -7.0,
             "most": -3.0, "low": 25.0, "high": 30.0, "saved_share": 80.0}  # fmt: skip
     lines = [line | {"seeds": 3, "seed_interval": 1.26}, line | {"seeds": 1, "seed_interval": float("nan")}]
-    several, one = readme_studies._jpeg_rates(pd.DataFrame(lines)).splitlines()[2:]
+    several, one = findings._jpeg_rates(pd.DataFrame(lines)).splitlines()[2:]
     assert "| -5.0 [-7.0, -3.0] | ± 1.3 (3) |" in several and "| -5.0 [-7.0, -3.0] | - |" in one
 
 
@@ -138,11 +139,11 @@ def test_of_the_scales_those_that_the_paper_lacks_are_shown():
     line |= {"car": 32.0, "low": 1.5, "high": 2.5, "seeds": 3, "seed_interval": 0.257}
     others = [line | {"scale": 2}, line | {"scale": 3, "metric": "ssim"}, line | {"scale": 3, "set": "demo"}]
     alone = line | {"scale": 8, "seeds": 1, "seed_interval": float("nan")}
-    shown = readme_studies._scales(pd.DataFrame([*others, line | {"scale": 3}, alone])).splitlines()[2:]
+    shown = findings._scales(pd.DataFrame([*others, line | {"scale": 3}, alone])).splitlines()[2:]
     told = "Set5 (5) | 28.00 | 30.00 | 32.00 | +2.00 [+1.50, +2.50]"
     assert shown == [f"| x3 | {told} | ± 0.26 (3) |", f"| x8 | {told} | - |"]
     with pytest.raises(ValueError, match="a table has no line"):
-        readme_studies._scales(pd.DataFrame(others))
+        findings._scales(pd.DataFrame(others))
 
 
 def test_a_table_without_a_line_that_the_pages_show_is_named(tmp_path, monkeypatch):
@@ -151,4 +152,4 @@ def test_a_table_without_a_line_that_the_pages_show_is_named(tmp_path, monkeypat
     path.parent.mkdir(parents=True)
     pd.DataFrame([{"scale": 2, "set": "demo", "metric": "psnr"}]).to_csv(path, index=False)
     with pytest.raises(ValueError, match=r"scales\.csv: a table has no line that the pages show: measure it on Set5"):
-        readme.render("scales")
+        pages.render("scales")

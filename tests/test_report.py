@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from carlib import report, report_html, results
+from carlib import results
+from carlib.report import html_page, report
 
 
 @pytest.fixture
@@ -82,13 +83,13 @@ def test_tables_come_first_and_in_the_order_of_their_numbers(folder):
 
 def test_every_verdict_has_a_look_of_its_own(folder):
     """Not by its colour alone."""
-    words = list(report_html.VERDICTS)
+    words = list(html_page.VERDICTS)
     frame = pd.DataFrame({"what": words, "verdict": words})
     results.save_table(frame, folder / "tables" / "t", title="t", caption="c", command="d")
     text = build(folder)
-    for word, look in report_html.VERDICTS.items():
+    for word, look in html_page.VERDICTS.items():
         assert f'<span class="verdict {look}">{word}</span>' in text and f".{look} {{ color:" in text
-    assert all(f".verdict.{look}::before" in text for look in set(report_html.VERDICTS.values()) - {"good"})
+    assert all(f".verdict.{look}::before" in text for look in set(html_page.VERDICTS.values()) - {"good"})
 
 
 def test_page_asks_the_network_for_nothing(folder):
@@ -130,12 +131,12 @@ def test_numbers_are_aligned_right_and_words_left(folder):
 
 @pytest.mark.parametrize("text", ["1", "-0.25", "33.53 / 0.9012", "[-0.31, 0.12]", "1e-4", "12 %", "±0.1", "2×"])
 def test_looks_like_a_number(text):
-    assert report_html._number(text)
+    assert html_page._number(text)
 
 
 @pytest.mark.parametrize("text", ["", "Set5", "4 images", "-", "n/a", "2x2 box"])
 def test_does_not_look_like_a_number(text):
-    assert not report_html._number(text)
+    assert not html_page._number(text)
 
 
 def test_pair_makes_a_slider_with_both_pictures(folder):

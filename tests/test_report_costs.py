@@ -6,7 +6,8 @@ import io
 import pandas as pd
 import pytest
 
-from carlib import experiments, network_costs, overview, provenance, report_costs, results
+from carlib import experiments, network_costs, overview, provenance, results
+from carlib.report import costs
 
 TEXTS = {"title": "t", "caption": "c", "command": "d"}
 
@@ -24,7 +25,7 @@ def saved(home, monkeypatch):
 
 
 def test_every_declared_run_has_its_line(saved):
-    (runs,) = report_costs.sections("demo")["Costs"]
+    (runs,) = costs.sections("demo")["Costs"]
     car, plain = rows(runs)
     assert (plain["run"], plain["state"]) == ("bicubic-edsr-x4", "shipped") and runs["caption"].startswith("2 runs: ")
     step, seconds = overview.logged(saved / "data" / "weights" / "car-edsr-x4-free.csv")
@@ -34,14 +35,14 @@ def test_every_declared_run_has_its_line(saved):
 def test_networks_are_shown_where_they_were_measured(saved):
     row = ["edsr", "mini", 2, 121987, 31.03, 0.5, 0.1, "M, 2 cores"]
     network_costs.save(pd.DataFrame([row], columns=network_costs.COLUMNS), network_costs.path())
-    _, networks = report_costs.sections("demo")["Costs"]
+    _, networks = costs.sections("demo")["Costs"]
     assert [list(row.values()) for row in rows(networks)] == [list(map(str, row))]
     assert ">M, 2 cores<" in experiments.build_report("demo").read_text(encoding="utf-8")
 
 
 def test_the_environment_is_that_of_the_program_and_of_the_results(saved, monkeypatch):
     monkeypatch.setattr(provenance, "commit", lambda: "abc1234")
-    (table,) = report_costs.sections("demo")["Environment"]
+    (table,) = costs.sections("demo")["Environment"]
     told = {row["what"]: row["which"] for row in rows(table)}
     assert told["machine"] == provenance.machine() and told["commit"] == "abc1234"
     assert told["numpy"] == provenance.versions()["numpy"]

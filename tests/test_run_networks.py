@@ -8,7 +8,8 @@ import torch
 import yaml
 from short_runs import go, short, smoke
 
-from carlib import checkpoint, experiments, results, run_networks, runs, weights
+from carlib import experiments, results, run_networks, runs, weights
+from carlib.training import checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -377,5 +377,5 @@ def test_every_car_of_profile_mini_meets_an_upscaler_that_is_trained_or_begins_n
     ("changed", "last"), [({}, False), ({"bit_price": 1.0}, True), ({"grey": 1.0}, True), ({"grey": 0.9}, False)]
 )
 def test_what_photographs_do_not_validate_keeps_its_last_weights(params, changed, last):
-    """`training_folder.Record` asks (tests/test_jpeg.py)."""
+    """`run_folder.Record` asks (tests/test_jpeg.py)."""
     assert runs.get("car-edsr-x2", "mini", changed).keeps_last is last

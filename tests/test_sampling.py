@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from carlib import figures, sampling
+from carlib import figures
 from carlib.notebook import ParameterError
+from carlib.studies import sampling
 
 
 @pytest.mark.parametrize(("scale", "size", "taps", "half"), [

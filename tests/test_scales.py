@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import contrasts, results, runs, scales
+from carlib import results, runs
+from carlib.studies import contrasts, scales
 
 IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from carlib import cells, results, seeds
+from carlib import cells, results
+from carlib.studies import seeds
 
 IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
 

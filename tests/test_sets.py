@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from carlib.commands.data import app
 from carlib.data import NAMES, available, find, inventory, load, manifest, read_image, sets, verify, write_image
-from carlib.data_commands import app
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 DEMO = DATA / "demo"

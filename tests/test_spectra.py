@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from carlib import spectra
 from carlib.ops.imresize import imresize
+from carlib.studies import spectra
 
 KERNELS = ("cubic", "lanczos3", "box", "linear")
 

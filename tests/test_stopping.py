@@ -13,7 +13,8 @@ import pytest
 import torch
 from short_runs import go, short
 
-from carlib import stopping, train, training_folder
+from carlib import stopping, train
+from carlib.training import run_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -125,13 +126,13 @@ def test_ctrl_c_is_heeded_where_others_handle_sigterm(ctrl_c):
 
 
 def test_ctrl_c_in_the_last_step_ends_what_comes_after_it(home, tmp_path, monkeypatch, ctrl_c):
-    validated = training_folder.Record.validated
+    validated = run_folder.Record.validated
 
     def interrupted(self, row):
         os.kill(os.getpid(), signal.SIGINT)
         return validated(self, row)
 
-    monkeypatch.setattr(training_folder.Record, "validated", interrupted)
+    monkeypatch.setattr(run_folder.Record, "validated", interrupted)
     with pytest.raises(KeyboardInterrupt):
         go(short(steps=1, validate_every=1), tmp_path / "run")
     assert (tmp_path / "run" / "weights.safetensors").is_file()
@@ -139,7 +140,7 @@ def test_ctrl_c_in_the_last_step_ends_what_comes_after_it(home, tmp_path, monkey
 
 def test_sigterm_is_heeded_while_another_process_trains(home, tmp_path):
     stopped = pytest.raises(stopping.Stopped, match="while another process trains")
-    with training_folder.alone(tmp_path / "run"), stopped, training_folder.alone(tmp_path / "run", told=lambda: True):
+    with run_folder.alone(tmp_path / "run"), stopped, run_folder.alone(tmp_path / "run", told=lambda: True):
         pass
 
 

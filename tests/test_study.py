@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import data, experiments, figures, study_answers, study_kit, study_page, user_study
+from carlib import data, experiments, figures
 from carlib.ops.imresize import imresize
+from carlib.user_study import preferences, study_answers, study_kit, study_page
 
 IMAGES = ("demo/a", "demo/b", "demo/c")
 QUESTIONS = [(image, rival) for image in IMAGES for rival in study_kit.RIVALS]
@@ -275,8 +276,8 @@ def test_answers_to_another_kit_than_the_one_named_are_refused(chains, tmp_path)
 def test_planted_preferences_are_found_back_whatever_the_sides(home):
     prefer = {"bicubic": "car", "perceptual": "car", "dpid": "equal", "l0": "rival"}
     found = [answered(seed, f"P{seed}", prefer=prefer) for seed in range(12)]
-    table = user_study.analyse(found)
-    assert list(table.columns) == user_study.COLUMNS and len(table) == 8
+    table = preferences.analyse(found)
+    assert list(table.columns) == preferences.COLUMNS and len(table) == 8
     sr = table[table.task == "sr"].set_index("rival")
     shares = sr[["car_better", "equal", "rival_better"]].to_numpy()
     np.testing.assert_array_equal(shares, [[100, 0, 0], [100, 0, 0], [0, 100, 0], [0, 0, 100]])
@@ -290,7 +291,7 @@ def test_planted_preferences_are_found_back_whatever_the_sides(home):
 
 def test_shares_and_their_interval_are_over_participants(home):
     found = [answered(seed, f"P{seed}", prefer={"dpid": "rival"} if seed < 3 else {}) for seed in range(15)]
-    line = user_study.analyse(found).set_index(["task", "rival"]).loc["sr", "dpid"]
+    line = preferences.analyse(found).set_index(["task", "rival"]).loc["sr", "dpid"]
     assert line.car_better == pytest.approx(80) and line.rival_better == pytest.approx(20) and line.equal == 0
     # A binomial's 95 % interval: 80 +- 1.96 * sqrt(0.8 * 0.2 / 15), in steps of a participant.
     assert line.car_low == pytest.approx(80 - 20.2, abs=7) and line.car_high == pytest.approx(100, abs=7)
@@ -300,12 +301,12 @@ def test_shares_and_their_interval_are_over_participants(home):
 def test_who_answers_the_repeated_questions_otherwise_is_left_out(home):
     found = [answered(seed, f"P{seed}", inconsistent=seed % 4) for seed in range(20)]
     assert [study_answers.consistency(one) for one in found[:4]] == [100, 90, 80, 70]
-    table = user_study.analyse(found)
+    table = preferences.analyse(found)
     sr = table[table.task == "sr"]
     assert set(sr.participants) == {15} and set(sr.left_out) == {5} and set(sr.car_better) == {100}
-    assert set(user_study.analyse(found, 95).participants) == {0, 5}
+    assert set(preferences.analyse(found, 95).participants) == {0, 5}
     with pytest.raises(ValueError, match="consistency=120"):
-        user_study.analyse(found, 120)
+        preferences.analyse(found, 120)
 
 
 def test_the_papers_finding_is_reproduced_by_answers_as_it_tells_them(home):
@@ -318,11 +319,11 @@ def test_the_papers_finding_is_reproduced_by_answers_as_it_tells_them(home):
     for task, shares in told.items():
         for seed in range(200):
             chances = {rival: (car, equal, 100 - car - equal) for rival, (car, equal) in shares.items()}
-            prefer = {rival: draw.choices(user_study.CHOICES, odds)[0] for rival, odds in chances.items()}
+            prefer = {rival: draw.choices(preferences.CHOICES, odds)[0] for rival, odds in chances.items()}
             found.append(answered(seed, f"P{seed}", task=task, prefer=prefer))
-    assert set(user_study.analyse(found).verdict) == {"reproduced"}
+    assert set(preferences.analyse(found).verdict) == {"reproduced"}
     reverse = [answered(seed, f"P{seed}", task="downscaling") for seed in range(12)]  # CAR always
-    assert user_study.analyse(reverse).verdict.tolist()[4:] == ["not"] * 4
+    assert preferences.analyse(reverse).verdict.tolist()[4:] == ["not"] * 4
 
 
 def test_a_tie_reproduces_no_preference(home):
@@ -332,21 +333,21 @@ def test_a_tie_reproduces_no_preference(home):
         for task in study_kit.TASKS
         for seed in range(20)
     ]
-    assert user_study.analyse(found).verdict.tolist() == ["not"] * 4 + ["partly"] + ["not"] * 3
+    assert preferences.analyse(found).verdict.tolist() == ["not"] * 4 + ["partly"] + ["not"] * 3
 
 
 @pytest.mark.parametrize(("count", "own"), [(9, {}), (12, {"scale": 2}), (12, {"profile": "smoke"})])
 def test_too_few_people_another_scale_and_profile_smoke_are_no_test(home, count, own):
     found = [answered(seed, f"P{seed}", **own) for seed in range(count)]
-    assert set(user_study.analyse(found).verdict) == {"not tested"}
+    assert set(preferences.analyse(found).verdict) == {"not tested"}
 
 
 def test_without_answers_nothing_is_tested_and_nothing_drawn(carlib, home):
-    assert user_study.answers("demo") == []
-    table = user_study.table("demo", [])
+    assert preferences.answers("demo") == []
+    table = preferences.table("demo", [])
     assert set(table.verdict) == {"not tested"} and table[["car_better", "car_low", "equal"]].isna().all(axis=None)
     assert "Nobody has been asked yet" in (home / "results/demo/tables/user_study.md").read_text()
-    assert user_study.figure("demo", table) is None and not (home / "results/demo/figures").exists()
+    assert preferences.figure("demo", table) is None and not (home / "results/demo/figures").exists()
     code, out, _ = carlib("study", "analyse")
     assert code == 0 and out.count("not tested") == 8
     code, _, err = carlib("study", "analyse", "--figure", home / "f.png")
@@ -357,12 +358,12 @@ def test_answers_become_a_table_and_fig_7(carlib, home, tmp_path):
     files = written(tmp_path, *(answered(seed, f"P{seed}") for seed in range(3)))
     code, out, err = carlib("study", "analyse", *files, "--out", tmp_path / "t.csv", "--figure", tmp_path / "f.png")
     assert (code, err) == (0, "") and "100.0 [100.0, 100.0]" in out
-    assert pd.read_csv(tmp_path / "t.csv").columns.tolist() == user_study.COLUMNS
+    assert pd.read_csv(tmp_path / "t.csv").columns.tolist() == preferences.COLUMNS
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
-    table = user_study.table("demo", study_answers.read(files))
+    table = preferences.table("demo", study_answers.read(files))
     assert "Kits: sr aaaaaaaa." in (home / "results/demo/tables/user_study.md").read_text()
-    assert user_study.figure("demo", table) is not None and (home / "results/demo/figures/fig7.pdf").is_file()
-    user_study.figure("demo", user_study.table("demo", []))
+    assert preferences.figure("demo", table) is not None and (home / "results/demo/figures/fig7.pdf").is_file()
+    preferences.figure("demo", preferences.table("demo", []))
     assert list(Path(home / "results/demo/figures").glob("fig7*")) == []  # of answers that are gone
 
 
@@ -370,14 +371,14 @@ def test_answers_lie_under_the_profile_of_their_kit(home):
     (home / "data").unlink()  # a link to the project's
     (home / "data" / "study" / "mini").mkdir(parents=True)
     (path,) = written(home / "data" / "study" / "mini", answered(profile="mini"))
-    assert [one["participant"] for one in user_study.answers("mini")] == ["P1"]
+    assert [one["participant"] for one in preferences.answers("mini")] == ["P1"]
     path.write_text(json.dumps(answered()))
     with pytest.raises(ValueError, match="data/study/mini: participant P1 answered a kit of profile demo"):
-        user_study.answers("mini")
+        preferences.answers("mini")
 
 
 def test_error_bars_reach_from_low_to_high_upwards_and_downwards(home):
-    found = user_study.analyse([answered(0, "P0"), answered(0, "P0", task="downscaling")])
+    found = preferences.analyse([answered(0, "P0"), answered(0, "P0", task="downscaling")])
     for answer, share in (("car", "car_better"), ("equal", "equal"), ("rival", "rival_better")):
         found = found.assign(**{share: 50.0, f"{answer}_low": 45.0, f"{answer}_high": 70.0})
     (axes,) = figures.preferences(found).axes
@@ -389,7 +390,7 @@ def test_the_picture_has_restored_images_above_and_lr_images_below_zero(home):
     prefer = {"bicubic": "equal", "perceptual": "rival", "dpid": "rival", "l0": "rival"}
     found = [answered(seed, f"P{seed}") for seed in range(3)]
     found += [answered(seed, f"P{seed}", task="downscaling", prefer=prefer) for seed in range(3)]
-    figure = figures.preferences(user_study.analyse(found))
+    figure = figures.preferences(preferences.analyse(found))
     figure.savefig(io.BytesIO(), dpi=40)
     (axes,) = figure.axes
     heights = [bar.get_height() for bars in axes.containers if hasattr(bars, "patches") for bar in bars.patches]

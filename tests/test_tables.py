@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import intervals, joint, results, runs, tables
+from carlib import intervals, results, runs, tables
+from carlib.studies import joint
 
 COLUMNS = [
     "upscaler", "downscaler", "scale", "set", "metric", "ours", "seeds", "seed_interval", "printed", "difference",

@@ -9,21 +9,9 @@ import pytest
 import torch
 from short_runs import go, short, smoke, without_seconds
 
-from carlib import (
-    data,
-    devices,
-    experiments,
-    models,
-    objective,
-    provenance,
-    run_networks,
-    runs,
-    train,
-    training_folder,
-    validation,
-    weights,
-)
-from carlib.patches import validation_images
+from carlib import data, devices, experiments, models, provenance, run_networks, runs, train, weights
+from carlib.training import objective, run_folder, validation
+from carlib.training.patches import validation_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,11 +41,11 @@ def test_a_run_leaves_weights_a_checkpoint_and_a_log(home, tmp_path):
     assert path == tmp_path / "run" / "weights.safetensors"
     assert set(contents(tmp_path / "run")) == {"weights.safetensors", "last.ckpt", "log.csv"}
     lines = (tmp_path / "run" / "log.csv").read_text().splitlines()
-    assert lines[0].split(",") == training_folder.LOG_COLUMNS
+    assert lines[0].split(",") == run_folder.LOG_COLUMNS
     assert [line.split(",")[0] for line in lines[1:]] == ["2", "4", "5"]
     assert seen == [1, 2, 3]
     networks, metadata = weights.load_run(path)
-    psnrs = [float(line.split(",")[training_folder.LOG_COLUMNS.index("psnr")]) for line in lines[1:]]
+    psnrs = [float(line.split(",")[run_folder.LOG_COLUMNS.index("psnr")]) for line in lines[1:]]
     assert metadata["validation"]["psnr_rgb"] == pytest.approx(max(psnrs), abs=1e-3)
     assert metadata["parameters"] == json.loads(json.dumps(runs.as_dict(run))) and metadata["run"] == "car-edsr-x2"
     rescaler = run_networks.Rescaler(networks, run.alpha)  # half precision moves the validation by less than 0.01 dB
@@ -290,7 +278,7 @@ def test_two_processes_train_a_folder_one_after_the_other(home, tmp_path, capsys
     import threading
 
     done = []
-    with training_folder.alone(tmp_path / "run"):
+    with run_folder.alone(tmp_path / "run"):
         second = threading.Thread(target=lambda: done.append(go(short(), tmp_path / "run")))
         second.start()
         second.join(timeout=3)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from short_runs import smoke
 
-from carlib import loop, rescale, run_networks, schedule
-from carlib.patches import Patches, validation_images
+from carlib import rescale, run_networks
+from carlib.training import loop, schedule
+from carlib.training.patches import Patches, validation_images
 
 
 def test_a_constant_rate_is_constant(home):

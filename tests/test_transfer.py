@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from carlib import cells, overview, results, transfer
+from carlib import cells, overview, results
 from carlib.notebook import ParameterError
+from carlib.studies import transfer
 
 IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
 STAGES = yaml.safe_load((Path(__file__).resolve().parent.parent / "dvc.yaml").read_text())["stages"]

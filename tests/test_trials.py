@@ -5,8 +5,11 @@ import math
 import pandas as pd
 import pytest
 
-from carlib import experiments, objective, readme_runs, results, runs, trials, weights
-from carlib.trials import RECIPE
+from carlib import experiments, results, runs, weights
+from carlib.readme import trainings
+from carlib.studies import trials
+from carlib.studies.trials import RECIPE
+from carlib.training import objective
 
 SHORT = ["steps=2", "validate_every=2", "patch={2: 16}", "validation_crop=32"]
 
@@ -64,7 +67,7 @@ def test_a_trial_that_diverges_leaves_a_line_without_numbers(home, tmp_path, mon
     trials.trial("car-bicubic-x2", "smoke", SHORT, sets=["demo"], **options)
     frame = pd.read_csv(out, keep_default_na=False)
     assert frame.psnr[0] == "" and float(frame.psnr[1]) > 0
-    assert readme_runs.trials(frame).splitlines()[2].split(" | ")[3:5] == ["-", "-"]
+    assert trainings.trials(frame).splitlines()[2].split(" | ")[3:5] == ["-", "-"]
     table = trials.sensitivity("smoke", out=out)
     assert table.variant.tolist() == ["patch={2: 16} validation_crop=32", "loss=l2"]
     assert table.beside.tolist()[1] == table.variant[0] and table.gain.isna().all() and pd.isna(table.psnr[1])

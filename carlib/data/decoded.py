@@ -3,7 +3,8 @@
 DIV2K's 800 training images are decoded in a minute or two, to 6.6 GB. Without the file every process that trains, each
 rank of DDP and each continued run, would decode them anew and hold them for itself. The smaller sets take seconds.
 
-The LR images of a training set are kept in the same way (carlib.lr_images): a downscaler can take minutes for them.
+The LR images of a training set are kept in the same way (carlib.training.lr_images): a downscaler can take minutes
+for them.
 
 <name>-<key>.npy holds two arrays, one after the other: the shapes (n, 3), as np.save writes them, a grey image's as
 (h, w, 0), and then the pixels, uint8, image after image. A set's key is of the files' names, sizes and times, and of

@@ -17,7 +17,7 @@ def preferences(table):
     """Shares of the three answers per rival: restored images above zero, LR images below, as in the paper.
 
     Args:
-        table: DataFrame as `user_study.analyse` makes it, shares in percent; NaN where nobody was asked.
+        table: DataFrame as `preferences.analyse` makes it, shares in percent; NaN where nobody was asked.
     Returns:
         Figure with one axes; error bars from low to high.
     """

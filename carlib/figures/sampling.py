@@ -16,7 +16,8 @@ def sampling(kernels, tap):
     """Places of the taps of one LR pixel, and what one of them reads (the paper's Fig. 2, with Eq. 1 to 3).
 
     Args:
-        kernels: list of (title, carlib.sampling.Sampling): a panel each; of the last, one tap is shown closely too.
+        kernels: list of (title, carlib.studies.sampling.Sampling): a panel each; of the last, one tap is shown closely,
+                 too.
         tap:     its (row, column) in that kernel.
     Returns:
         Figure, two panels a line; all axes in HR pixels, rows downward.

@@ -75,7 +75,7 @@ def price(quality):
     """What a bit is worth at a quality, over that at 50: JPEG's steps of quantisation over those at 50.
 
     For a bit more of an LR image's file the error of what is restored falls about in proportion to them
-    (`carlib.jpeg_lr.worth` measures by how much).
+    (`carlib.studies.jpeg_lr.worth` measures by how much).
 
     Args:
         quality: 1 to 100, a number or an integer tensor.

@@ -1,0 +1,1 @@
+"""Tables written down: LaTeX for papers, Markdown for pages."""

@@ -1,0 +1,1 @@
+"""The generated tables of README.md, REPLICATION.md and docs/ (`carlib report --readme`)."""

@@ -1,0 +1,1 @@
+"""A profile's report: one page of all its tables and figures."""

@@ -1,0 +1,64 @@
+"""The rooms of carlib: arrows point down only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import carlib
+
+PACKAGE = Path(carlib.__file__).parent
+# Highest first; those of a line may know nothing of one another, but for the core's.
+CORE = {
+    "data", "devices", "method_networks", "provenance", "rescale", "results", "run_checks", "runs", "weights", "zssr",
+}  # fmt: skip
+LAYERS = (
+    {"__main__"},
+    {"cli"},
+    {"commands", "readme"},
+    {"studies"},
+    {"bench", "dispatch", "user_study"},
+    {"experiments"},
+    {"report", "train"},
+    {"evaluate", "overview"},
+    {"choice", "kept", "training"},
+    {"cells", "codecs", "jobs", "network_costs", "notebook", "origin", "run_networks", "sources", "tables"},
+    CORE,
+    {"basicsr"},
+    {"downscalers", "losses", "models"},
+    {"cores", "figures", "formats", "intervals", "memory", "metrics", "ops", "stopping", "tiles", "timing"},
+)
+
+
+def rooms():
+    """Room -> its files."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        found.setdefault(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), []).append(path)
+    return found
+
+
+def known_by(path):
+    """Rooms that a file imports, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inside = node.module.partition(".")[2]
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if not inside else [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("carlib.")}
+    return found
+
+
+def test_every_room_has_one_place():
+    placed = [room for layer in LAYERS for room in layer]
+    assert sorted(placed) == sorted({*rooms()} - {"__init__"})
+
+
+@pytest.mark.parametrize("room", sorted({*rooms()} - {"__init__"}))
+def test_a_room_knows_only_those_below(room):
+    (height,) = (i for i, layer in enumerate(LAYERS) if room in layer)
+    below = {room}.union(*LAYERS[height + 1 :], CORE if room in CORE else ())
+    assert {name for path in rooms()[room] for name in known_by(path)} <= below

@@ -80,8 +80,8 @@ def test_the_printed_numbers_are_there():
 def test_bits_are_compared_at_equal_psnr():
     found = jpeg_lr.savings(rows(car=2.0, bits=1.0))  # a curve 2 dB higher takes half of the bits
     assert list(found.columns) == [
-        "scale", "trained", "downscaler", "against", "bd_rate", "least", "most", "seed_interval", "low", "high",
-        "saved_share", "seeds", "n",
+        "scale", "trained", "downscaler", "against", "set", "bd_rate", "least", "most", "seed_interval", "fewer",
+        "seeds", "n", "pooled", "low", "high", "saved_share",
     ]  # fmt: skip
     assert len(found) == 2 * (2 + 2 * 4 + 2 + 1)  # bicubic beside HR; CAR beside both, both priced beside the better,
     # too, and one kernel beside CAR
@@ -89,7 +89,8 @@ def test_bits_are_compared_at_equal_psnr():
     np.testing.assert_allclose(found[found.against == "CAR"].bd_rate, 0, atol=1e-9)
     found = found[found.against != "CAR"]
     car = found[found.downscaler == "car"]
-    np.testing.assert_allclose(car.bd_rate, -50)
+    np.testing.assert_allclose(car[["bd_rate", "pooled"]], -50)
+    assert set(found.set) == {"all"} and set(car.fewer) == {100}
     assert set(car.saved_share) == {100} and set(car.against) == {"HR", "bicubic LR", "better"}
     np.testing.assert_allclose(found[found.downscaler == "bicubic"].bd_rate, 0, atol=1e-9)
 
@@ -133,6 +134,27 @@ def test_the_interval_of_a_rate_is_of_the_choice_of_images():
     assert line.bd_rate == pytest.approx(-25, abs=0.5) and -40 <= line.least < -28 and -22 < line.most <= -10
     certain = jpeg_lr.savings(rows(bits=0.8)).iloc[4]
     assert certain.least == pytest.approx(certain.bd_rate) == pytest.approx(certain.most)
+
+
+def test_a_delta_rate_is_of_each_image_by_itself_and_of_every_set():
+    """CAR takes half of the bits of the small files, which stand 4 dB higher, and twice those of the large ones."""
+    small = [row | {"set": "set5", "psnr": row["psnr"] + 4} for row in rows(bits=0.5)]
+    large = [row | {"set": "bsd100", "bpp": 50 * row["bpp"]} for row in rows(bits=2.0, images=2)]
+    found = jpeg_lr.savings(small + large)
+    found = found[(found.trained == "jpeg") & (found.against == "bicubic LR") & (found.scale == 4)].set_index("set")
+    assert found.n.to_dict() == {"all": 6, "bsd100": 2, "set5": 4}
+    np.testing.assert_allclose(found.bd_rate, [(-50 * 4 + 100 * 2) / 6, 100, -50], atol=1e-9)
+    np.testing.assert_allclose(found.fewer, [400 / 6, 0, 100])
+    assert found.pooled["all"] > 80 and found.pooled["set5"] == pytest.approx(-50)  # the large files' are the bits
+
+
+def test_an_image_whose_curves_have_no_psnr_in_common_is_left_out():
+    made = [row | {"psnr": row["psnr"] + 50 * (row["downscaler"] == "car" and row["image"] == "0")} for row in rows()]
+    found = jpeg_lr.savings(made)
+    assert set(found[found.downscaler == "car"].n) == {3, 4} and set(found[found.downscaler == "bicubic"].n) == {4}
+    none = jpeg_lr.savings([row | {"psnr": row["psnr"] + 50 * (row["downscaler"] == "car")} for row in rows()])
+    none = none[(none.downscaler == "car") & (none.against != "CAR")]
+    assert set(none.n) == {0} and none.bd_rate.isna().all()
 
 
 def test_the_better_bicubic_is_that_of_lossless_images_at_high_quality():

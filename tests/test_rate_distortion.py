@@ -55,8 +55,8 @@ def test_a_curve_is_the_mean_over_images_by_quality():
 def test_every_way_of_storing_is_compared_with_what_it_has_to_beat():
     table = rate_distortion.savings(rows(car=0.8, bicubic=1.0, lossless=1.5))
     assert list(table.columns) == [
-        "scale", "downscaler", "codec", "mode", "against", "bd_rate", "low", "high", "saved_share", "saved_up_to",
-        "verdict", "n",
+        "scale", "downscaler", "codec", "mode", "against", "bd_rate", "low", "high", "by_image", "least", "most",
+        "compared", "saved_share", "saved_up_to", "verdict", "n",
     ]  # fmt: skip
     assert len(table) == 2 * 2 * (2 * 3 + 2) + 2 * 3 and set(table.n) == {2}
     lossy = table[table["mode"] == "lossy"]
@@ -64,7 +64,8 @@ def test_every_way_of_storing_is_compared_with_what_it_has_to_beat():
     assert set(other.against) == {"avif of HR"} and len(other) == 2 * 2 * 3
     car = lossy[lossy.downscaler == "car"]
     assert set(car.against.str.partition(" of ")[2]) == {"HR", "bicubic LR"}
-    np.testing.assert_allclose(car.bd_rate, -20)
+    np.testing.assert_allclose(car[["bd_rate", "by_image"]], -20)
+    assert set(table.compared) == {2}
     assert set(car.verdict) == {"reproduced"} and set(car.saved_share) == {100} and set(car.saved_up_to) == {36.0}
     bicubic = lossy[lossy.downscaler == "bicubic"]
     np.testing.assert_allclose(bicubic.bd_rate, 0, atol=1e-9)
@@ -121,7 +122,10 @@ def test_avif_of_the_hr_image_is_a_rival_of_its_own():
 
 def test_claims_are_the_verdicts_of_their_lines():
     found = rate_distortion.claims(rate_distortion.savings(rows(car=0.8, bicubic=0.9, lossless=1.5)))
-    assert list(found.columns) == ["claim", "scale", "bd_rate", "saved_share", "verdict"] and len(found) == 4 * 2
+    assert (
+        list(found.columns) == ["claim", "scale", "bd_rate", "by_image", "saved_share", "verdict"]
+        and len(found) == 4 * 2
+    )
     assert found.verdict.tolist() == ["reproduced"] * 4 + ["not"] * 2 + ["reproduced"] * 2
     assert found.bd_rate.tolist()[:6] == ["-20.0 to -20.0 %"] * 4 + ["+50.0 to +50.0 %"] * 2
     assert found.saved_share.tolist()[:6] == ["100.0 to 100.0 %"] * 4 + ["0.0 to 0.0 %"] * 2

@@ -127,11 +127,13 @@ def test_part_of_a_set_is_not_shown_as_the_whole():
 
 
 def test_what_seeds_vary_by_is_told_where_there_are_several():
-    line = {"scale": 2, "trained": "priced", "downscaler": "car", "against": "HR", "bd_rate": -5.04, "least": -7.0,
-            "most": -3.0, "low": 25.0, "high": 30.0, "saved_share": 80.0}  # fmt: skip
+    line = {"scale": 2, "trained": "priced", "downscaler": "car", "against": "HR", "set": "all", "bd_rate": -5.04,
+            "least": -7.0, "most": -3.0, "low": 25.0, "high": 30.0, "saved_share": 80.0, "n": 5, "fewer": 80.0,
+            "pooled": -6.0}  # fmt: skip
     lines = [line | {"seeds": 3, "seed_interval": 1.26}, line | {"seeds": 1, "seed_interval": float("nan")}]
     several, one = findings._jpeg_rates(pd.DataFrame(lines)).splitlines()[2:]
-    assert "| -5.0 [-7.0, -3.0] | ± 1.3 (3) |" in several and "| -5.0 [-7.0, -3.0] | - |" in one
+    assert "| -5.0 [-7.0, -3.0] | ± 1.3 (3) | 4 of 5 images | -6.0 |" in several
+    assert "| -5.0 [-7.0, -3.0] | - |" in one
 
 
 def test_of_the_scales_those_that_the_paper_lacks_are_shown():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from carlib import results, runs
+from carlib.data import sets
 from carlib.studies import contrasts, scales
 
 IMAGES = np.array([30.0, 34.0, 38.0, 28.0, 33.0])  # of Set5
@@ -45,6 +46,17 @@ def test_means_and_gain_are_of_the_seeds_that_both_have(home):
 def test_a_scale_without_one_of_both_has_no_line(home):
     table = scales.table(rows({"bicubic-edsr-x3": 0, "car-edsr-x8": 2.5, "bicubic-bicubic-x2": 1}), "mini")
     assert table.empty and list(table.columns) == scales.COLUMNS
+
+
+def test_images_that_training_has_seen_are_left_out_of_lines_of_their_own(home, monkeypatch):
+    monkeypatch.setattr(sets, "COPIES", {("set5", "woman"): (runs.get("car-edsr-x2", "mini").train_sets[0], "302003")})
+    given = rows({"bicubic-edsr-x2": 0, "car-edsr-x2": 1.0})
+    given.loc[given.image == "image4", "image"] = "woman"
+    given.loc[(given.image == "woman") & (given.downscaler == "car"), "value"] += 5
+    whole, less = scales.table(given, "mini").itertuples()
+    assert (whole.set, whole.n, whole.gain) == ("set5", 5, 2.0)
+    assert (less.set, less.n, less.gain) == ("set5 without woman", 4, 1.0) and np.isnan(less.printed_gain)
+    assert scales.table(given, "paper").set.tolist() == ["set5"]  # trained on another set
 
 
 def test_whole_scales_are_measured_and_what_is_left_out_is_told(home, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from carlib.cells import SCALES
 from carlib.formats import markdown
 from carlib.studies import scales
+from carlib.studies.jpeg_lr import ALL
 
 _COLUMNS = {
     "bicubic": "Bicubic",
@@ -35,6 +36,26 @@ def _results(table) -> str:
             }
         )
     return markdown.table(sorted(lines, key=lambda line: (line["upscaler"], line["scale"])))
+
+
+def _unseen(table) -> str:
+    """Table 1's pair on a set less the images that training has seen; a line per scale of the paper."""
+    psnr = table[(table.metric == "psnr") & table.scale.isin(SCALES)].set_index("scale")
+    lines = []
+    for scale, less in psnr[psnr.set.str.contains(" without ")].iterrows():
+        name, _, images = less.set.partition(" without ")
+        whole = psnr[psnr.set == name].loc[scale]
+        lines.append(
+            {
+                "EDSR": f"x{scale}",
+                "set": f"{NAMES[name]} without `{images}` ({less.n})",
+                "bicubic LR": markdown.number(less.bicubic),
+                "CAR LR": markdown.number(less.car),
+                "gain, 95 % interval": _gain(less),
+                f"with `{images}` ({whole.n})": _gain(whole),
+            }
+        )
+    return markdown.table(lines)
 
 
 def _seeds(table) -> str:
@@ -206,7 +227,7 @@ _TRAINED_ON = {
 
 
 def _jpeg_rates(table) -> str:
-    """A line per comparison: bits at equal PSNR."""
+    """A line per comparison: bits at equal PSNR, of all images."""
     return markdown.table(
         {
             "scale": f"x{line.scale}",
@@ -215,11 +236,30 @@ def _jpeg_rates(table) -> str:
             "against": _AGAINST[line.against],
             "bits at equal PSNR, %": f"{line.bd_rate:+.1f} [{line.least:+.1f}, {line.most:+.1f}]",
             "over seeds": f"± {line.seed_interval:.1f} ({line.seeds})" if line.seeds > 1 else "-",
-            "between": f"{line.low:.1f} and {line.high:.1f} dB",
-            "fewer at": f"{line.saved_share:.0f} % of these",
+            "fewer": f"{_some(line)} images",
+            "curves of means, %": f"{line.pooled:+.1f}",
+            "these: fewer at": f"{line.saved_share:.0f} % of {line.low:.1f} to {line.high:.1f} dB",
         }
-        for line in table.itertuples()
+        for line in table[table.set == ALL].itertuples()
     )
+
+
+def _jpeg_rates_sets(table) -> str:
+    """CAR with a price on bits, and one kernel with it, set by set."""
+    shown = table[table.against.isin(("better", "CAR")) & table.scale.isin(SCALES)]
+    lines = []
+    for (scale, trained, against), parts in shown.groupby(["scale", "trained", "against"]):
+        compared = {"scale": f"x{scale}", "CAR": _TRAINED_ON[trained], "against": _AGAINST[against]}
+        lines.append(compared | {
+            f"{NAMES.get(part.set, part.set)} ({part.n})":
+                f"{part.bd_rate:+.1f} [{part.least:+.1f}, {part.most:+.1f}]; fewer: {_some(part)}"
+            for part in parts.itertuples()
+        })  # fmt: skip
+    return markdown.table(lines)
+
+
+def _some(line) -> str:
+    return f"{round(line.n * line.fewer / 100)} of {line.n}"
 
 
 def _of(n, set_name) -> str:
@@ -234,6 +274,7 @@ def _of(n, set_name) -> str:
 TABLES = {
     "results": ("table1", _results),
     "downscalers": ("table1", _downscalers),
+    "unseen": ("scales", _unseen),
     "seeds": ("seeds", _seeds),
     "scales": ("scales", _scales),
     "attribution": ("attribution", _attribution),
@@ -243,4 +284,5 @@ TABLES = {
     "jpeg": ("jpeg", _jpeg),
     "jpeg_worth": ("jpeg_worth", _jpeg_worth),
     "jpeg_rates": ("jpeg_rates", _jpeg_rates),
+    "jpeg_rates_sets": ("jpeg_rates", _jpeg_rates_sets),
 }

@@ -27,6 +27,15 @@ def bd_rate(anchor, test):
     return float(100 * (10**ratio - 1)), low, high
 
 
+def of_images(anchors, tests):
+    """`bd_rate` of every image by itself, in percent; NaN where its two curves have no PSNR in common.
+
+    Args:
+        anchors, tests: (images, n, 2) each, n of either.
+    """
+    return np.array([bd_rate(*both)[0] for both in zip(anchors, tests, strict=True)])
+
+
 def saved(anchor, test):
     """Where `test` takes fewer bits than `anchor`, looked at in 501 places of the common PSNR interval.
 

@@ -30,12 +30,14 @@ TRAINED = {
 }
 # CAR's -> those of the bicubic run that it stands beside.
 RIVALS = {"lossless": "lossless", "jpeg": "jpeg", "priced": "jpeg", "one kernel": "jpeg"}
-_RESAMPLES = 1000  # of images, for the interval of a delta rate
+ALL = "all"  # for a set: every image of all
 ROW_COLUMNS = ["profile", "run", "downscaler", "scale", "trained", "seed", "quality", "set", "image", "bpp",
                "psnr", "mse"]  # fmt: skip
 _SHAVE = max(SCALES)
 _KEYS = ["scale", "trained", "quality"]
 _CURVE = ["downscaler", "scale", "trained", "seed"]
+_COMPARED = ["scale", "trained", "downscaler", "against"]
+_PERCENT = ("bd_rate", "least", "most", "seed_interval", "fewer", "pooled", "saved_share")
 
 
 def names() -> list[str]:
@@ -151,15 +153,16 @@ def rates(profile, rows):
     """`savings` of the rows, written as tables/jpeg_rates."""
     found = savings(rows)
     results.save_table(
-        found.round(dict.fromkeys(("bd_rate", "least", "most", "seed_interval", "saved_share"), 1)).round(2),
+        found.round(dict.fromkeys(_PERCENT, 1)).round(2),
         results.folder(profile, "tables", "jpeg_rates"),
         title=f"Bits of LR images stored as JPEG, profile {profile}",
         caption="bd_rate: Bjontegaard's delta rate, the mean difference in bits at equal PSNR in percent of what it is "
-        "compared with; below 0 saves. Between curves of means over images, over the interval from low to high dB that "
-        "both reach; the means over seeds, each seed beside the same of its rival. least, most: its 95 % interval over "
-        f"images ({_RESAMPLES:,} resamples, percentiles); seed_interval: half of Student's 95 % interval of its mean "
-        "over seeds (the EDSR that all begin with is one). saved_share: percent of the interval from low to high at "
-        "which fewer bits are taken. against: the HR image as JPEG, or the "
+        "compared with; below 0 saves. Of each image by itself; the mean over the n images that the set has (all: of "
+        "every set) and over seeds, each seed beside the same of its rival. least, most: its 95 % interval over images "
+        f"({intervals.HOW}); seed_interval: half of Student's 95 % interval of its mean over seeds (the EDSR that all "
+        "begin with is one). fewer: percent of the images that take fewer bits. pooled: the delta rate between curves "
+        "of means over these images, as papers often have it, over the interval from low to high dB that both reach; "
+        "saved_share: percent of that interval at which fewer bits are taken. against: the HR image as JPEG, or the "
         "bicubic LR image as JPEG, whose EDSR was trained on lossless LR images where CAR was, else on JPEG. "
         f"better: the same, above quality {origin.LIKE_LOSSLESS} restored by the EDSR trained on lossless LR images; "
         "CAR: of one kernel, CAR with the same price. "
@@ -317,19 +320,6 @@ def _image_by_image(rows) -> dict:
     return found
 
 
-def _rate(pairs, some) -> float:
-    """The delta rate between curves of means over some images, the mean over seeds; pairs as of `_pairs`."""
-    return np.mean([bjontegaard.bd_rate(rival[some].mean(0), own[some].mean(0))[0] for rival, own in pairs])
-
-
-def _interval(pairs) -> tuple[float, float]:
-    """Of `_rate`, over images."""
-    images = len(pairs[0][0])
-    rates = [_rate(pairs, some) for some in np.random.default_rng(0).integers(images, size=(_RESAMPLES, images))]
-    rates = [rate for rate in rates if rate == rate]
-    return tuple(map(float, np.quantile(rates, (0.025, 0.975)))) if rates else (float("nan"), float("nan"))
-
-
 def savings(rows):
     """Bits at equal PSNR: LR images beside the HR image, and CAR's beside bicubic ones.
 
@@ -337,26 +327,50 @@ def savings(rows):
     restored by the EDSR that was trained on lossless LR images, which is then better (as `carlib upscale` has it);
     "CAR": of one kernel, CAR with the same price.
 
+    Delta rates are taken image by image. Between curves of means over images at equal quality some images stand at
+    other PSNRs than others, and those with large files count for more: that number is "pooled".
     Returns:
-        DataFrame: scale, trained, downscaler, against, bd_rate (of the mean curves, mean over seeds), least, most
-        (percent, its interval over images), seed_interval (half of that of its mean over seeds, NaN for one), low, high
-        (dB, the common interval, means over seeds), saved_share (percent of it), seeds (that both have), n (images).
-        NaN where the curves of one seed have no PSNR in common.
+        DataFrame: scale, trained, downscaler, against, set (ALL, then each if there are several), bd_rate (percent: the
+        mean over images of each one's mean over seeds), least, most (its interval over images), seed_interval (half of
+        that of its mean over seeds, NaN for one), fewer (percent of the images that take fewer bits), pooled (percent),
+        low, high (dB, the interval that the curves of means have in common, means over seeds), saved_share (percent of
+        it), seeds (that both have), n (images whose two curves have PSNRs in common).
     """
     import pandas as pd
 
+    names = pd.DataFrame(rows)[["set", "image"]].drop_duplicates().sort_values(["set", "image"]).set.to_numpy()
+    every = {ALL: np.full(len(names), True)} | {name: names == name for name in np.unique(names)}
+    if len(every) == 2:
+        del every[names[0]]
     lines = []
     for (downscaler, scale, trained, against), pairs in _pairs(_image_by_image(rows)).items():
-        curves_of_means = [(rival.mean(0), own.mean(0)) for rival, own in pairs]
-        rates, low, high = np.transpose([bjontegaard.bd_rate(*both) for both in curves_of_means])
-        least, most = _interval(pairs)
-        lines.append({
-            "scale": scale, "trained": trained, "downscaler": downscaler, "against": against, "bd_rate": rates.mean(),
-            "least": least, "most": most, "seed_interval": intervals.half_width(rates), "low": low.mean(),
-            "high": high.mean(), "saved_share": np.mean([bjontegaard.saved(*both)[0] for both in curves_of_means]),
-            "seeds": len(pairs), "n": len(pairs[0][0]),
-        })  # fmt: skip
-    return pd.DataFrame(lines).sort_values(["scale", "trained", "against"], kind="stable", ignore_index=True)
+        named = {"scale": scale, "trained": trained, "downscaler": downscaler, "against": against}
+        by_image = np.array([bjontegaard.of_images(*pair) for pair in pairs])
+        for name, some in every.items():
+            pooled = _pooled([(rival[some].mean(0), own[some].mean(0)) for rival, own in pairs])
+            lines.append(named | {"set": name} | _summary(by_image[:, some]) | pooled)
+    return pd.DataFrame(lines).sort_values(_COMPARED, kind="stable", ignore_index=True)
+
+
+def _summary(by_image) -> dict:
+    """What (seeds, images) delta rates say."""
+    by_image = by_image[:, ~np.isnan(by_image).any(axis=0)]
+    if by_image.size == 0:
+        return {**dict.fromkeys(("bd_rate", "least", "most", "seed_interval", "fewer"), float("nan")), "n": 0}
+    of_images = by_image.mean(axis=0)
+    least, most = intervals.paired(of_images)
+    return {
+        "bd_rate": of_images.mean(), "least": least, "most": most,
+        "seed_interval": intervals.half_width(by_image.mean(axis=1)), "fewer": 100 * np.mean(of_images < 0),
+        "seeds": len(by_image), "n": len(of_images),
+    }  # fmt: skip
+
+
+def _pooled(curves_of_means) -> dict:
+    """The delta rate of curves of means over images, and where it holds; means over seeds."""
+    rates, low, high = np.transpose([bjontegaard.bd_rate(*both) for both in curves_of_means])
+    share = np.mean([bjontegaard.saved(*both)[0] for both in curves_of_means])
+    return {"pooled": rates.mean(), "low": low.mean(), "high": high.mean(), "saved_share": share}
 
 
 def _pairs(every) -> dict:

@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 
-from carlib import cells, codecs, experiments, kept, results, runs, tables
+from carlib import cells, codecs, experiments, intervals, kept, results, runs, tables
 from carlib.studies import bjontegaard
 
 CLAIM = (
@@ -41,7 +41,7 @@ def table(profile, rows):
     found, seen, tolerance = savings(rows), _seen(profile, rows), runs.tolerance()
     command = experiments.papermill_command("05b_rate_distortion", profile)
     results.save_table(
-        found.round({"bd_rate": 1, "low": 2, "high": 2, "saved_share": 1, "saved_up_to": 2}),
+        found.round(dict.fromkeys(("bd_rate", "saved_share", "by_image", "least", "most"), 1)).round(2),
         results.folder(profile, "tables", "rate_distortion"),
         title=f"Bits saved by storing an LR image and restoring it, profile {profile}",
         caption=f'The paper claims: "{CLAIM}". against: what the LR image is compared with, the HR image by the same '
@@ -49,7 +49,10 @@ def table(profile, rows):
         "delta rate, the mean difference in rate at equal PSNR in percent of what it is compared with; below 0 saves. "
         f"Between the mean curves of {seen}, piecewise cubic (PCHIP) in log rate over PSNR, over the interval "
         "from low to high dB that both reach and nowhere else: it is silent on the fidelity beyond, which a restored "
-        "image never has, and it moves with the lowest quality that is measured. saved_share: percent of that interval "
+        "image never has, and it moves with the lowest quality that is measured. by_image: the mean over images of "
+        f"each one's own delta rate; least, most: its 95 % interval ({intervals.HOW}); compared: of how many images, "
+        "those whose two curves have PSNRs in common. In curves of means images with large files count for more. "
+        "saved_share: percent of that interval "
         "at which fewer bits are taken; saved_up_to: the highest such PSNR. A lossless LR image is one point, beside "
         "the HR image as JPEG at that PSNR. verdict: reproduced where bits are saved at every PSNR of the interval; "
         f"else partly where bd_rate is below 0 or saved_share at least {tolerance['rd_share']:g} %, else not; not "
@@ -61,8 +64,8 @@ def table(profile, rows):
         claims(found),
         results.folder(profile, "tables", "rate_distortion_claims"),
         title=f"Does storing CAR's LR image save bits? profile {profile}",
-        caption=f'The paper claims: "{CLAIM}". bd_rate, saved_share: lowest to highest of the lines of the table of '
-        f"savings, over codecs. verdict: that of every line if they agree, else partly. Of {seen}, by this "
+        caption=f'The paper claims: "{CLAIM}". bd_rate, by_image, saved_share: lowest to highest of the lines of the '
+        f"table of savings, over codecs. verdict: that of every line if they agree, else partly. Of {seen}, by this "
         "profile's own networks.",
         command=command,
     )
@@ -192,23 +195,44 @@ def savings(rows):
     CAR's lossy ones also: bicubic ones of the same scale and codec.
     Returns:
         DataFrame: scale, downscaler, codec, mode, against, bd_rate (percent), low, high (dB, the common interval),
-        saved_share (percent of that interval), saved_up_to (dB, NaN: nowhere), verdict, n (images).
+        by_image (percent: mean over images of each one's), least, most (its interval over images), compared (images
+        whose two curves have PSNRs in common), saved_share (percent of the common interval), saved_up_to (dB, NaN:
+        nowhere), verdict, n (images).
     """
     import pandas as pd
 
-    every, lines, profile = curves(rows), [], rows[0]["profile"]
+    every, each, lines, profile = curves(rows), _image_by_image(rows), [], rows[0]["profile"]
     n = len({(row["set"], row["image"]) for row in rows})
     for own, rival in _comparisons():
         downscaler, scale, codec, mode = own
         anchor, test = (every[key][["bpp", "psnr"]].to_numpy() for key in (rival, own))
         percent, low, high = bjontegaard.bd_rate(anchor, test)
         share, up_to = bjontegaard.saved(anchor, test)
-        found = {"bd_rate": percent, "low": low, "high": high, "saved_share": share, "saved_up_to": up_to}
+        found = {"bd_rate": percent, "low": low, "high": high, **_by_image(each[rival], each[own])}
+        found |= {"saved_share": share, "saved_up_to": up_to}
         against = f"{rival[2]} of {'HR' if rival[0] == 'none' else 'bicubic LR'}"
         named = {"scale": scale, "downscaler": downscaler, "codec": codec, "mode": mode, "against": against}
         verdict = "not tested" if profile == "smoke" else _verdict(mode, percent, high - low, share)
         lines.append({**named, **found, "verdict": verdict, "n": n})
     return pd.DataFrame(lines)
+
+
+def _image_by_image(rows) -> dict:
+    """(downscaler, scale, codec, mode) -> (images, qualities, 2): bpp and PSNR of every image."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows).sort_values(["set", "image", "quality"])
+    frame["mode"] = np.where(frame.quality > 0, "lossy", "lossless")
+    parts = frame.groupby(["downscaler", "scale", "codec", "mode"])
+    return {key: part[["bpp", "psnr"]].to_numpy().reshape(-1, part.quality.nunique(), 2) for key, part in parts}
+
+
+def _by_image(rival, own) -> dict:
+    rates = bjontegaard.of_images(rival, own)
+    rates = rates[~np.isnan(rates)]
+    least, most = intervals.paired(rates)
+    mean = rates.mean() if len(rates) else float("nan")
+    return {"by_image": mean, "least": least, "most": most, "compared": len(rates)}
 
 
 def _comparisons():
@@ -238,8 +262,8 @@ def claims(table):
     Args:
         table: of `savings`.
     Returns:
-        DataFrame: claim, scale, bd_rate and saved_share (lowest to highest), verdict: that of every line if they agree
-        (those that could not be tested left out), else "partly".
+        DataFrame: claim, scale, bd_rate, by_image and saved_share (lowest to highest), verdict: that of every line if
+        they agree (those that could not be tested left out), else "partly".
     """
     import pandas as pd
 
@@ -252,7 +276,8 @@ def claims(table):
         "a lossy CAR LR image saves bits over a bicubic one in the same codec": against.str.endswith(" of bicubic LR"),
     }.items():
         for scale, part in table[chosen & (table.downscaler == "car")].groupby("scale"):
-            shown = {"bd_rate": _range(part.bd_rate, "+.1f"), "saved_share": _range(part.saved_share, ".1f")}
+            forms = {"bd_rate": "+.1f", "by_image": "+.1f", "saved_share": ".1f"}
+            shown = {column: _range(part[column], form) for column, form in forms.items()}
             lines.append({"claim": text, "scale": f"x{scale}", **shown, "verdict": tables.summed_up(part.verdict)})
     return pd.DataFrame(lines)
 

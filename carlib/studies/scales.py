@@ -49,7 +49,8 @@ def study(profile, *, device="auto", progress=True):
         "pixels left out. gain: of CAR over bicubic with EDSR, image by image; low, high: its 95 % interval over "
         f"images ({intervals.HOW}); seed_interval: half of Student's 95 % interval of its mean over seeds. "
         "printed_gain: the paper's, which has x2 and x4; left out where a set is not whole. "
-        "A scale whose runs have no weights of this recipe is left out.",
+        "A scale whose runs have no weights of this recipe is left out. A set without an image is one whose training "
+        "set holds that image's scene: all networks have seen it (woman of Set5 is 302003 of BSDS500, reduced).",
         command=_command(profile),
     )
     return made
@@ -72,8 +73,32 @@ def table(rows, profile):
     Returns:
         DataFrame with COLUMNS: n images, how many seeds both of the pair have, the means over these, gain, low and high
         (its interval over images), seed_interval (half of that over seeds, NaN for one), printed_gain. A scale with one
-        of the pair alone has no line.
+        of the pair alone has no line. A set of which training has seen an image has further lines, "set5 without
+        woman".
     """
+    import pandas as pd
+
+    found = [_lines(rows, profile)]
+    for name, images in _seen_in_training(rows, profile).items():
+        others = rows[(rows.set == name) & ~rows.image.isin(images)]
+        if len(others):
+            found.append(_lines(others, profile).assign(set=f"{name} without {', '.join(images)}"))
+    return pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
+
+
+def _seen_in_training(rows, profile) -> dict:
+    """Set -> its images that the pair's training set holds, too (data.sets.COPIES)."""
+    from carlib.data.sets import COPIES
+
+    trained = {name for run in RUNS.values() for name in runs.get(run.format(SCALES[0]), profile).train_sets}
+    here, found = set(rows[["set", "image"]].itertuples(index=False, name=None)), {}
+    for (name, image), (where, _) in COPIES.items():
+        if where in trained and (name, image) in here:
+            found.setdefault(name, []).append(image)
+    return found
+
+
+def _lines(rows, profile):
     values = contrasts.by_label(rows, LABELS)
     frame = contrasts.compare(values, contrasts.printed(seeds.paper(), rows, [BASE, CAR]), CAR, BASE)
     names = {"difference": "gain", "difference_seed_interval": "seed_interval", "printed_difference": "printed_gain"}

@@ -1,8 +1,8 @@
 """The page's HTML: tables, figures with sliders, commands, in one file that asks the network for nothing.
 
 Items are dicts as `carlib.report.report` collects them. A long table is folded. One that is wider than the page is set
-narrower and then, where that is not enough, line by line with its columns' names (a script measures; without scripts it
-scrolls sideways).
+narrower (a script measures) and else scrolls sideways beside its first column; on a telephone it is set line by line
+with its columns' names.
 """
 
 import base64
@@ -179,7 +179,8 @@ def _commands_html(items) -> str:
     return f'<section id="regenerate"><h2>How to regenerate</h2>\n<dl>{chr(10).join(lines)}</dl></section>'
 
 
-# A table first as it is, then dense, then each line by itself: the first that is not wider than its place.
+# A table first as it is, then dense, then on a narrow screen each line by itself: the first that is not wider than its
+# place. Only what is shown is measured: that takes the browser tens of milliseconds a table.
 _FIT_JS = """
 const tables = [...document.querySelectorAll(".table")];
 for (const box of tables) {
@@ -187,14 +188,18 @@ for (const box of tables) {
   for (const row of box.querySelectorAll("tbody tr"))
     [...row.cells].forEach((cell, i) => { cell.dataset.name = names[i]; });
 }
+const narrow = matchMedia("(max-width: 44rem)");
 const fit = box => {
+  if (!box.clientWidth) return;  // in a fold that is closed
   box.classList.remove("dense", "lines");
-  for (const step of ["dense", "lines"]) if (box.scrollWidth > box.clientWidth) box.classList.add(step);
+  for (const step of narrow.matches ? ["dense", "lines"] : ["dense"])
+    if (box.scrollWidth > box.clientWidth) box.classList.add(step);
 };
-const fitAll = () => tables.forEach(fit);
-addEventListener("resize", fitAll);
-for (const fold of document.querySelectorAll("details")) fold.addEventListener("toggle", fitAll);
-fitAll();
+let waiting;
+addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => tables.forEach(fit), 150); });
+for (const fold of document.querySelectorAll("details"))
+  fold.addEventListener("toggle", () => fold.querySelectorAll(".table").forEach(fit));
+tables.forEach(fit);
 """
 
 _SLIDER_JS = """
@@ -252,6 +257,7 @@ tbody tr:hover > * { background: var(--tint); }
 .dense :is(th, td):not(.n), .dense thead th { white-space: normal; }
 .dense .long { min-width: 7rem; }
 .lines { max-height: none; width: auto; }
+details .lines { max-height: 85vh; }
 .lines :is(table, tbody) { display: block; }
 .lines thead { display: none; }
 .lines tbody tr { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: .1rem .8rem;
@@ -260,7 +266,8 @@ tbody tr:hover > * { background: var(--tint); }
 .lines tbody :is(th, td) { border: 0; padding: 0; position: static; text-align: left; white-space: normal;
   min-width: 0; max-width: none; overflow-wrap: anywhere; }
 .lines tbody .long, .lines tbody th { grid-column: 1 / -1; }
-.lines td::before { content: attr(data-name); display: block; color: var(--soft); font-size: .75rem; }
+.lines tbody :is(th, td)::before { content: attr(data-name); display: block; color: var(--soft); font-size: .75rem;
+  font-weight: 400; }
 .lines .gap { display: none; }
 details { margin: .3rem 0; }
 summary { cursor: pointer; color: var(--link); padding: .2rem 0; }

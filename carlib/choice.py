@@ -6,6 +6,7 @@ than bicubic's of the same quality, so its LR image is stored at a lower one.
 """
 
 from bisect import bisect_right
+from numbers import Integral
 from typing import NamedTuple
 
 from carlib import codecs, metrics, origin, rescale
@@ -31,8 +32,12 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
         quality: of the JPEG that bicubic's LR image would be stored as, whose size CAR's may not exceed: it has a lower
                  quality, and where no quality makes it so small, bicubic's is taken. None: both are lossless.
     Raises:
-        ValueError: as `carlib.downscale` and `carlib.upscale`.
+        ValueError: as `carlib.downscale` and `carlib.upscale`; quality is no whole number from 1 to 100.
     """
+    if quality is not None:
+        if isinstance(quality, bool) or not isinstance(quality, Integral) or not 1 <= quality <= 100:
+            raise ValueError(f"quality={quality!r} is not a whole number from 1 to 100")
+        quality = int(quality)  # not NumPy's
     car, bicubic = LOSSLESS if quality is None else JPEG
     network = {"tile": tile, "device": device}
     made = {

@@ -70,6 +70,8 @@ def decode(data, codec, *, transform="none", grey=False):
         raise ValueError(f"codec {codec!r} is unknown: use one of {', '.join(dict.fromkeys((*LOSSLESS, *LOSSY)))}")
     if not isinstance(data, bytes | bytearray | memoryview):
         raise ValueError(f"data is a {type(data).__name__}, not bytes: give what encode wrote, or a file's bytes")
+    if codec == "jpeg" and _cut_off(bytes(data)):
+        raise ValueError(f"jpeg cannot decode these {len(data)} bytes: the end of the image is missing")
     try:
         image = getattr(_imagecodecs(), f"{_NAMES.get(codec, codec)}_decode")(data)
     except (RuntimeError, ValueError, TypeError) as error:
@@ -78,6 +80,11 @@ def decode(data, codec, *, transform="none", grey=False):
     if grey and codec in _NO_GREY:
         image = np.ascontiguousarray(image[..., 1])
     return _hp1_undone(image) if transform == "hp1" else image
+
+
+def _cut_off(jpeg: bytes) -> bool:
+    """Whether a JPEG has no end marker after its last scan; libjpeg would fill the rest with grey without a word."""
+    return jpeg.find(b"\xff\xd9", max(jpeg.rfind(b"\xff\xda"), 0)) < 0
 
 
 def bits_per_pixel(image, codec="jpegls", **options) -> float:

@@ -40,7 +40,7 @@ def digest(method, scale, weights=None) -> str | None:
         return None
     from carlib import provenance
 
-    return provenance.sha256(weights or _shipped(PAIRS[method], scale))[:8]
+    return provenance.sha256(_shipped(PAIRS[method], scale) if weights is None else weights)[:8]
 
 
 def of_method(method, scale, *, weights=None, device=None):
@@ -53,7 +53,7 @@ def of_method(method, scale, *, weights=None, device=None):
         ValueError: none is shipped, the file is none or of another scale, a method of PAIRS gets that of another one,
             or the device is not here.
     """
-    path = weights or _shipped({**PAIRS, **EDSR}[method], scale)
+    path = _shipped({**PAIRS, **EDSR}[method], scale) if weights is None else weights
     networks, metadata = _loaded(path, device)
     found = metadata["networks"]["upscaler"]["scale"]
     if found != scale:
@@ -94,13 +94,15 @@ def _loaded(path, device):
 
 @lru_cache(maxsize=4)
 def _load(path, stamp, device):
+    import torch
+
     from carlib import weights
 
     networks, metadata = weights.load_run(path)
     if "upscaler" not in networks:
         raise ValueError(f"{path} holds no upscaler: it is not the weights file of a run")
     with memory.shortage_told():
-        networks.to(device)
+        networks.to(device, dtype=torch.float32)  # whatever the caller's default dtype was when they were built
     return networks, metadata
 
 

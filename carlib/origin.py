@@ -82,6 +82,16 @@ def size_for(origin, scale, shape):
     return origin.size if fits else None
 
 
+def by_shipped(origin, scale) -> bool:
+    """Whether the weights that made an image are those that `carlib upscale` takes by itself."""
+    if origin.trained is None:
+        return False
+    try:
+        return method_networks.digest(origin.method, scale) == origin.trained
+    except ValueError:  # none are shipped
+        return False
+
+
 def doubt(origin, method, scale, weights=None, shape=None) -> str:
     """What speaks against enlarging such an image like this, in a line; nothing if nothing does.
 
@@ -90,6 +100,9 @@ def doubt(origin, method, scale, weights=None, shape=None) -> str:
     """
     if origin.method is not None and method in method_networks.PAIRS and method != origin.method:
         return f"it was made by {origin.method}, and {method} restores its own images only: use {upscaler_for(origin)}"
+    if origin.method in method_networks.PAIRS and method in method_networks.EDSR:
+        better = upscaler_for(origin)
+        return f"it was made by {origin.method}, whose own network restores it better than {method}: use {better}"
     if origin.scale is not None and scale != origin.scale:
         return f"it was made at x{origin.scale} and is enlarged x{scale}"
     if origin.trained and weights is not None and method == origin.method and weights != origin.trained:

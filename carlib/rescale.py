@@ -118,7 +118,7 @@ def downscale(
     if method == "l0":
         from carlib.downscalers.l0 import l0
 
-        return l0(image, scale, **options)
+        return np.ascontiguousarray(l0(image, scale, **options))
     network = method_networks.downscaler_of(networks)
     if network is None:
         raise ValueError(f"{weights} holds no resampler: it belongs to an upscaler trained on bicubic LR")
@@ -190,20 +190,20 @@ def upscale(
     options = _given(method, options, UPSCALERS)
     height, width = _check_size(image, scale, size)
     if method in _FILTERS:
-        return imresize(image, scale, kernel=_FILTERS[method])[:height, :width]
+        return np.ascontiguousarray(imresize(image, scale, kernel=_FILTERS[method])[:height, :width])
     if precision not in (None, "float32", "bfloat16"):
         raise ValueError(f"precision={precision!r} is unknown: use float32 or bfloat16")
     if method == "zssr":
-        from carlib import devices, zssr
+        from carlib import zssr
 
-        options["device"] = devices.usable("auto" if device is None else device)
-        return zssr.restore(image, scale, **options)[:height, :width]
+        options["device"] = "auto" if device is None else device
+        return np.ascontiguousarray(zssr.restore(image, scale, **options)[:height, :width])
     upscaler = method_networks.of_method(method, scale, weights=weights, device=device)["upscaler"]
 
     def rounded(part):  # part by part, for the whole in float32 would take four times the memory
         return to_8_bits(_enlarged(upscaler, part, precision))
 
-    return tiles.in_parts(rounded, image, upscaler, tile)[:height, :width]
+    return np.ascontiguousarray(tiles.in_parts(rounded, image, upscaler, tile)[:height, :width])
 
 
 def learned_downscale(network, hr, tile=None):
@@ -228,8 +228,10 @@ def _reduced(network, hr):
 
     from carlib.data import LUMA
 
-    with memory.shortage_told(), torch.inference_mode():
-        lr, _ = network.downscale(to_tensor(hr, _device(network)))
+    image = to_tensor(hr, _device(network))
+    # The caller's autocast, if there is one, would give other pixels.
+    with memory.shortage_told(), torch.inference_mode(), torch.autocast(image.device.type, enabled=False):
+        lr, _ = network.downscale(image)
         if hr.ndim == 2:
             first = lr[:, :1]
             lr = first + torch.einsum("nchw,c->nhw", lr - first, lr.new_tensor(LUMA))[:, None]  # first where all agree

@@ -177,6 +177,8 @@ def _params() -> dict:
     path = results.root() / "params.yaml"
     try:
         params = _parsed(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:  # only CARLIB_HOME names a folder without one
+        raise ValueError(f"{path} is not there: CARLIB_HOME must name a clone of the project") from error
     except yaml.YAMLError as error:
         raise ValueError(f"params.yaml is not valid YAML: {str(error).splitlines()[0]}") from error
     needed = ("profile", "defaults", "profiles", "runs")

@@ -36,12 +36,17 @@ def save(model, path, metadata=None, *, dtype=torch.float16):
 
     Args:
         model:    an nn.Module, e.g. an nn.ModuleDict of "resampler" and "upscaler".
-        path:     the file, by convention *.safetensors.
+        path:     the file, *.safetensors: by this `load` knows its own.
         metadata: a JSON-able dict for the header (see the module).
         dtype:    of the stored floating-point numbers; half precision moves PSNR by less than 0.001 dB.
     Raises:
-        ValueError: the file cannot be written, or a weight is not finite in `dtype`.
+        ValueError: the file has another name or cannot be written, `dtype` has no fractions, or a weight is not finite
+            in it.
     """
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"{path} would not be known for weights of carlib: name a .safetensors file")
+    if dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise ValueError(f"dtype={dtype!r} cannot keep weights: use torch.float16, bfloat16, float32 or float64")
     from safetensors.torch import save as serialise
 
     state = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype) for k, v in model.state_dict().items()}
@@ -231,7 +236,7 @@ def _constants(model):
 def _check_constants(constants, state, value_range, path):
     """A mean shift is a constant here; a file in which it was trained, or another one, is another function."""
     for key in constants.keys() & state.keys():
-        expected = constants[key].cpu() * (value_range if key.endswith("bias") else 1)
+        expected = constants[key].cpu().float() * (value_range if key.endswith("bias") else 1)
         found = state[key].float()
         if found.shape != expected.shape or not torch.allclose(found, expected, atol=1e-3 * value_range):
             raise ValueError(f"{path}: {key} is not the mean colour of DIV2K that the network has: it does not fit")

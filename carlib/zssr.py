@@ -15,7 +15,7 @@ from numbers import Real
 
 import numpy as np
 
-from carlib import memory, tiles
+from carlib import devices, memory, tiles
 from carlib.data import to_grey
 from carlib.ops.imresize import imresize
 from carlib.rescale import to_8_bits, to_tensor
@@ -39,13 +39,13 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", de
                   "paper" and scale 4 twelve seconds of two cores for every 100x100 LR pixels.
         seed:     of the network and the crops. On a CPU the same seed and steps give the same image.
         size:     of the network, see `carlib.models.SIZES`.
-        device:   of the network: "cpu", "cuda", ...
+        device:   of the network: "cpu", "cuda", ...; "auto": a GPU where there is one.
         progress: show a bar of training, then one of enlarging.
     Returns:
         uint8 (h*scale, w*scale[, 3]).
     Raises:
         ValueError: the image is not uint8, has other than one or three colours, or is too small to have a son; scale,
-            steps, seconds or seed are not such numbers.
+            steps, seconds or seed are not such numbers, or there is no such device.
         MemoryError: the image is too large for the machine.
     """
     if not isinstance(lr, np.ndarray) or lr.dtype != np.uint8 or (lr.ndim != 2 and lr.shape[2:] != (3,)):
@@ -57,6 +57,7 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", de
         raise ValueError(f"seconds={seconds!r} is not a number >= 0")
     if min(lr.shape[:2]) < 4 * scale:
         raise ValueError(f"lr is {lr.shape[1]}x{lr.shape[0]}: ZSSR at scale {scale} needs sides of {4 * scale} pixels")
+    device = devices.usable(device)
     image = to_tensor(lr)[0].permute(1, 2, 0).double().numpy()
     budget = {"steps": int(steps), "seconds": seconds, "seed": int(seed)}
     with memory.shortage_told():
@@ -75,7 +76,7 @@ def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", device
     draw = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay where they are
         torch.default_generator.manual_seed(seed)  # not a GPU's
-        network = models.create("zssr", scale, size).to(device, memory_format=torch.channels_last)
+        network = models.create("zssr", scale, size).to(device, torch.float32, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     fathers = _fathers(image, scale)
     whole, errors = _to_multiple(image, scale), []

@@ -81,3 +81,15 @@ def test_options_of_one_method_are_refused(carlib, tmp_path, options):
     name = options[0].strip("-")
     assert code == 2 and err == f"carlib: method 'best' has no {name}: leave {name} out, or name the method you want\n"
     assert not (tmp_path / "lr.png").exists()
+
+
+@pytest.mark.parametrize("quality", [0, 101, 50.5, 100.0, True])
+def test_a_quality_that_no_jpeg_has_is_refused(quality):
+    with pytest.raises(ValueError, match="is not a whole number from 1 to 100"):
+        choice.best(example("retina"), 2, quality=quality)
+
+
+def test_the_quality_that_is_found_can_be_written(tmp_path):
+    found = choice.best(example("retina"), 2, quality=np.int64(70))
+    assert found.quality == 70
+    data.write_image(tmp_path / "lr.jpg", found.lr, quality=found.quality)

@@ -182,10 +182,17 @@ def test_the_source_is_not_overwritten(carlib, image, tmp_path):
     before, link = image.read_bytes(), tmp_path / "link.png"
     link.symlink_to(image)
     for command in ("downscale", "upscale"):
-        for target in (image, link):
+        for target in (image, link, tmp_path / "none" / ".." / image.name):
             code, _, told = carlib(command, image, target, "--method", "bicubic")
             assert code == 2 and "is the source itself, which would be lost" in told
     assert image.read_bytes() == before
+
+
+def test_an_empty_name_is_not_the_working_folder(carlib, image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for names in (("", "out"), (image, "")):
+        for command in ("downscale", "upscale"):
+            assert_refused(carlib(command, *names, "--method", "bicubic"), "a name is empty", tmp_path / "out")
 
 
 def test_the_version_is_said(carlib):

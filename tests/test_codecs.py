@@ -248,3 +248,13 @@ def test_any_kind_of_bytes_is_decoded(photo, kind):
 def test_decode_needs_to_know_the_codec(photo):
     assert_refused("codec 'jpg' is unknown: use one of jpegls, jpeg2000, png", codecs.decode, b"", "jpg")
     assert_refused("transform='x' is unknown", codecs.decode, codecs.encode(photo, "png"), "png", transform="x")
+
+
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.9])
+def test_a_jpeg_that_was_cut_off_is_refused(part):
+    """libjpeg fills the rest with grey."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    coded = codecs.encode(image, "jpeg", quality=90)
+    with pytest.raises(ValueError, match="the end of the image is missing"):
+        codecs.decode(coded[: int(part * len(coded))], "jpeg")
+    assert codecs.decode(coded + b"\0\0", "jpeg").shape == image.shape

@@ -58,6 +58,7 @@ def test_a_file_tells_how_it_was_made_and_changes_no_pixel(carlib, tmp_path):
     (Origin("car", 2, (16, 24)), ["--scale", 4], ("car", 4, None, None), "made at x2 and is enlarged x4"),
     (Origin("bicubic", 2, (16, 24)), ["--method", "car"], ("car", 2, (16, 24), None), "made by bicubic, and car"),
     (Origin("car", 2, (16, 24)), ["--method", "bicubic"], ("bicubic", 2, (16, 24), None), ""),
+    (Origin("car", 2, (16, 24)), ["--method", "edsr"], ("edsr", 2, (16, 24), None), "better than edsr: use car"),
     (Origin("car", 2, None, "my.st"), ["--weights", "a/my.st"], ("car", 2, None, "my.st"), ""),
 ])  # fmt: skip
 def test_upscale_heeds_what_the_image_says_and_obeys_options(carlib, asked, tmp_path, told, options, expected, doubt):
@@ -71,6 +72,14 @@ def test_an_image_made_with_own_weights_asks_for_them(carlib, asked, tmp_path):
     code, _, err = carlib("upscale", lr, tmp_path / "sr.png")
     assert code == 2 and "was made with my.safetensors: give that file (--weights)" in err and err.count("\n") == 1
     assert not asked and not (tmp_path / "sr.png").exists()
+
+
+def test_the_shipped_weights_need_not_be_named_again(carlib, asked, tmp_path):
+    """An image made with them given by --weights."""
+    trained = method_networks.digest("car", 2)
+    lr = lr_image(tmp_path / "lr.png", Origin("car", 2, (16, 24), "copy.safetensors", trained=trained))
+    code, _, err = carlib("upscale", lr, tmp_path / "sr.png")
+    assert (code, err) == (0, "") and asked == [("car", 2, (16, 24), None)]
 
 
 @pytest.mark.parametrize("nonsense", [

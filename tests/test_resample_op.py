@@ -5,6 +5,7 @@ import torch
 from test_resample import problem
 
 from carlib import resample
+from carlib.ops import guided_op, penalties, pixel_shuffle
 
 NUMBERS = {"scale": 2, "size": 3, "pad": 1, "centre": 1.0, "release_border": False}
 
@@ -70,3 +71,38 @@ def test_a_second_derivative_is_refused_and_the_reference_has_it(impl):
     with pytest.raises(RuntimeError, match='second derivatives only with impl="reference"'):
         curvature(impl)
     assert all(g.isfinite().all() for g in curvature("reference"))
+
+
+@pytest.mark.parametrize("impl", ["auto", "torch", "numba"])
+def test_a_forward_derivative_is_refused_and_the_reference_has_it(impl):
+    """An operator without a rule for it would give 0 without a word."""
+    hr, kernel, *offsets = (tensor.detach() for tensor in tensors())
+
+    def lr(kernel, which):
+        return resample(hr, kernel, *offsets, scale=2, impl=which)
+
+    with pytest.raises(RuntimeError, match='only with impl="reference"'):
+        torch.func.jvp(lambda kernel: lr(kernel, impl), (kernel,), (torch.ones_like(kernel),))
+    _, found = torch.func.jvp(lambda kernel: lr(kernel, "reference"), (kernel,), (torch.ones_like(kernel),))
+    torch.testing.assert_close(found, lr(torch.ones_like(kernel), "reference"))  # linear in the kernel
+    assert lr(kernel, impl).isfinite().all()
+
+
+def test_the_other_operators_refuse_a_forward_derivative():
+    offsets = torch.rand(1, 9, 2, 3)
+    image = torch.rand(1, 3, 4, 6).to(memory_format=torch.channels_last)
+    step, window = torch.rand(1, 3, 2, 3), torch.rand(1, 9, 2, 3)
+    for call, tensor in [
+        (lambda x: penalties.sum_of_lengths(x, offsets, torch.ones(9)), offsets),
+        (lambda x: penalties.sum_of_steps(x, offsets, offsets), offsets),
+        (lambda x: pixel_shuffle.reduced(x, 2), image),
+        (lambda x: guided_op.guided(x, image, window, 2, 1.0, 0.1), step),
+    ]:
+        with pytest.raises(RuntimeError, match="no forward-mode derivatives"):
+            torch.func.jvp(call, (tensor,), (torch.ones_like(tensor),))
+
+
+def test_a_batch_without_an_image_is_told():
+    hr, *others = (tensor[:0] for tensor in tensors())
+    with pytest.raises(ValueError, match=r"hr \(0, .* holds no image"):
+        resample(hr, *others, scale=2)

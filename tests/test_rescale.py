@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from carlib import downscale, imresize, models, rescale, upscale, weights
+from carlib import downscale, imresize, method_networks, models, rescale, upscale, weights
 from carlib.downscalers.dpid import dpid
 from carlib.downscalers.l0 import l0
 from carlib.downscalers.perceptual import perceptual
@@ -355,3 +355,33 @@ def test_a_gpu_makes_the_same_images(pair):
     assert np.abs(lr.astype(int) - on_gpu).max() <= 1 and np.mean(lr != on_gpu) < 0.01
     sr, on_gpu = (upscale(lr, 2, device=device, tile=64, **options) for device in ("cpu", "cuda"))
     assert np.abs(sr.astype(int) - on_gpu).max() <= 1 and np.mean(sr != on_gpu) < 0.05  # convolutions in TF32
+
+
+def test_the_callers_default_dtype_and_autocast_change_nothing(pair):
+    image, path = picture(16, 24, 3), pair(2)
+    before = downscale(image, 2, weights=path)
+    restored = upscale(before, 2, weights=path)
+    method_networks._load.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = downscale(image, 2, weights=path), upscale(before, 2, weights=path)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    again = downscale(image, 2, weights=path)  # by the networks that are kept
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = downscale(image, 2, weights=path), upscale(before, 2, weights=path)
+    for lr, sr in (found, mixed, (again, restored)):
+        np.testing.assert_array_equal(lr, before)
+        np.testing.assert_array_equal(sr, restored)
+
+
+def test_results_are_contiguous_as_other_libraries_want_them(pair):
+    image, path = picture(16, 24, 3), pair(2)
+    made = [downscale(image, 2, "l0"), downscale(image, 2, weights=path), upscale(image, 2, weights=path)]
+    made += [upscale(image, 2, "bicubic", (31, 47)), upscale(image, 2, weights=path, size=(31, 47))]
+    assert all(found.flags.c_contiguous for found in made)
+
+
+def test_an_empty_name_is_no_weights_file():
+    with pytest.raises(ValueError, match="no weights at"):
+        upscale(picture(8, 8, 3), 2, "edsr", weights="")

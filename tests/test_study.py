@@ -351,7 +351,7 @@ def test_without_answers_nothing_is_tested_and_nothing_drawn(carlib, home):
     code, out, _ = carlib("study", "analyse")
     assert code == 0 and out.count("not tested") == 8
     code, _, err = carlib("study", "analyse", "--figure", home / "f.png")
-    assert code == 2 and "no valid answers" in err and not (home / "f.png").exists()
+    assert code == 2 and "nobody's answers count: there is nothing to draw" in err and not (home / "f.png").exists()
 
 
 def test_answers_become_a_table_and_fig_7(carlib, home, tmp_path):

@@ -45,6 +45,13 @@ def test_a_trial_leaves_a_line_with_what_was_trained_and_measured(home, tmp_path
     assert older._fields[1:] == tuple(trials.COLUMNS) and older.adaptivity == "" != newer.adaptivity
 
 
+def test_what_cannot_be_measured_is_not_trained(home, tmp_path):
+    for profile, sets, told in (("smoke", ["nope"], "unknown image set 'nope'"), ("demo", None, "trains nothing")):
+        with pytest.raises(ValueError, match=told):
+            trials.trial("car-bicubic-x2", profile, sets=sets, out=tmp_path / "trials.csv", progress=False)
+        assert not (home / "results" / profile / "runs").exists()
+
+
 def test_a_trial_that_cannot_be_leaves_no_line(home, tmp_path):
     out = tmp_path / "trials.csv"
     with pytest.raises(ValueError, match="parameter 'wait' is unknown"):

@@ -432,3 +432,22 @@ def test_a_resampler_is_not_converted_from_another_range(tmp_path):
     weights.save(resampler, tmp_path / "a.safetensors")
     with pytest.raises(ValueError, match="at range 255, a ResamplerNet is at range 1"):
         weights.load(resampler, tmp_path / "a.safetensors", value_range=255)
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.SAFETENSORS", "a"])
+def test_a_name_that_load_would_not_know_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"name a \.safetensors file"):
+        weights.save(edsr(), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, "float16", torch.float8_e4m3fn])
+def test_a_dtype_that_cannot_keep_weights_is_refused(tmp_path, dtype):
+    with pytest.raises(ValueError, match="cannot keep weights"):
+        weights.save(edsr(), tmp_path / "a.safetensors", dtype=dtype)
+
+
+def test_a_network_in_half_precision_takes_a_file(tmp_path):
+    net = edsr()
+    torch.save(net.state_dict(), tmp_path / "a.pth")
+    weights.load(net.half(), tmp_path / "a.pth")

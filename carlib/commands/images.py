@@ -19,15 +19,26 @@ Depth = Annotated[str, typer.Option(help="16-bit images: refuse or round.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Images of more pixels are refused; default: 178 million.")]
 Quality = Annotated[int | None, typer.Option(metavar="1..100", help="Of a .jpg.")]
 
+
+def _named(text) -> Path:
+    """An empty name would be the working folder: a variable of the shell that is not set."""
+    if not str(text):
+        raise typer.BadParameter("a name is empty: name a file or a folder")
+    return Path(text)
+
+
 _UNKNOWN = "it does not say how it was made, and was enlarged by {}: if CAR made it use --method {}"
 
 
 def downscale(
-    source: Annotated[Path, typer.Argument(help="A PNG, JPEG, TIFF, WebP or BMP image, or a folder of such.")],
+    source: Annotated[
+        Path, typer.Argument(parser=_named, help="A PNG, JPEG, TIFF, WebP or BMP image, or a folder of such.")
+    ],
     target: Annotated[
         Path,
         typer.Argument(
-            help="The LR image, in a lossless format such as PNG or as JPEG; of a folder the folder for them."
+            parser=_named,
+            help="The LR image, in a lossless format such as PNG or as JPEG; of a folder the folder for them.",
         ),
     ],
     scale: Annotated[int | None, typer.Option(help="Downscaling factor; 4 if neither it nor --size is given.")] = None,
@@ -117,8 +128,8 @@ def _downscale(source, target, *, read, scale, method, size, variant, lambda_, r
 
 
 def upscale(
-    source: Annotated[Path, typer.Argument(help="The LR image, or a folder of such.")],
-    target: Annotated[Path, typer.Argument(help="The enlarged image, of a folder the folder for them.")],
+    source: Annotated[Path, typer.Argument(parser=_named, help="The LR image, or a folder of such.")],
+    target: Annotated[Path, typer.Argument(parser=_named, help="The enlarged image, of a folder the folder for them.")],
     scale: Annotated[int | None, typer.Option(help="Factor; default: the one the image was made at, or 4.")] = None,
     method: Annotated[
         str | None,
@@ -168,7 +179,7 @@ def _upscale(source, target, *, read, scale, method, size, weights, tile, device
         own = method_networks.method_of(weights, device) if unknown and weights else None
         method = own or origin.upscaler_for(made)
     scale = _scale_of(source, made, image) if scale is None else scale
-    if made.weights and method == made.method and weights is None:
+    if made.weights and method == made.method and weights is None and not origin.by_shipped(made, scale):
         raise ValueError(f"{source} was made with {made.weights}: give that file (--weights), or the one you want")
     budget = {"steps": steps, "seconds": seconds, "progress": method == "zssr" or None}
     whole = origin.size_for(made, scale, image.shape) if size is None else _parse_size(size)
@@ -237,7 +248,9 @@ def _read(source, target, *, quality, max_pixels, **options):
 
     if target.is_dir():
         raise ValueError(f"{target} is a folder: name a file in it")
-    if target.exists() and source.exists() and target.samefile(source):
+    # A folder that is not there has no "..", but by name (`results.atomic`) it leads back all the same.
+    same = target.resolve() == source.resolve()
+    if same or (target.exists() and source.exists() and target.samefile(source)):
         raise ValueError(f"{target} is the source itself, which would be lost: write to another file")
     limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     image, profile = data.read_image(source, **options, **limit), data.colour_profile(source)

@@ -53,13 +53,15 @@ def analyse(
             raise ValueError(f"{figure} would be a picture: name a .png, .pdf or .svg file")
         results.check_writable(figure)
     table = preferences.analyse(study_answers.read(answers or [], kits or []), consistency)
-    if figure is not None and not table.participants.any():
-        raise ValueError("there are no valid answers, and so nothing to draw: leave --figure out")
     typer.echo(_shown(table).to_string(index=False))
     if out is not None:
         results.write_text(out, table.round(4).to_csv(index=False))
         typer.echo(out)
     if figure is not None:
+        if not table.participants.any():
+            left_out = table.groupby("task").left_out.max().sum()
+            why = f": {left_out} left out, who answer too few repeated questions alike (--consistency)" * bool(left_out)
+            raise ValueError(f"nobody's answers count{why}: there is nothing to draw, leave --figure out")
         from carlib import figures
 
         with results.atomic(figure) as temporary:

@@ -7,6 +7,7 @@ hand it on.
 import contextlib
 import struct
 import threading
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -325,9 +326,9 @@ def _format(path, grey, quality) -> dict:
     if suffix in (".jpg", ".jpeg"):
         if quality is None:
             raise ValueError(f"{path}: JPEG changes the pixels; write .png, or give its quality (--quality 90)")
-        if type(quality) is not int or not 1 <= quality <= 100:
+        if isinstance(quality, bool) or not isinstance(quality, Integral) or not 1 <= quality <= 100:
             raise ValueError(f"quality={quality!r} is not a whole number from 1 to 100")
-        return {"format": "JPEG", "quality": quality, "subsampling": 2, "optimize": True}
+        return {"format": "JPEG", "quality": int(quality), "subsampling": 2, "optimize": True}
     if quality is not None:
         raise ValueError(f"{path}: quality is for JPEG: write .jpg, or leave it out (--quality)")
     if suffix == ".webp" and grey:

@@ -11,13 +11,14 @@ _OTHERS = (("#E69F00", "D"), ("#CC79A7", "v"), ("#56B4E9", "P"), (GREY, "X"))
 
 
 @styled
-def gains(table, variants, over="bicubic + EDSR"):
+def gains(table, variants, over="bicubic + EDSR", parts=None):
     """Gains of every variant, a panel per scale.
 
     Args:
         table:    DataFrame scale, set, variant, gain (dB).
         variants: the rows from top to bottom.
         over:     what they are gains over.
+        parts:    set -> what of it was measured, such as "first 20 of 100", for the legend.
     Returns:
         Figure.
     Raises:
@@ -35,7 +36,9 @@ def gains(table, variants, over="bicubic + EDSR"):
         for set_name, (label, colour, marker) in looks.items():
             found = part[part.set == set_name].set_index("variant")["gain"]
             places = [place for place, variant in enumerate(variants) if variant in found]
-            style = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 6, "label": label}
+            part_of = f" ({parts[set_name]})" if parts and set_name in parts else ""
+            style = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 6}
+            style["label"] = f"{label}{part_of}"
             axes.plot([found[variants[place]] for place in places], places, **style)
         axes.axvline(0, color="#444444", linewidth=0.8)
         axes.set_yticks(range(len(variants)), variants)

@@ -7,6 +7,7 @@ yet, and what their loss takes besides; so has IRN, whose forward is the inverse
 """
 
 from importlib import import_module
+from numbers import Integral
 
 from carlib.models.sizes import SIZES
 
@@ -70,6 +71,8 @@ def create(name, scale, size="paper", **options):
         ValueError: the name or the size is unknown, or the network has no such scale or option.
     """
     arguments = specification(name, scale, size, **options)
+    if isinstance(scale, bool) or not isinstance(scale, Integral) or scale < 1:
+        raise ValueError(f"scale={scale!r} is not a whole number >= 1")
     numbers = {key: value for key, value in arguments.items() if key not in ("name", "scale", "size")}
     make = __getattr__(_NAMES[name])
     try:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import torch
 
-from carlib.ops.once import refuse_second_derivative
+from carlib.ops.once import refuse_forward_derivative, refuse_second_derivative
 from carlib.ops.resample import reflect_indices
 
 # As in resample_op.py; a window's taps are those of the kernel, `step` is (N, 3, h, w), `hr` (N, 3, H, W).
@@ -30,6 +30,7 @@ def guided(step, hr, window, scale, centre, eps):
     Raises:
         ValueError: the shapes of step and hr do not fit.
     """
+    refuse_forward_derivative("guided weights have no forward-mode derivatives (torch.func.jvp, jacfwd)", step, hr)
     return torch.ops.carlib.guided(step, hr, window, scale, centre, eps)[0]
 
 

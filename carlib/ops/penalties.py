@@ -7,8 +7,10 @@ go through them ten times. Elsewhere they are composed of PyTorch's operators.
 import numpy as np
 import torch
 
-from carlib.ops.once import refuse_second_derivative
+from carlib.ops.once import refuse_forward_derivative, refuse_second_derivative
 from carlib.ops.precision import working_dtype
+
+_NO_JVP = "the penalties on offsets have no forward-mode derivatives (torch.func.jvp, jacfwd)"
 
 
 def sum_of_lengths(offset_v, offset_h, weight):
@@ -21,6 +23,7 @@ def sum_of_lengths(offset_v, offset_h, weight):
         of offsets on a CPU in float64: a sum may be too large for their dtype, which divided is not.
     """
     if offset_v.device.type == "cpu":
+        refuse_forward_derivative(_NO_JVP, offset_v, offset_h)
         return torch.ops.carlib.sum_of_lengths(offset_v, offset_h, weight)
     return _lengths(offset_v, offset_h, weight)
 
@@ -31,6 +34,7 @@ def sum_of_steps(kernel, offset_v, offset_h):
     The kernel is taken at the first pixel of each pair. dtype as that of `sum_of_lengths`.
     """
     if kernel.device.type == "cpu":
+        refuse_forward_derivative(_NO_JVP, kernel, offset_v, offset_h)
         return torch.ops.carlib.sum_of_steps(kernel, offset_v, offset_h)
     return _steps(kernel, offset_v, offset_h)
 

@@ -7,6 +7,9 @@ mini size in float32, more in bfloat16.
 import torch
 from torch.nn import functional
 
+from carlib.ops.once import refuse_forward_derivative
+
+_NO_JVP = "pixel shuffles of channels_last tensors have no forward-mode derivatives (torch.func.jvp) on a CPU"
 _ENLARGED, _REDUCED = "carlib::enlarged", "carlib::reduced"
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # numba has no bfloat16; numbers are only moved
 torch.library.define(_ENLARGED, "(Tensor x, int r) -> Tensor")
@@ -15,11 +18,13 @@ torch.library.define(_REDUCED, "(Tensor x, int r) -> Tensor")
 
 def enlarged(x, r):
     """(N, C, h*r, w*r) of (N, C*r*r, h, w); of both the channels come last in memory. A CPU's."""
+    refuse_forward_derivative(_NO_JVP, x)
     return torch.ops.carlib.enlarged(x, r)
 
 
 def reduced(x, r):
     """The inverse, likewise; sides are multiples of r."""
+    refuse_forward_derivative(_NO_JVP, x)
     return torch.ops.carlib.reduced(x, r)
 
 

@@ -46,7 +46,8 @@ def resample(hr, kernel, offset_v, offset_h, *, scale, impl="auto", pad=None, ta
         taps:     "symmetric" (centred for every K; the released code for odd K) or "paper" (i - K/2, as printed).
         border:   beyond the pad: "replicate", or "release" for the released code's rule (see the module).
     Returns:
-        lr, (N, C, H/scale, W/scale), the dtype of hr; not clamped, not quantised. Differentiable in all four tensors.
+        lr, (N, C, H/scale, W/scale), the dtype of hr; not clamped, not quantised. Differentiable in all four tensors;
+        twice, forward (torch.func.jvp) and under torch.func's transforms only by impl="reference".
         Offsets must be finite; to look at all of them in every call would be too dear. A tap whose offset is NaN makes
         its LR pixel NaN, an infinite one makes it NaN or takes the rim's value (implementations differ); no other pixel
         is touched. `carlib.downscale` and training refuse what is not finite.
@@ -97,7 +98,9 @@ def _check(hr, kernel, offset_v, offset_h, scale) -> int:
         raise ValueError(
             f"hr {tuple(hr.shape)} and kernel {tuple(kernel.shape)} must be (N, C, H, W) and (N, K*K, H/scale, W/scale)"
         )
-    n, _, height, width = hr.shape
+    n, channels, height, width = hr.shape
+    if n == 0 or channels == 0:
+        raise ValueError(f"hr {tuple(hr.shape)} holds no image")
     if height % scale or width % scale or 0 in hr.shape:
         raise ValueError(f"hr is {height}x{width}, not a positive multiple of scale={scale}: crop or pad it first")
     size = round(kernel.shape[1] ** 0.5)

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import torch
 
-from carlib.ops.once import refuse_second_derivative
+from carlib.ops.once import refuse_forward_derivative, refuse_second_derivative
+
+_ONLY = 'has forward-mode derivatives (torch.func.jvp, jacfwd) only with impl="reference"'
 
 
 class Geometry(NamedTuple):
@@ -25,6 +27,7 @@ class Geometry(NamedTuple):
 
 def resample_op(hr, kernel, offset_v, offset_h, geometry, impl):
     """`carlib.resample` by "auto", "torch", "numba" or "cuda"; the arguments have been checked there."""
+    refuse_forward_derivative(f"carlib.resample {_ONLY}", hr, kernel, offset_v, offset_h)
     return torch.ops.carlib.resample(hr, kernel, offset_v, offset_h, *geometry, impl)
 
 

@@ -168,17 +168,21 @@ def draw(profile, table):
         matplotlib Figure; written as figures/attribution.
     """
     from carlib import figures
+    from carlib.data.sets import SETS
 
     trained = (ON_GREY, NO_OFFSETS, STATIC, UPSCALED, UPSCALED_STATIC)
     shown = [label for label in (*PARTS, GREY, *trained) if label != "bicubic LR"]
-    figure = figures.gains(table[table.variant.isin(shown)], shown, over="bicubic LR")
+    parts = {name: f"first {n} of {SETS[name].count}" for name, n in table.groupby("set").n.max().items()}
+    parts = {name: told for name, told in parts.items() if SETS[name].count > _MOST}
+    figure = figures.gains(table[table.variant.isin(shown)], shown, over="bicubic LR", parts=parts)
     results.save_figure(
         figure,
         results.folder(profile, "figures", "attribution"),
         title=f"Where CAR's gain comes from, profile {profile}",
         alt="PSNR gain over bicubic downscaling for each image set: CAR whole, with parts switched off, trained "
         "without offsets, and one kernel",
-        caption="Gain over bicubic LR images and the EDSR trained on them, dB of luma, mean over a set. The rows below "
+        caption="Gain over bicubic LR images and the EDSR trained on them, dB of luma, mean over a set "
+        f"(at most its first {_MOST} images). The rows below "
         "the first replace a part of CAR's LR image before CAR's upscaler restores it; then both systems on images "
         "whose colour was taken away before downscaling, first as they are, then trained so; last, what was trained by "
         "itself: CAR without offsets and one kernel for all pixels, each with an EDSR, and CAR and one kernel under "

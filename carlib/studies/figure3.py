@@ -63,7 +63,7 @@ def draw(profile, crops=None, scale=4):
 
     images, boxes = check(crops, scale), choose(crops, scale)
     chains, missing = _chains(profile, scale)
-    rows = [illustrate.row(image, hr, boxes[image], chains, _size) for image, hr in images.items()]
+    rows = [illustrate.row(image, hr, boxes[image], chains) for image, hr in images.items()]
     figure = figures.crops(rows)
     without = f" Left out, without weights of this profile's recipe: {'; '.join(missing)}." if missing else ""
     results.save_figure(
@@ -119,10 +119,6 @@ def _trained(name, profile) -> bool:
         return name in runs.names() and experiments.ready(name, profile) is not None
     except ValueError:  # declared, but there are no weights yet
         return False
-
-
-def _size(lr) -> str:
-    return f"{lr.shape[1]}×{lr.shape[0]} px"
 
 
 def _command(profile, crops, scale):

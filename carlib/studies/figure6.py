@@ -132,7 +132,7 @@ def draw(measured):
 
 
 def crops(measured):
-    """Fig. 6 (g): the part of each LR image in which the HR image has most energy beyond Nyquist.
+    """Fig. 6, crops (the paper's g): the part of each LR image in which the HR image has most energy beyond Nyquist.
 
     Returns:
         matplotlib Figure; written as figures/fig6_crops.
@@ -150,10 +150,10 @@ def crops(measured):
     results.save_figure(
         figure,
         results.folder(measured.profile, "figures", _name("fig6_crops", measured.image, measured.scale)),
-        title=f"Fig. 6 (g): crops of {measured.image} downscaled by {measured.scale}, profile {measured.profile}",
+        title=f"Fig. 6, crops: {measured.image} downscaled by {measured.scale}, profile {measured.profile}",
         alt=f"The same crop of {measured.image} from the original and from each downscaler's LR image",
-        caption="The square with most energy beyond the LR grid's Nyquist frequency. LR crops are enlarged without "
-        "interpolation. The percentage is that of the whole LR image.",
+        caption="As the paper's (g): the square with most energy beyond the LR grid's Nyquist frequency. LR crops are "
+        "enlarged without interpolation. The percentage is that of the whole LR image.",
         command=_command(measured.profile, measured.image, measured.scale),
     )
     return figure

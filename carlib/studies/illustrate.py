@@ -86,30 +86,29 @@ def sr_panel(label, hr, sr, scale):
     return label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(rescale.to_8_bits(sr))
 
 
-def panels(label, chain, hr, box, told=None) -> list:
+def panels(label, chain, hr, box) -> list:
     """The LR and the SR panel of `figures.crops` of a run as an `evaluate.Chain`.
 
     Args:
         label: of the SR panel; of the LR panel its part before " + ".
         hr:    uint8 (H, W[, 3]).  box: of it, see `check_crop`.
-        told:  what is said below the LR panel, a function of the LR image; default the size of the crop.
     """
     from carlib.data import to_colour
 
     (lr, sr), scale = chain(hr), chain.run.scale
-    below = f"{box[3] // scale}×{box[2] // scale} px" if told is None else told(lr)
-    return [(f"{label.partition(' + ')[0]} LR", below, to_colour(lr)), sr_panel(label, hr, sr, scale)]
+    size = f"{box[3] // scale}×{box[2] // scale} px"
+    return [(f"{label.partition(' + ')[0]} LR", size, to_colour(lr)), sr_panel(label, hr, sr, scale)]
 
 
-def row(name, hr, box, shown, told=None) -> dict:
+def row(name, hr, box, shown) -> dict:
     """A row of `figures.crops`: the `panels` of each run.
 
     Args:
-        name: of the image.  hr, box, told: as of `panels`.  shown: label -> evaluate.Chain.
+        name: of the image.  hr, box: as of `panels`.  shown: label -> evaluate.Chain.
     """
     from carlib.data import to_colour
 
-    both = [panels(label, chain, hr, box, told) for label, chain in shown.items()]
+    both = [panels(label, chain, hr, box) for label, chain in shown.items()]
     return {"name": name, "hr": to_colour(hr), "box": tuple(box), "panels": [panel for pair in both for panel in pair]}
 
 
@@ -152,10 +151,10 @@ def figure4(profile, image, scale, box):
     from carlib import figures
     from carlib.data import to_colour
 
+    hr = to_colour(check_crop(image, scale, box, figure=4))
     top, left, height, width = box
-    hr = to_colour(check_crop(image, scale, box, figure=4))[top : top + height, left : left + width]
     maps = tap_maps(profile, image, scale, box)
-    figure = figures.kernels_offsets(hr, kernels(maps, scale), scale)
+    figure = figures.kernels_offsets(hr[top : top + height, left : left + width], kernels(maps, scale), scale)
     results.save_figure(
         figure,
         results.folder(profile, "figures", name_of("fig4", 4, image, box, scale)),
@@ -164,7 +163,7 @@ def figure4(profile, image, scale, box):
         "without the offset loss",
         caption="Each map shows one tap over the LR grid. Colour of an offset: direction by hue, length by saturation, "
         "see the wheel; its radius is in HR pixels, and what is longer is darker; the number below is the mean length "
-        "of what is shown. Bicubic's taps are, of as many, those that come closest to MATLAB's. "
+        "of what is shown, the nine taps. Bicubic's taps are, of as many, those that come closest to MATLAB's. "
         f"{_adaptivity(maps)} {_moves(maps)}",
         command=experiments.papermill_command("06_kernels_offsets", profile, image=image, scale=scale, box=box),
     )
@@ -180,18 +179,22 @@ def kernels(maps, scale) -> list:
 
 def _adaptivity(maps) -> str:
     """How much weights depend on the content: a flat map is a finding, not a fault of the picture."""
-    found = [f"{100 * kernel.std((1, 2)).mean() / abs(kernel).mean():.2f} %" for kernel, _, _ in maps.values()]
+    found = [f"{100 * kernel.std((1, 2)).mean() / abs(kernel).mean():.0f} %" for kernel, _, _ in maps.values()]
     return f"Standard deviation of a weight over these LR pixels, of the mean size of weights: {_of_both(found)}."
 
 
 def _moves(maps) -> str:
     """How long offsets are, and how much they depend on the content: a white map is a finding, too."""
     found = [lengths(*arrays) for arrays in maps.values()]
-    mean, spread = ([f"{line[name]:.4f}" for line in found] for name in ("mean", "spread"))
+    mean, spread = ([_length(line[name]) for line in found] for name in ("mean", "spread"))
     return (
-        f"Mean length of an offset: {_of_both(mean)} HR pixels; standard deviation of a tap's offset over these LR "
-        f"pixels: {_of_both(spread)}."
+        "Of all taps, each counting as much as the size of its weight: mean length of an offset "
+        f"{_of_both(mean)} HR pixels; standard deviation of a tap's offset over these LR pixels {_of_both(spread)}."
     )
+
+
+def _length(pixels) -> str:
+    return "below 0.0001" if pixels < 1e-4 else f"{pixels:.2g}"
 
 
 def _of_both(texts) -> str:
@@ -212,8 +215,8 @@ def over_training(profile, history, image, scale, box):
     from carlib import figures, weights
     from carlib.data import to_colour
 
-    top, left, height, width = box
     hr = to_colour(check_crop(image, scale, box, figure=4))
+    top, left, height, width = box
     kept = _spread(sorted((results.root() / history).glob("steps/[!.]*.safetensors")))
     if not kept:
         raise ParameterError(f"history={history!r} holds no steps/: `carlib train RUN --history` keeps them")
@@ -223,7 +226,7 @@ def over_training(profile, history, image, scale, box):
         if "resampler" not in networks or networks["resampler"].scale != scale:
             raise ParameterError(f"history={history!r} is of {header['run']}, which is no resampler of scale={scale}")
         examples.append((f"after {header['steps']:,} steps", *_predicted(networks["resampler"], hr, scale, box)))
-    examples.insert(0, ("at the start", bicubic_taps(scale, *examples[0][1].shape), None, None))
+    examples.insert(0, ("at the start: bicubic", bicubic_taps(scale, *examples[0][1].shape), None, None))
     figure = figures.kernels_offsets(hr[top : top + height, left : left + width], examples, scale)
     results.save_figure(
         figure,
@@ -294,7 +297,8 @@ def figure5(profile, image, scale, box):
             continue
         lr, sr = experiments.chain(name, profile)(hr)
         sr_panels.append(sr_panel(label, hr, sr, scale))
-        lr_panels.append((f"{label}: LR", f"{metrics.psnr(plain, lr, 1):.2f} dB to bicubic LR", to_colour(lr)))
+        apart = metrics.psnr(plain, lr, 1, protocol="rgb")  # what the eye sees: most of it is in the colours
+        lr_panels.append((f"{label}: LR", f"{apart:.2f} dB to bicubic LR", to_colour(lr)))
     if not sr_panels:
         raise ValueError(f"Fig. 5 has no run to show: {next(iter(absent.values()))}")
     row = {"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": sr_panels + lr_panels}
@@ -306,8 +310,8 @@ def figure5(profile, image, scale, box):
         alt=f"Crops of {image}: the original, and the small and the restored image of CAR trained without and with the "
         "TV loss",
         caption="Under an SR crop: PSNR and SSIM of the whole image (Y channel). Under an LR crop: PSNR of the whole "
-        "LR image against bicubic's, which has no jagged edges. LR crops are enlarged without interpolation."
-        + "".join(f" {label}: {told}." for label, told in absent.items()),
+        "LR image against bicubic's, over all colours (RGB); bicubic's has no jagged edges. LR crops are enlarged "
+        "without interpolation." + "".join(f" {label}: {told}." for label, told in absent.items()),
         command=experiments.papermill_command(
             "03_ablation", profile, train=False, scale=scale, figure_image=image, figure_box=box
         ),

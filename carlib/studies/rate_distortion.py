@@ -63,7 +63,7 @@ def table(profile, rows):
     results.save_table(
         claims(found),
         results.folder(profile, "tables", "rate_distortion_claims"),
-        title=f"Does storing CAR's LR image save bits? profile {profile}",
+        title=f"Does storing CAR's LR image save bits? Profile {profile}",
         caption=f'The paper claims: "{CLAIM}". bd_rate, by_image, saved_share: lowest to highest of the lines of the '
         f"table of savings, over codecs. verdict: that of every line if they agree, else partly. Of {seen}, by this "
         "profile's own networks.",

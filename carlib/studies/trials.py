@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from carlib import experiments, results, runs
+from carlib import data, experiments, results, runs
 
 COLUMNS = [
     "run", "profile", "parameters", "steps", "seconds", "precision", "commit", "start", "validation", "adaptivity",
@@ -44,7 +44,11 @@ def trial(name, profile=None, params=(), *, sets=None, note="", out=None, device
     if other := [key for key in evaluate.SYSTEM if key in overrides]:
         raise ValueError(f"a trial of {name} cannot have another {other[0]}: declare a run in params.yaml")
     run = runs.get(name, profile, overrides)
+    if runs.profile(profile)["train"] is None:
+        raise ValueError(f"profile {run.profile} trains nothing, and so has no trials: use --profile mini")
     sets = list(dict.fromkeys(sets or experiments.present_sets(SETS) or ["demo"]))
+    for chosen in sets:
+        data.find(chosen)  # before anything is trained
     out = results.root() / "data" / "trials.csv" if out is None else Path(out)
     results.check_table(out, _KEY)
     given = " ".join(sorted(params))

@@ -63,7 +63,8 @@ def analyse(found, consistency=None):
                      section 4.4); default: params.yaml, study.
     Returns:
         DataFrame COLUMNS, shares in percent: means over valid participants, low and high the 95 % interval over them
-        (intervals.paired); participants: valid; left_out: inconsistent; decisions: of the valid, repeats not counted.
+        (intervals.paired, cut at 0 and 100); participants: valid; left_out: inconsistent; decisions: of the valid,
+        repeats not counted.
     Raises:
         ValueError: consistency is not within 0 and 100.
     """
@@ -93,7 +94,7 @@ def _shares(chosen) -> dict:
     for name, column in zip(CHOICES, ("car_better", "equal", "rival_better"), strict=True):
         each = [100 * told.count(name) / len(told) for told in chosen]
         shares[column] = float(np.mean(each)) if each else float("nan")
-        shares[f"{name}_low"], shares[f"{name}_high"] = intervals.paired(each)
+        shares[f"{name}_low"], shares[f"{name}_high"] = np.clip(intervals.paired(each), 0, 100).tolist()
     return shares
 
 
@@ -126,11 +127,11 @@ def table(profile, found):
         results.folder(profile, "tables", "user_study"),
         title=f"User study: whose images look better, CAR's or a rival's, profile {profile}",
         caption=f'{asked}Answers to "which one looks better", in percent of a participant\'s decisions, mean over '
-        f"participants; low, high: the 95 % interval over participants ({intervals.HOW}), for these images. task sr: "
-        "images restored by the EDSR of each downscaler at x4; downscaling: LR images. Participants who answer less "
-        f"than {params['study']['consistency']:g} % of the repeated questions alike are left out. paper: what section "
-        "4.4 says; Fig. 7 prints no numbers. verdict: reproduced where the share misses that by at most "
-        f"{tolerance['study_share']:g} points, and CAR is preferred to the rival (sr) or the rival to CAR "
+        f"participants; low, high: the 95 % interval over participants ({intervals.HOW}; cut at 0 and 100), for these "
+        "images. task sr: images restored by the EDSR of each downscaler at x4; downscaling: LR images. Participants "
+        f"who answer less than {params['study']['consistency']:g} % of the repeated questions alike are left out. "
+        "paper: what section 4.4 says; Fig. 7 prints no numbers. verdict: reproduced where the share misses that by at "
+        f"most {tolerance['study_share']:g} points, and CAR is preferred to the rival (sr) or the rival to CAR "
         "(downscaling), with an interval over participants that leaves 0 out (against bicubic: not the other "
         "way round); partly where one of the two holds; not tested with fewer than "
         f"{tolerance['study_participants']} participants, at another scale, and under profile smoke.",

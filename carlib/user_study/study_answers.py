@@ -46,6 +46,8 @@ def read(paths, kits=()) -> list[dict]:
             raise ValueError(f"{path} is of task {task}, of which no kit is given")
         if kits and one["kit"] != manifests[task][1]["digest"]:
             raise ValueError(f"{path} is of another kit than {manifests[task][0]}")
+        if kits and one["profile"] != manifests[task][1]["profile"]:
+            raise ValueError(f"{path} is of profile {one['profile']}, its kit of {manifests[task][1]['profile']}")
         before, kit, questions = first.setdefault(task, (path, one["kit"], asked))
         if one["kit"] != kit:
             raise ValueError(f"{path} is of another kit than {before}: analyse one kit of a task at a time")

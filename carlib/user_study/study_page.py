@@ -51,7 +51,8 @@ drag it or scroll.</li>
 </ul>
 <form id="start">
 <label for="code">Code, yours or a given one (letters, digits and hyphens; not your name)</label>
-<input id="code" required maxlength="32" pattern="[A-Za-z0-9\\-]+" autocomplete="off" spellcheck="false">
+<input id="code" required maxlength="32" pattern="[A-Za-z0-9\\-]+" title="letters, digits and hyphens"
+  autocomplete="off" spellcheck="false">
 <button class="main">Begin</button>
 </form>
 </main>

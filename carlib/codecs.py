@@ -20,11 +20,12 @@ LOSSLESS = ("jpegls", "jpeg2000", "png", "webp", "jpegxl")
 LOSSY = ("jpeg", "webp", "avif", "jpegxl")
 TRANSFORMS = ("none", "hp1")
 INTERLEAVES = ("sample", "line", "plane")
+CHROMA = ("halved", "whole")  # 4:2:0 and 4:4:4
 SPIFF_BYTES = 44
 _NO_GREY = ("webp", "avif")  # stored with three equal channels
 
 
-def encode(image, codec, *, quality=None, transform="none", interleave="sample") -> bytes:
+def encode(image, codec, *, quality=None, transform="none", interleave="sample", chroma="halved") -> bytes:
     """Encode an 8-bit image.
 
     Args:
@@ -36,6 +37,7 @@ def encode(image, codec, *, quality=None, transform="none", interleave="sample")
         transform:  "none" or "hp1", of "jpegls" and colour only.
         interleave: "sample", "line" or "plane", of "jpegls" and colour only; `decode` reads it in the file. By line and
                     plane images of a few rough pixels are refused: pyjpegls has too small a buffer for them.
+        chroma:     "whole" keeps its resolution (4:4:4); of "jpeg" alone.
     Returns:
         the file's bytes; the same on every call.
     Raises:
@@ -45,12 +47,16 @@ def encode(image, codec, *, quality=None, transform="none", interleave="sample")
     _check_codec(codec, quality)
     _check_option("transform", transform, TRANSFORMS, codec, grey=image.ndim == 2)
     _check_option("interleave", interleave, INTERLEAVES, codec, grey=image.ndim == 2)
+    if chroma not in CHROMA or (chroma == "whole" and codec != "jpeg"):
+        raise ValueError(f"chroma={chroma!r} is not for {codec}: use jpeg, with {' or '.join(CHROMA)}")
     # A copy: of one pixel NumPy takes any strides for contiguous, encoders do not.
     image = np.array(_hp1(image) if transform == "hp1" else image, order="C")
     if image.ndim == 2 and codec in _NO_GREY:
         image = np.repeat(image[..., None], 3, axis=2)
     try:
-        return bytes(_lossless(image, codec, interleave) if quality is None else _lossy(image, codec, float(quality)))
+        if quality is None:
+            return bytes(_lossless(image, codec, interleave))
+        return bytes(_lossy(image, codec, float(quality), chroma))
     except (RuntimeError, ValueError, MemoryError) as error:
         raise ValueError(f"{codec} cannot encode an image of shape {image.shape}: {error}") from error
 
@@ -127,10 +133,11 @@ def _pyjpegls(image, interleave):
     return jpeg_ls.encode_array(image, interleave_mode=1)
 
 
-def _lossy(image, codec, quality):
+def _lossy(image, codec, quality, chroma):
     library = _imagecodecs()
     if codec == "jpeg":
-        return library.jpeg8_encode(image, level=round(quality), subsampling="420", optimize=True)
+        sampled = "420" if chroma == "halved" else "444"
+        return library.jpeg8_encode(image, level=round(quality), subsampling=sampled, optimize=True)
     if codec == "webp":  # imagecodecs is lossless unless told otherwise, whatever the level
         return library.webp_encode(image, level=quality, lossless=False, method=6, numthreads=1)
     if codec == "avif":

@@ -24,6 +24,7 @@ from carlib.studies import (
     figure6,
     illustrate,
     joint,
+    jpeg_chroma,
     jpeg_lr,
     lossless,
     lossless_gain,
@@ -169,6 +170,7 @@ def test_the_pipeline_makes_every_output_of_its_stages(smoke):
     stored = jpeg_lr.study("smoke", device="cpu", progress=False)
     jpeg_lr.table("smoke", stored), jpeg_lr.rates("smoke", stored), jpeg_lr.prices("smoke", stored)
     jpeg_lr.figure("smoke", stored)
+    jpeg_chroma.study("smoke", device="cpu", progress=False)
     measured = figure6.measure("smoke", notebook_defaults("07_spectra")["image"])
     figure6.draw(measured), figure6.crops(measured), figure6.verdicts(figure6.table(measured))
     parts = attribution.study("smoke", progress=False)

@@ -35,6 +35,32 @@ def test_it_leaves_what_libjpegs_file_leaves(quality, size):
     assert other <= (0.05 + 0.2 * change if min(size) > 9 else 1.5)
 
 
+@pytest.mark.parametrize("quality", [10, 30, 75])
+@pytest.mark.parametrize("size", [(96, 98), (96, 100), (96, 104), (98, 96), (97, 99), (24, 24)])
+def test_the_rim_is_as_near_to_libjpegs_as_the_rest(quality, size):
+    """Where sides are no multiples of 16, encoders continue the image, colours and luma each in a way of their own."""
+    image = photograph(size)
+    stored = codecs.decode(codecs.encode(image, "jpeg", quality=quality), "jpeg").astype(float)
+    other = np.abs(rescale.to_image(jpeg(rescale.to_tensor(image), quality)) - stored).mean(axis=2)
+    rest = max(other[:-10, :-10].mean(), 0.2)
+    assert other[:, -10:].mean() < 2 * rest and other[-10:].mean() < 2 * rest
+
+
+def test_in_mixed_precision_it_is_computed_in_single():
+    image = rescale.to_tensor(photograph())
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = jpeg(image, 50)
+    assert torch.equal(mixed, jpeg(image, 50)) and jpeg(image.half(), 50).dtype == torch.float16
+
+
+def test_saturated_images_are_as_libjpegs():
+    """Blocks overshoot: libjpeg clips them before colours are put together."""
+    rows, columns = np.mgrid[:48, :64] // 3
+    image = np.repeat(((rows + columns) % 2 * 255)[..., None], 3, axis=2).astype(np.uint8)
+    stored = codecs.decode(codecs.encode(image, "jpeg", quality=10), "jpeg").astype(float)
+    assert np.abs(rescale.to_image(jpeg(rescale.to_tensor(image), 10)) - stored).mean() < 1
+
+
 def test_values_are_of_8_bits_and_qualities_go_with_their_images():
     image = torch.cat([rescale.to_tensor(photograph())] * 3)
     found = jpeg(image, torch.tensor([10, 50, 95]))

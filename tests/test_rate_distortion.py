@@ -149,7 +149,7 @@ def test_the_picture_has_a_row_per_metric_and_a_column_per_codec():
     drawn = {tuple(np.round(line.get_xdata(), 6)) for line in figure.axes[0].get_lines()}
     assert tuple(np.round(0.8 * ANCHOR[:, 0], 6)) in drawn
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(labels) == 2 + 4 + 1 and "CAR LR ×4, coded and restored" in labels
+    assert len(labels) == 2 + 4 + 2 and "CAR LR ×4, coded and restored" in labels
     with pytest.raises(ValueError, match="no curve of the HR image coded by png"):
         figures.rate_curves(rate_distortion.curves(rows()), ("png",))
 

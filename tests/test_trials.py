@@ -150,10 +150,13 @@ def test_the_figure_shows_single_changes_and_says_beside_what(home, tmp_path):
     assert len(table) == 6 and set(table.scale) == {2} and set(table.run) == {"car-edsr-x2"}
     (axes,) = trials.draw(table, "mini").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "car-edsr-x2, 500 steps, beside recipe",
         "grey=0.0",
         "kernel_size=5",
-        "loss=l1, beside grey=0.0",
+        "car-edsr-x2, 500 steps, beside grey=0.0",
+        "loss=l1",
     ]
+    assert not axes.collections  # no other seed was tried
     assert "gain over the training without this change" in axes.get_xlabel()
     for kind, suffixes in (("tables", ("csv", "md", "json")), ("figures", ("png", "json"))):
         assert all(results.folder("mini", kind, f"sensitivity.{suffix}").is_file() for suffix in suffixes)
@@ -166,8 +169,16 @@ def test_every_option_of_the_search_is_a_change_by_its_name(home, tmp_path):
     table = sensitivity(tmp_path, lines(**{"ema=0.0 steps=500": 30.0} | {f"{one} steps=500": 31.0 for one in changes}))
     assert table.index.tolist() == [RECIPE, *changes] and (table.beside[changes] == RECIPE).all()
     (axes,) = trials.draw(table.reset_index(), "mini").axes
-    shown = [change.removesuffix("-x2") for change in changes]  # a run of each scale shares a row
-    assert [label.get_text() for label in axes.get_yticklabels()] == shown
+    assert sorted(label.get_text() for label in axes.get_yticklabels()[1:]) == sorted(changes)
+
+
+def test_what_another_seed_moves_is_a_band_over_its_group(home, tmp_path):
+    given = {"": 30.0, "seed=1": 29.4, "loss=l1": 30.2, "loss=l1 kernel_size=5": 31.0}
+    table = sensitivity(tmp_path, lines(**{f"{one} steps=500".strip(): psnr for one, psnr in given.items()}))
+    (axes,) = trials.draw(table.reset_index(), "mini").axes
+    (band,) = axes.collections
+    corners = band.get_paths()[0].vertices
+    assert sorted({*corners[:, 0].round(6)}) == [-0.6, 0.6] and (corners[:, 1].min(), corners[:, 1].max()) == (0.5, 2.5)
 
 
 def test_no_trial_of_car_is_told(home, tmp_path):

@@ -7,7 +7,7 @@ Figures are built with matplotlib's object-oriented API in one fixed style, what
 from carlib.figures.bars import bench
 from carlib.figures.comparisons import crops
 from carlib.figures.curves import training_curve
-from carlib.figures.gains import gains
+from carlib.figures.gains import changes, gains
 from carlib.figures.jpeg_curves import jpeg_curves
 from carlib.figures.preferences import preferences
 from carlib.figures.rate_curves import rate_curves
@@ -19,6 +19,7 @@ from carlib.figures.wheel import colour_wheel, offset_colours
 
 __all__ = [
     "bench",
+    "changes",
     "colour_wheel",
     "crops",
     "effective_kernels",

@@ -1,6 +1,7 @@
 """Gains in dB as dots on lines: what each part of a system is worth, set by set."""
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from carlib.figures.style import BLUE, CAPTION, GREY, LABEL, RED, TITLE, styled
 
@@ -49,6 +50,51 @@ def gains(table, variants, over="bicubic + EDSR", parts=None):
         axes.set_xlabel(f"gain over {over} (dB{', Y' if 'validation' not in looks else ''})", fontsize=LABEL)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=CAPTION)
+    return figure
+
+
+@styled
+def changes(groups, over):
+    """What single changes gain: a line per change, under a line for what the changes of a group are beside.
+
+    Args:
+        groups: title -> DataFrame variant, set, gain (dB), its lines from top to bottom. A variant that begins with
+                "seed=" is drawn as a grey band over its group: what is smaller than that means nothing.
+        over:   what they are gains over.
+    Returns:
+        Figure.
+    Raises:
+        ValueError: there is no group.
+    """
+    if not groups:
+        raise ValueError("changes: no groups to draw")
+    looks, place, ticks = _looks(list(dict.fromkeys(name for part in groups.values() for name in part.set))), 0, {}
+    lines = sum(1 + part.variant.nunique() for part in groups.values())
+    figure = Figure(figsize=(8.2, 0.24 * lines + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for title, part in groups.items():
+        first, ticks[place] = place, title
+        for variant, cells in part.groupby("variant", sort=False):
+            place += 1
+            ticks[place] = variant
+            for cell in cells.itertuples():
+                _, colour, marker = looks[cell.set]
+                axes.plot(cell.gain, place, color=colour, marker=marker, markersize=5, linestyle="none")
+        spread = part[part.variant.str.startswith("seed=")].gain.abs().max()
+        if spread == spread:
+            band = {"color": "#000000", "alpha": 0.08, "linewidth": 0}
+            axes.fill_betweenx([first + 0.5, place + 0.5], -spread, spread, **band)
+        place += 1
+    axes.axvline(0, color="#444444", linewidth=0.8)
+    axes.set_yticks(list(ticks), list(ticks.values()))
+    for tick, text in zip(axes.get_yticklabels(), ticks.values(), strict=True):
+        tick.set_fontweight("bold" if text in groups else "normal")
+    axes.set_ylim(place - 0.5, -0.7)
+    axes.grid(True, axis="both")
+    axes.tick_params(labelsize=LABEL, length=0)
+    axes.set_xlabel(f"gain over {over} (dB)", fontsize=LABEL)
+    handles = [Line2D([], [], color=c, marker=m, linestyle="none", label=label) for label, c, m in looks.values()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=CAPTION)
     return figure
 
 

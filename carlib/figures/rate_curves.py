@@ -11,6 +11,7 @@ _METRICS = {"psnr": "PSNR (dB, Y)", "ssim": "SSIM (Y)"}
 _COLOURS = {"car": ("CAR", RED), "bicubic": ("bicubic", BLUE)}
 _DASHES = {2: "-", 4: (0, (4, 1.6))}  # told apart without colour, as the markers are
 _MARKERS = {2: "o", 4: "s"}
+_STARS = {2: "*", 4: "P"}  # of LR images stored lossless
 
 
 @styled
@@ -22,7 +23,8 @@ def rate_curves(curves, codecs):
                 "bicubic" or "none" (the HR image is coded, scale 1), mode "lossy" or "lossless".
         codecs: the columns, names of lossy codecs of LR and HR images. AVIF of HR images, if there, is in each.
     Returns:
-        Figure; bits on a logarithmic axis. Lossless LR images, the smallest of a downscaler and scale, are stars.
+        Figure; bits on a logarithmic axis. Lossless LR images, the smallest of a downscaler and scale, are stars
+        (×2) and crosses (×4). The axes end where restored images do.
     Raises:
         ValueError: no curve for a codec.
     """
@@ -36,12 +38,16 @@ def rate_curves(curves, codecs):
             for (downscaler, scale, name, mode), curve in curves.items():
                 if mode == "lossy" and (name == codec or (name == "avif" and downscaler == "none")):
                     axes.plot(curve.bpp, curve[metric], **_style(downscaler, scale, name))
-            for (downscaler, _), curve in stars.items():
-                axes.plot(curve.bpp, curve[metric], color=_COLOURS[downscaler][1], **_star(downscaler))
+            for (downscaler, scale), curve in stars.items():
+                axes.plot(curve.bpp, curve[metric], color=_COLOURS[downscaler][1], **_star(scale))
             axes.set_xscale("log")
             axes.grid(True, which="major")
             axes.tick_params(which="both", labelsize=CAPTION)
         line[0].set_ylabel(label, fontsize=LABEL)
+        restored = [curve[metric] for (downscaler, *_), curve in curves.items() if downscaler != "none"]
+        low, high = min(map(min, restored)), max(map(max, restored))
+        if high > low:
+            line[0].set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))  # HR images' curves go on above
     for axes, codec in zip(grid[0], codecs, strict=True):
         axes.set_title(_NAMES[codec], loc="left", fontsize=TITLE, fontweight="bold")
     for axes in grid[-1]:
@@ -70,9 +76,8 @@ def _style(downscaler, scale, codec) -> dict:
     }
 
 
-def _star(downscaler) -> dict:
-    broad = downscaler == "bicubic"
-    return {"marker": "*", "linestyle": "none", "markersize": 14 if broad else 7, "alpha": 0.55 if broad else 1}
+def _star(scale) -> dict:
+    return {"marker": _STARS[scale], "linestyle": "none", "markersize": 9, "markeredgecolor": "white", "zorder": 4}
 
 
 def _smallest(curves) -> dict:
@@ -93,5 +98,7 @@ def _legend(curves, stars):
         label = f"{_COLOURS[downscaler][0]} LR ×{scale}, coded and restored"
         handles.append(Line2D([], [], label=label, **_style(downscaler, scale, "")))
     if stars:
-        handles.append(Line2D([], [], label="LR stored lossless, smallest codec", color=GREY, **_star("car")))
+        for scale in sorted({scale for _, scale in stars}):
+            told = f"LR ×{scale} lossless"
+            handles.append(Line2D([], [], label=told, color=GREY, **_star(scale)))
     return handles

@@ -85,7 +85,11 @@ def _equation(found, moved):
     """The equation that a panel shows, with its numbers."""
     i, s, (v, _) = found.pixel, found.scale, found.centre
     if moved:
-        return r"Eq. 2:  $lr_{i,j} = \sum_{a,b} k_{a,b}\; hr(v + a - c + \Delta v_{a,b},\; u + b - c + \Delta u_{a,b})$"
+        return (
+            r"Eq. 2:  $lr_{i,j} = \sum_{a,b} k_{a,b}\; hr(v + a - c + \Delta v_{a,b},\; u + b - c + \Delta u_{a,b})$"
+            + "\n"
+            + r"$c = (K - 1)/2$"
+        )
     eq1 = rf"Eq. 1:  $v = (i + \frac{{1}}{{2}})\,s - \frac{{1}}{{2}} = ({i} + 0.5)\cdot{s} - 0.5 = {v:g}$"
     rows = found.rest[:: found.size, 0]
     return f"{eq1}\ntap a, from 0, in row $v + a - {_HALF[found.taps]}$ = {rows[0]:g}, {rows[1]:g}, … {rows[-1]:g}"
@@ -107,7 +111,7 @@ def _draw_tap(axes, found, number):
             size = (column + 1 - u if right == 0 else u - column, row + 1 - v if down == 0 else v - row)
             axes.add_patch(Rectangle(corner, *size, facecolor=_AREA, alpha=0.05 + 0.6 * weight, zorder=1))
             name = rf"${'α' if down else '(1-α)'}\,{'β' if right else '(1-β)'}$".replace("α", r"\alpha")
-            text = f"{name.replace('β', chr(92) + 'beta')} = {weight:.3f}"
+            text = f"{name.replace('β', chr(92) + 'beta')} = {weight:.2f}"
             place = (column + right + (-0.06 if right == 0 else 0.06), row + down + (-0.3 if down == 0 else 0.3))
             axes.annotate(text, place, ha="center", va="center", fontsize=LABEL)
             axes.plot([u, column + right], [v, row + down], color=GREY, linewidth=0.7, linestyle="--", zorder=2)

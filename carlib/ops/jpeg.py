@@ -52,9 +52,11 @@ def stored(image, quality, alpha=1.0):
     quality = quality.to(image.device)
     with torch.autocast(image.device.type, enabled=False):  # half precision does not tell 256 levels apart
         y, cb, cr = _whole(_to_ycbcr(image.float() * 255)).split(1, dim=1)
-        chroma = _halved(_extended(torch.cat([cb, cr], 1), 2))
+        # Of the last column libjpeg makes whole blocks before it halves, of the last row only a pair.
+        chroma = _halved(_extended(torch.cat([cb, cr], 1), 2, 16))
         y, bits = _coded(y, _table(_LUMA, quality), alpha)
         chroma, more = _coded(chroma, _table(_CHROMA, quality), alpha)
+        chroma = chroma[..., : (image.shape[3] + 1) // 2]
         cb, cr = _doubled(chroma, image.shape[2:]).split(1, dim=1)
         return (_whole(_to_rgb(y, cb, cr)).clamp(0, 255) / 255).to(image.dtype), bits + more
 
@@ -114,12 +116,12 @@ def _whole(levels):
     return _Round.apply(levels, 0.0)
 
 
-def _extended(image, multiple):
-    """Continued by its last row and column until both sides are multiples, as encoders do.
+def _extended(image, *multiples):
+    """Continued by its last row and column until height and width are multiples of these, as encoders do.
 
     Not by `functional.pad`, whose gradient on a GPU has other bits each time.
     """
-    for dim in (2, 3):
+    for dim, multiple in zip((2, 3), multiples, strict=True):
         if more := -image.shape[dim] % multiple:
             last = image.narrow(dim, image.shape[dim] - 1, 1)
             image = torch.cat([image, *[last] * more], dim)
@@ -139,7 +141,7 @@ def _percent(quality):
 def _coded(planes, table, alpha):
     """(N, C, H, W) through DCT, quantisation by the table (N, 64) and back, as whole numbers; bits (N,)."""
     height, width = planes.shape[2:]
-    blocks = functional.pixel_unshuffle(_extended(planes, 8).transpose(0, 1).flatten(0, 1)[:, None] - 128, 8)
+    blocks = functional.pixel_unshuffle(_extended(planes, 8, 8).transpose(0, 1).flatten(0, 1)[:, None] - 128, 8)
     step = table.repeat(planes.shape[1], 1)[:, :, None, None].float()
     basis = _basis(planes)
     coefficients = torch.einsum("kp,nphw->nkhw", basis, blocks) / step

@@ -200,6 +200,26 @@ def _jpeg(table) -> str:
     return markdown.table(lines)
 
 
+def _jpeg_chroma(table) -> str:
+    """A line per scale and quality: CAR's gain and bits in files with colour halved and whole."""
+    lines = []
+    for (scale, quality), cells in table.groupby(["scale", "quality"]):
+        halved, whole = (cells[cells.chroma == chroma].iloc[0] for chroma in ("halved", "whole"))
+        lines.append(
+            {
+                "scale": f"x{scale}",
+                "JPEG quality": quality,
+                "4:2:0: bicubic": markdown.number(halved.bicubic),
+                "gain, 4:2:0": _gain(halved),
+                "files, 4:2:0": f"{halved.bits:+.0f} %",
+                "4:4:4: bicubic": markdown.number(whole.bicubic),
+                "gain, 4:4:4": _gain(whole),
+                "files, 4:4:4": f"{whole.bits:+.0f} %",
+            }
+        )
+    return markdown.table(lines)
+
+
 def _gain(cell) -> str:
     return f"{cell.gain:+.2f} [{cell.low:+.2f}, {cell.high:+.2f}]"
 
@@ -282,6 +302,7 @@ TABLES = {
     "content": ("content", _content),
     "lossless_gain": ("lossless_gain", _lossless_gain),
     "jpeg": ("jpeg", _jpeg),
+    "jpeg_chroma": ("jpeg_chroma", _jpeg_chroma),
     "jpeg_worth": ("jpeg_worth", _jpeg_worth),
     "jpeg_rates": ("jpeg_rates", _jpeg_rates),
     "jpeg_rates_sets": ("jpeg_rates", _jpeg_rates_sets),

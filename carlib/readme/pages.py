@@ -16,7 +16,7 @@ PAGES = {
     ),
     "docs/findings.md": (
         *("seeds", "scales", "attribution", "colour", "content"),
-        *("lossless_gain", "jpeg", "jpeg_worth", "jpeg_rates", "jpeg_rates_sets"),
+        *("lossless_gain", "jpeg", "jpeg_chroma", "jpeg_worth", "jpeg_rates", "jpeg_rates_sets"),
     ),
     "docs/speed.md": ("bench",),
 }

@@ -86,29 +86,30 @@ def sr_panel(label, hr, sr, scale):
     return label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(rescale.to_8_bits(sr))
 
 
-def panels(label, chain, hr, box) -> list:
+def panels(label, chain, hr, box, told=None) -> list:
     """The LR and the SR panel of `figures.crops` of a run as an `evaluate.Chain`.
 
     Args:
         label: of the SR panel; of the LR panel its part before " + ".
         hr:    uint8 (H, W[, 3]).  box: of it, see `check_crop`.
+        told:  what is said below the LR panel, a function of the LR image; default the size of the crop.
     """
     from carlib.data import to_colour
 
     (lr, sr), scale = chain(hr), chain.run.scale
-    size = f"{box[3] // scale}×{box[2] // scale} px"
-    return [(f"{label.partition(' + ')[0]} LR", size, to_colour(lr)), sr_panel(label, hr, sr, scale)]
+    below = f"{box[3] // scale}×{box[2] // scale} px" if told is None else told(lr)
+    return [(f"{label.partition(' + ')[0]} LR", below, to_colour(lr)), sr_panel(label, hr, sr, scale)]
 
 
-def row(name, hr, box, shown) -> dict:
+def row(name, hr, box, shown, told=None) -> dict:
     """A row of `figures.crops`: the `panels` of each run.
 
     Args:
-        name: of the image.  hr, box: as of `panels`.  shown: label -> evaluate.Chain.
+        name: of the image.  hr, box, told: as of `panels`.  shown: label -> evaluate.Chain.
     """
     from carlib.data import to_colour
 
-    both = [panels(label, chain, hr, box) for label, chain in shown.items()]
+    both = [panels(label, chain, hr, box, told) for label, chain in shown.items()]
     return {"name": name, "hr": to_colour(hr), "box": tuple(box), "panels": [panel for pair in both for panel in pair]}
 
 

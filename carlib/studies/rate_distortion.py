@@ -63,7 +63,7 @@ def table(profile, rows):
     results.save_table(
         claims(found),
         results.folder(profile, "tables", "rate_distortion_claims"),
-        title=f"Does storing CAR's LR image save bits? Profile {profile}",
+        title=f"Does storing CAR's LR image save bits? profile {profile}",
         caption=f'The paper claims: "{CLAIM}". bd_rate, by_image, saved_share: lowest to highest of the lines of the '
         f"table of savings, over codecs. verdict: that of every line if they agree, else partly. Of {seen}, by this "
         "profile's own networks.",
@@ -87,8 +87,9 @@ def figure(profile, rows):
         alt="Curves of PSNR and SSIM over bits per HR pixel for JPEG, WebP and JPEG XL: the HR image coded, and CAR's "
         "and bicubic LR images of both scales coded and restored",
         caption=f"Means of {seen}. A column is one codec, of HR and LR images alike; AVIF codes HR images only, "
-        "the same dotted curve in every column. Stars: LR images stored lossless, by the codec that takes the fewest "
-        f'bits. {_conditions(profile)} The paper claims: "{CLAIM}". Verdicts, with the delta rate: {said}.',
+        "the same dotted curve in every column. Stars (×2) and crosses (×4): LR images stored lossless, by the codec "
+        "that takes the fewest bits. HR images' curves go on above. "
+        f'{_conditions(profile)} The paper claims: "{CLAIM}". Verdicts, with the delta rate: {said}.',
         command=experiments.papermill_command("05b_rate_distortion", profile),
     )
     return drawn

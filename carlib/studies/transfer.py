@@ -180,7 +180,7 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
     results.save_table(
         told,
         folder / f"{name}_claims",
-        title=f"Table 2: CAR trained jointly > CAR trained with EDSR and frozen > bicubic? Profile {profile}",
+        title=f"Table 2: CAR trained jointly > CAR trained with EDSR and frozen > bicubic? profile {profile}",
         caption="PSNR differences (dB) between networks of one kind, image by image, their 95 % intervals over images, "
         "and the printed differences. step: joint - frozen is what joint training gains over EDSR's resampler left as "
         "it is, frozen - bicubic what that one gains over bicubic LR; n: images that both were measured on; all "

@@ -161,7 +161,7 @@ def _recipe_first(column):
 
 
 def draw(table, profile):
-    """Of `sensitivity` the gains of single changes as dots, a panel per scale.
+    """Of `sensitivity` the gains of single changes as dots, grouped by what they are beside.
 
     Returns:
         matplotlib Figure; both are written, as tables/ and figures/sensitivity, the table with all trials.
@@ -185,23 +185,25 @@ def draw(table, profile):
         command=command,
     )
     shown = table[table.gain.notna() & (table.changes == 1)]
-    upscaler = shown.run.str.removeprefix("car-").str.rpartition("-x")[0]
-    kinds = upscaler + ", " + shown.steps.astype(str) + " steps: "
-    beside = (", beside " + shown.beside).where(shown.beside != RECIPE, "")
-    of_any_scale = shown.variant.str.replace(r"=(\S+)-x\d\b", r"=\1", regex=True)  # a run of each scale, in one row
-    shown = shown.assign(variant=(kinds if kinds.nunique() > 1 else "") + of_any_scale + beside)
-    validated = shown.drop_duplicates(["scale", "variant"]).assign(set="validation")
-    shown = pd.concat([validated.assign(gain=validated.validation_gain), shown])
-    figure = figures.gains(shown, list(dict.fromkeys(shown.variant)), over="the training without this change")
+    groups = {}
+    for (name, steps, beside), part in shown.groupby(["run", "steps", "beside"], sort=False):
+        validated = part.drop_duplicates("variant").assign(set="validation")
+        validated = validated.assign(gain=validated.validation_gain).sort_values("gain", ascending=False)
+        order = {variant: place for place, variant in enumerate(validated.variant)}
+        lines = pd.concat([validated, part]).sort_values("variant", key=lambda of, order=order: of.map(order))
+        groups[f"{name}, {steps:,} steps, beside {beside}"] = lines[["variant", "set", "gain"]]
+    if not groups:
+        raise ValueError("no trial differs from another in one number: there is nothing to draw")
+    figure = figures.changes(groups, over="the training without this change")
     results.save_figure(
         figure,
         results.folder(profile, "figures", "sensitivity"),
         title="Sensitivity: what one changed number does to CAR, mini size",
         alt="Gain in dB of CAR trained with one number changed over CAR trained without this change, on the validation "
         "images and set by set",
-        caption="Short trainings, see the table for their steps. Recipes are chosen by the validation's gain. 0 is the "
-        'recipe of profile mini or, where another is named, the recipe with the numbers after "beside". Trials that '
-        "differ from every other in two numbers or more are in the table alone.",
+        caption="One short training each. 0 is what stands in bold: the recipe of profile mini, or the recipe with the "
+        'numbers after "beside". Grey: what another seed alone moves it by, where that was tried: less than that says '
+        "nothing. Trials that differ from every other in two numbers or more are in the table alone.",
         command=command,
     )
     return figure

@@ -300,7 +300,7 @@ def build_report(profile=None) -> Path:
     headline = f"{chosen['about'][0].upper()}{chosen['about'][1:]}."
     if chosen["name"] != "paper":
         headline += (
-            " The paper's networks have more than 100 times the parameters and GPU days of training: compare gains, "
+            " The paper's networks have more than 100 times the parameters and longer training: compare gains, "
             "not values."
         )
     name = chosen["name"]

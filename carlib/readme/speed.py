@@ -4,7 +4,7 @@ from carlib import provenance
 from carlib.formats import markdown
 
 # Cases of `carlib bench` that README.md shows; docs/speed.md has all.
-SHORT = r"^operator x\d: .*taps$|^operator x\d on .*: one image|^training step .* px$|^CAR \(mini\)"
+SHORT = r"^operator x\d: .*taps$|^operator x\d on .*: (?:one image|16 patches)|^training step .* px$|^CAR \(mini\)"
 
 
 def tables(bench) -> str:

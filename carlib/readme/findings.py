@@ -211,10 +211,10 @@ def _jpeg_chroma(table) -> str:
                 "JPEG quality": quality,
                 "4:2:0: bicubic": markdown.number(halved.bicubic),
                 "gain, 4:2:0": _gain(halved),
-                "files, 4:2:0": f"{halved.bits:+.0f} %",
+                "files, 4:2:0": f"{round(halved.bits):+d} %",
                 "4:4:4: bicubic": markdown.number(whole.bicubic),
                 "gain, 4:4:4": _gain(whole),
-                "files, 4:4:4": f"{whole.bits:+.0f} %",
+                "files, 4:4:4": f"{round(whole.bits):+d} %",
             }
         )
     return markdown.table(lines)

@@ -147,4 +147,6 @@ def test_what_was_trained_on_grey_is_measured_on_the_grey_image(resampler, image
     found = attribution.restored(system("CAR"), others, image)
     for label in (attribution.ON_GREY, attribution.ON_GREY_BASE):
         assert found[label][0].ndim == 2 and np.array_equal(seen[label], data.to_grey(image))
+    for label in (attribution.GREY, attribution.GREY_BASE):  # what was trained in colour is compared with it, too
+        assert np.array_equal(found[label][0], data.to_grey(image)) and found[label][1].ndim == 2
     assert found[attribution.NO_OFFSETS][0] is image

@@ -76,6 +76,11 @@ def test_points_that_another_beats_and_infinite_ones_do_not_count():
     assert bjontegaard.bd_rate(ANCHOR, np.concatenate([worse, ANCHOR])) == pytest.approx((0, 28, 36), abs=1e-9)
 
 
+def test_of_points_of_one_rate_or_one_psnr_the_better_one_counts():
+    beaten = [[ANCHOR[0, 0], 27.0], [ANCHOR[2, 0], 30.9], [ANCHOR[2, 0] * 1.2, ANCHOR[2, 1]]]
+    assert bjontegaard.bd_rate(ANCHOR, np.concatenate([beaten, ANCHOR])) == pytest.approx((0, 28, 36), abs=1e-9)
+
+
 @pytest.mark.parametrize(("curve", "told"), [
     (np.ones((3, 3)), r"a curve of shape \(3, 3\) is not \(n, 2\)"),
     ([1.0, 2.0], "is not"),

@@ -83,6 +83,26 @@ def test_options_of_one_method_are_refused(carlib, tmp_path, options):
     assert not (tmp_path / "lr.png").exists()
 
 
+def test_device_and_tile_reach_every_network(monkeypatch):
+    seen = {}
+
+    def noted(door):
+        original = getattr(rescale, door)
+
+        def call(image, scale, method, *size, **options):
+            seen[door, method] = options
+            return original(image, scale, method, *size, **options)
+
+        monkeypatch.setattr(rescale, door, call)
+
+    noted("downscale")
+    noted("upscale")
+    choice.best(example("chelsea", 32), 2, tile=64, device="cpu")
+    given = {"tile": 64, "device": "cpu"}
+    assert seen["downscale", "car"] == given | {"pad": False} and seen["downscale", "bicubic"] == {"pad": False}
+    assert seen["upscale", "car"] == seen["upscale", "edsr"] == given
+
+
 @pytest.mark.parametrize("quality", [0, 101, 50.5, 100.0, True])
 def test_a_quality_that_no_jpeg_has_is_refused(quality):
     with pytest.raises(ValueError, match="is not a whole number from 1 to 100"):

@@ -1,5 +1,6 @@
 """Codecs: what goes in lossless comes out, sizes are those of the files, other encoders agree."""
 
+import imagecodecs
 import jpeg_ls
 import numpy as np
 import pytest
@@ -68,6 +69,21 @@ def test_bits_per_pixel_counts_the_file_and_colour_pixels_once(photo):
     lossy = codecs.bits_per_pixel(photo, "jpeg", quality=50)
     assert lossy == 8 * len(codecs.encode(photo, "jpeg", quality=50)) / (96 * 97) < 4
     assert carlib.codecs is codecs
+
+
+def test_files_are_those_of_imagecodecs_at_the_options_that_are_told(photo):
+    coded = {codec: codecs.encode(photo, codec) for codec in ("png", "webp")}
+    assert coded["png"] == imagecodecs.png_encode(photo, level=9)
+    assert coded["webp"] == imagecodecs.webp_encode(photo, lossless=True, method=6, numthreads=1)
+    coded = {codec: codecs.encode(photo, codec, quality=70) for codec in ("jpeg", "webp")}
+    assert coded["jpeg"] == imagecodecs.jpeg8_encode(photo, level=70, subsampling="420", optimize=True)
+    assert coded["webp"] == imagecodecs.webp_encode(photo, level=70, lossless=False, method=6, numthreads=1)
+
+
+def test_jpeg_xl_takes_its_seventh_effort(photo):
+    assert codecs.encode(photo, "jpegxl") == imagecodecs.jpegxl_encode(photo, lossless=True, effort=7, numthreads=1)
+    lossy = imagecodecs.jpegxl_encode(photo, distance=1.0, lossless=False, effort=7, numthreads=1)
+    assert codecs.encode(photo, "jpegxl", quality=90) == lossy
 
 
 def test_the_spiff_header_is_counted_and_is_44_bytes(photo):

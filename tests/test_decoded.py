@@ -82,6 +82,19 @@ def test_a_file_that_changed_renews_the_pixels_and_removes_what_nobody_used_for_
     assert len(names(kept)) == left and (before in names(kept)) == (left == 2)
 
 
+def test_the_key_is_of_pillows_version_what_reads_files_and_their_times(three, monkeypatch):
+    keys = [decoded._key(three), decoded._key(three)]
+    assert keys[0] == keys[1]
+    stat = three[1].stat()
+    os.utime(three[1], ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+    keys.append(decoded._key(three))
+    monkeypatch.setattr(decoded.PIL, "__version__", "0.0")
+    keys.append(decoded._key(three))
+    monkeypatch.setattr(decoded, "sixteen", decoded.images)
+    keys.append(decoded._key(three))
+    assert len(set(keys)) == 4
+
+
 def test_who_maps_pixels_uses_them(three, kept):
     decoded.mapped("three", three)
     (name,) = names(kept)

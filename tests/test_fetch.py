@@ -10,6 +10,7 @@ import stat
 import tarfile
 import threading
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -141,6 +142,29 @@ def test_from_a_folder_instead_of_the_network(world, tmp_path):
     assert listing(tmp_path / "new") == ["Set5/c d.png"]
     with pytest.raises(ValueError, match="is not a folder"):
         fetch("set5", from_dir=tmp_path / "nowhere")
+
+
+def test_what_no_checksum_covers_is_not_called_verified():
+    done = module.Fetched("div2k", kept=["a"], added=["b", "c"], unchecked=["c"])
+    assert str(done).startswith("div2k: 2 new, 1 kept, 2 verified; in")
+
+
+def test_a_copy_that_dies_leaves_nothing_at_its_name(world, monkeypatch):
+    def full(source, target):
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.shutil, "copyfile", full)
+    with pytest.raises(ValueError, match=r"cannot write .*a\.png: No space left on device"):
+        fetch("set5", from_dir=world.remote, progress=False)
+    assert listing(world.raw) == []
+
+
+def test_what_a_killed_run_left_goes_with_the_next(tmp_path):
+    (tmp_path / ".fetch" / "unpacked").mkdir(parents=True)
+    with module._scratch(tmp_path / ".fetch") as folder:
+        assert list(folder.iterdir()) == []
+    assert not (tmp_path / ".fetch").exists()
 
 
 def test_demo_and_unknown_sets_cannot_be_fetched(world):

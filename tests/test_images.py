@@ -11,10 +11,19 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
 
 from carlib import codecs
-from carlib.data import colour_profile, crop_to_multiple, note, read_image, write_image
+from carlib.data import (
+    centre_crop,
+    colour_profile,
+    crop_to_multiple,
+    jpeg_quality,
+    note,
+    read_image,
+    to_grey,
+    write_image,
+)
 
 
 @pytest.fixture
@@ -66,9 +75,10 @@ def test_a_colour_profile_goes_along(tmp_path, rgb, suffix):
     assert colour_profile(path) == profile
     np.testing.assert_array_equal(read_image(path), rgb)
     assert colour_profile(write_image(tmp_path / f"b{suffix}", rgb)) is None
-    with pytest.raises(ValueError, match="BMP holds no colour profile"):
-        write_image(tmp_path / "c.bmp", rgb, profile=profile)
-    assert not (tmp_path / "c.bmp").exists()
+    for name, kind in (("c.bmp", "BMP"), ("c.ppm", "PPM"), ("c.pnm", "PPM")):
+        with pytest.raises(ValueError, match=f"{kind} holds no colour profile"):
+            write_image(tmp_path / name, rgb, profile=profile)
+        assert not (tmp_path / name).exists()
 
 
 def test_jpeg_is_written_only_on_request(tmp_path):
@@ -83,6 +93,21 @@ def test_jpeg_is_written_only_on_request(tmp_path):
     assert (tmp_path / "b.jpg").stat().st_size < (tmp_path / "a.jpg").stat().st_size
     coded = codecs.decode(codecs.encode(smooth, "jpeg", quality=95), "jpeg")
     np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), coded)  # what notebook 05c measures
+
+
+def test_written_jpegs_are_optimised_with_chroma_halved_both_ways(tmp_path, rng):
+    image = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    path = write_image(tmp_path / "a.jpg", image, quality=80)
+    with Image.open(path) as opened:
+        assert JpegImagePlugin.get_sampling(opened) == 2  # 4:2:0
+    best, plain = (save(tmp_path / f"{o}.jpg", image, quality=80, subsampling=2, optimize=o) for o in (True, False))
+    assert path.read_bytes() == best.read_bytes() and best.stat().st_size < plain.stat().st_size
+
+
+@pytest.mark.parametrize("quality", [20, 50, 80, 99])
+def test_the_quality_of_a_jpeg_is_read_in_its_luma_table(tmp_path, rgb, quality):
+    assert jpeg_quality(write_image(tmp_path / "a.jpg", rgb, quality=quality)) == quality
+    assert jpeg_quality(write_image(tmp_path / "a.png", rgb)) is None
 
 
 @pytest.mark.parametrize(("name", "quality", "message"), [
@@ -263,6 +288,13 @@ def test_more_than_one_frame_is_refused(tmp_path, rgb):
             read_image(tmp_path / name)
 
 
+def test_of_a_cameras_file_of_two_pictures_the_first_is_read(tmp_path):
+    """MPO: the others are previews, or the other eye."""
+    first, second = (Image.new("RGB", (16, 8), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
+    assert (read_image(tmp_path / "a.jpg")[..., 0] > 250).all()
+
+
 ENCODINGS = [("PNG", {}), ("JPEG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {}), ("PPM", {})]
 ENCODINGS += [("TIFF", {"compression": "tiff_adobe_deflate"})]
 
@@ -368,6 +400,17 @@ def test_crop_to_multiple_refuses_what_would_be_empty(rgb):
     for multiple in (0, -2, 2.0, "2", True, None):
         with pytest.raises(ValueError, match="positive integer"):
             crop_to_multiple(rgb, multiple)
+
+
+def test_grey_is_the_rounded_luma_of_bt601():
+    colours = np.array([[[0, 0, 255], [255, 0, 0], [0, 255, 0], [255, 255, 255]]], np.uint8)
+    assert to_grey(colours).tolist() == [[29, 76, 150, 255]]  # 255 times 0.114, 0.299, 0.587 (29.07, 76.245, 149.685)
+
+
+def test_of_an_odd_margin_the_middle_has_less_at_the_top_left():
+    image = np.arange(7 * 6).reshape(7, 6)
+    np.testing.assert_array_equal(centre_crop(image, 4), image[1:5, 1:5])
+    np.testing.assert_array_equal(centre_crop(image, 9), image)
 
 
 def test_importing_the_room_is_light():

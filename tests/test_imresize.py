@@ -170,6 +170,18 @@ def test_mirror_and_transpose_commute(kernel):
     np.testing.assert_allclose(imresize(image.T, 0.25, kernel=kernel), out.T, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("factor", [2, 4, 6])
+def test_a_flipped_image_gives_the_flipped_result_on_ties_too(kernel, factor):
+    """Of columns a, b, a, b, ... every result is (a + b) / 2: which way it is rounded may not hang on the order of a
+    sum."""
+    pairs = np.random.default_rng(0).integers(0, 256, (400, 2), dtype=np.uint8)
+    image, size = np.tile(pairs, (1, 72)), (400, 144 // factor)
+    flipped = imresize(image[:, ::-1], size=size, kernel=kernel)[:, ::-1]
+    np.testing.assert_array_equal(flipped, imresize(image, size=size, kernel=kernel))
+    np.testing.assert_array_equal(flipped[:, 72 // factor], (pairs.astype(int).sum(1) + 1) // 2)  # far from borders
+
+
 def test_scale_and_size_agree_where_they_should():
     hr = photograph(36, 48)
     for scale in (0.25, 0.5, 2, 3):

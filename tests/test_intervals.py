@@ -46,6 +46,26 @@ def test_of_few_images_students_interval_holds_where_it_reaches_farther():
     assert many[0] > 0 and many[0] > differences.mean() - intervals.half_width(np.tile(differences, 3))
 
 
+def test_fifteen_are_many_and_fourteen_few():
+    differences = np.array([3.0] + [0.1] * 14)  # one sign: of resamples alone 0 is out
+    assert intervals.paired(differences)[0] > 0 > differences.mean() - intervals.half_width(differences)
+    low, _ = intervals.paired(differences[:14])
+    half = intervals.half_width(differences[:14])
+    assert low == pytest.approx(differences[:14].mean() - half) and low < 0
+    assert intervals.HOW == "10,000 resamples; of fewer than 15 Student's where wider"
+
+
+def test_each_end_is_the_farther_one_of_bootstrap_and_student():
+    """Of skewed numbers the bootstrap reaches farther on one side, Student's on the other."""
+    differences = np.array([0.0] * 12 + [1.0] * 2)
+    low, high = intervals.paired(differences)
+    mean, half = differences.mean(), intervals.half_width(differences)
+    draw = np.random.default_rng(0).integers(14, size=(10_000, 14), dtype=np.int32)
+    farther = np.quantile(differences[draw].mean(axis=1), 0.975)
+    assert farther > mean + half
+    assert low == pytest.approx(mean - half) and high == pytest.approx(farther)
+
+
 def test_students_interval_of_three_numbers():
     # t(0.975, 2 degrees of freedom) = 4.302653 (any table); standard deviation 1
     assert intervals.half_width([1, 2, 3]) == pytest.approx(4.302653 / math.sqrt(3), abs=1e-6)

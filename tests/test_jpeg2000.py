@@ -30,6 +30,11 @@ def test_bits_are_about_those_of_openjpegs_file(name, scale, downscaler):
     assert jpeg2000.bits(rescale.to_tensor(lr)).item() == pytest.approx(openjpegs_bits(lr), rel=0.03)
 
 
+def test_the_wavelet_goes_five_times():
+    """Computed by the code at commit e90d153; four times give 757,709, six 756,203."""
+    assert jpeg2000.bits(rescale.to_tensor(photograph())).item() == pytest.approx(756_477, rel=1e-4)
+
+
 def test_colour_that_is_not_there_takes_no_bits():
     grey = photograph()[::2, ::2, :1].repeat(3, axis=2)
     found = jpeg2000.bits(rescale.to_tensor(grey)).item()

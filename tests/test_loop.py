@@ -3,14 +3,17 @@
 import math
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 from short_runs import go, short, smoke, without_seconds
+from tqdm import tqdm
 
 from carlib import devices, losses, stopping, weights
 from carlib.run_networks import Restored
 from carlib.training import checkpoint, objective
+from carlib.training import loop as loop_module
 from carlib.training.loop import Loop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -136,3 +139,37 @@ def test_gradients_are_shortened_to_clip(home, clip):
     gradients = [p.grad for p in loop.rescaler.parameters() if p.grad is not None]
     norm = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in gradients]))
     assert norm == pytest.approx(clip, rel=1e-3) if clip else norm > 0.01
+
+
+@pytest.fixture
+def steady(monkeypatch):
+    """A loop whose every update takes ten seconds of a clock of its own and has the loss 2; validations take one."""
+    now = [0.0]
+
+    def passes(seconds, outcome):
+        def called(*_):
+            now[0] += seconds
+            return outcome
+
+        return called
+
+    monkeypatch.setattr(loop_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(Loop, "_update", passes(10, ({"loss": torch.tensor(2.0), "mse": torch.tensor(0.01)}, 0.1)))
+    monkeypatch.setattr(Loop, "_validate", passes(1, {"psnr": 30.0}))
+    return begun(short(steps=6))
+
+
+def test_every_row_of_the_log_is_the_mean_of_its_own_block(home, steady):
+    rows = [steady.block(tqdm(disable=True)) for _ in range(3)]
+    assert [row["loss"] for row in rows] == [2.0] * 3
+    assert [row["patch_psnr"] for row in rows] == pytest.approx([20.0] * 3)
+
+
+def test_seconds_go_on_after_a_resume_and_are_counted_once(home, steady):
+    steady.told = lambda: steady.step == 3
+    assert steady.block(tqdm(disable=True))["seconds"] == 21
+    assert steady.block(tqdm(disable=True)) is None  # within the second block
+    steady.told = lambda: False
+    steady.begin({"log": steady.log, "step": steady.step, "sums": steady.sums, "seconds": steady.seconds})
+    rows = [steady.block(tqdm(disable=True)) for _ in range(2)]
+    assert [row["seconds"] for row in rows] == [42, 63] and [row["loss"] for row in rows] == [2.0, 2.0]

@@ -20,8 +20,9 @@ def tensors():
     return kernel, *(torch.randn(shape, generator=draw, dtype=torch.float64) for _ in range(2))
 
 
+@pytest.mark.parametrize("eta", [1.0, 0.25])
 @pytest.mark.parametrize("reading", ["weighted", "printed", "regulated"])
-def test_offset_distance_is_equation_9(tensors, reading):
+def test_offset_distance_is_equation_9(tensors, reading, eta):
     _, dv, dh = tensors
     shift = K / 2 if reading == "printed" else (K - 1) / 2
     total = 0
@@ -29,8 +30,8 @@ def test_offset_distance_is_equation_9(tensors, reading):
         at = (n, a * K + b, i, j)
         w = math.hypot(a - shift, b - shift) / math.hypot(K / 2, K / 2)
         length = math.hypot(dv[at], dh[at]) / SCALE  # LR pixels
-        total += {"weighted": w * length, "printed": 1 + w * length, "regulated": (1 + w) * length}[reading]
-    found = losses.offset_distance(dv, dh, SCALE, reading)
+        total += {"weighted": w * length, "printed": eta + w * length, "regulated": (eta + w) * length}[reading]
+    found = losses.offset_distance(dv, dh, SCALE, reading, eta)
     assert found.item() == pytest.approx(total / (N * H * W), abs=1e-12)
 
 
@@ -148,6 +149,20 @@ def test_objective_is_the_weighted_sum(tensors):
     assert set(terms) == {"restoration", "offset", "tv"}
     assert losses.l1(sr, hr).item() == pytest.approx((sr - hr).abs().sum().item() / sr.numel())
     assert losses.l2(sr, hr).item() == pytest.approx(((sr - hr) ** 2).sum().item() / sr.numel())
+
+
+def test_terms_by_name_have_no_gradient(tensors):
+    tensors = [t.requires_grad_() for t in tensors]
+    sr, hr = torch.rand(2, 1, 3, 4, 4).double().requires_grad_()
+    total, terms = losses.objective(sr, hr, *tensors, SCALE, lambda_offset=0.3, gamma_tv=0.7)
+    _, others = losses.guided(sr, hr, sr, hr, z=tensors[1])
+    assert total.requires_grad and not any(term.requires_grad for term in (*terms.values(), *others.values()))
+
+
+def test_charbonnier_is_rounded_off_below_a_thousandth():
+    for error, expected in ((0.0, 1e-3), (1e-3, 1e-3 * math.sqrt(2)), (-0.3, math.hypot(0.3, 1e-3))):
+        hr = torch.full((1, 3, 2, 2), 0.5, dtype=torch.float64)
+        assert losses.charbonnier(hr + error, hr).item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("change", [{"loss": "l3"}, {"readings": {"offset": "x"}}, {"readings": {"tv": "x"}}])

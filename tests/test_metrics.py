@@ -224,6 +224,21 @@ def test_ssim_needs_its_window():
         ssim(REFERENCE, IMAGE, 10)
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_half_precision_measures_as_its_copy_in_single(protocol):
+    """Times 255 in half precision would move levels on to whole numbers, which truncation shows."""
+    half = IMAGE.astype(np.float16)
+    assert psnr(REFERENCE, half, 2, protocol) == psnr(REFERENCE, half.astype(np.float32), 2, protocol)
+
+
+def test_a_shave_that_leaves_nothing_or_less_than_the_window_is_refused():
+    for metric in (psnr, ssim):
+        with pytest.raises(ValueError, match="image is 8x34, a border of 4 pixels leaves nothing"):
+            metric(REFERENCE[:8], IMAGE[:8], 4)
+    with pytest.raises(ValueError, match="10x26 pixels are left"):
+        ssim(REFERENCE[:18], IMAGE[:18], 4)
+
+
 def test_importing_metrics_loads_numpy_only():
     code = "import sys, carlib.metrics; print([m for m in ('torch', 'skimage', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -1,5 +1,7 @@
 """Networks: sizes and keys of the published ones, and the laws of what they predict."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -205,6 +207,15 @@ def test_edsr_without_weights_gives_the_mean_colour():
         torch.nn.init.zeros_(parameter)
     expected = torch.tensor([0.4488, 0.4371, 0.4040]).view(1, 3, 1, 1).expand(1, 3, 6, 4)
     torch.testing.assert_close(net(images(1, 3, 3, 2)), expected)
+
+
+def test_edsr_is_that_of_the_paper_unless_told_otherwise():
+    defaults = {name: p.default for name, p in inspect.signature(EDSR).parameters.items()}
+    assert {name: defaults[name] for name in ("blocks", "channels", "res_scale")} == {
+        "blocks": 32, "channels": 256, "res_scale": 0.1,
+    }  # fmt: skip
+    assert EDSR.public_range == 2
+    assert EDSR(2, blocks=1, channels=4).body[0].res_scale == 0.1
 
 
 def test_a_residual_branch_is_scaled():

@@ -1,6 +1,7 @@
 """What an LR image says of its making: written by downscale, heeded by upscale, ignored where it is nonsense."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,19 @@ def test_a_size_of_no_whole_factor_is_told(carlib, asked, tmp_path, size):
     code, _, err = carlib("upscale", lr, tmp_path / "sr.png")
     assert code == 2 and f"made from {size[1]}x{size[0]} by a factor that is not whole" in err and err.count("\n") == 1
     assert carlib("upscale", lr, tmp_path / "sr.png", "--scale", 2)[0] == 0 and asked == [("edsr", 2, None, None)]
+
+
+def test_the_factor_is_the_one_that_both_sides_need():
+    """13 to 4 is less than 4 and more than 3; 5 to 2 alone could be 3."""
+    assert origin.scale_for(Origin("bicubic", None, (5, 13)), (2, 4)) == 4
+    assert origin.scale_for(Origin("bicubic", None, (13, 5)), (4, 2)) == 4
+
+
+def test_weights_of_another_method_are_no_other_weights():
+    made = Origin("bicubic", 2, None, trained="01234567")
+    assert origin.doubt(made, "edsr", 2, "89abcdef") == ""
+    told = r"made by other weights of car \(01234567, not 89abcdef\)"
+    assert re.search(told, origin.doubt(made._replace(method="car"), "car", 2, "89abcdef"))
 
 
 def test_a_format_that_keeps_no_line_is_told(carlib, tmp_path):

@@ -31,6 +31,12 @@ def test_no_gradient_where_clamped():
     assert lr.grad.tolist() == [0, 1, 0]
 
 
+def test_black_and_white_themselves_have_a_gradient():
+    lr = torch.tensor([0.0, 1.0, -1e-6, 1 + 1e-6], requires_grad=True)
+    quantize(lr, 0.0).sum().backward()
+    assert lr.grad.tolist() == [1, 1, 0, 0]
+
+
 @pytest.mark.parametrize("alpha", [-1, math.nan, math.inf, None, "1", 1j])
 def test_alpha_must_be_a_number(alpha):
     with pytest.raises(ValueError, match=r"alpha=.* must be a finite number >= 0") as caught:

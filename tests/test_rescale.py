@@ -254,6 +254,36 @@ def test_a_network_that_makes_no_numbers_is_refused_not_shown_as_black(role):
         call(network.eval(), picture(16, 16, 3))
 
 
+def test_zssr_cuts_what_was_padded():
+    lr = picture(8, 9, 3)
+    whole = upscale(lr, 2, "zssr", steps=0)
+    np.testing.assert_array_equal(upscale(lr, 2, "zssr", (15, 18), steps=0), whole[:15])
+    np.testing.assert_array_equal(upscale(lr, 2, "zssr", (16, 17), steps=0), whole[:, :17])
+
+
+class Colouring(nn.Module):
+    """Beyond white and black as an upscaler; as a downscaler of other colours than its image."""
+
+    def forward(self, lr):
+        return torch.cat([torch.full_like(lr, 1.1), torch.full_like(lr, -0.1)], 3).repeat_interleave(2, 2)
+
+    def downscale(self, hr):
+        return torch.tensor([0.2, 0.4, 0.6]).view(1, 3, 1, 1).expand(1, 3, hr.shape[2] // 2, hr.shape[3] // 2), None
+
+
+def test_what_is_brighter_than_white_or_darker_than_black_becomes_white_and_black():
+    for shape in ((4, 3, 3), (4, 3)):
+        sr = rescale.to_8_bits(rescale.restore(Colouring(), picture(*shape)))
+        assert (sr[:, :3] == 255).all() and (sr[:, 3:] == 0).all()
+
+
+def test_of_a_grey_image_that_a_downscaler_colours_the_luma_is_kept():
+    network = Colouring()
+    network.scale = 2
+    lr = rescale.learned_downscale(network, picture(6, 8))
+    np.testing.assert_array_equal(lr, np.full((3, 4), round(255 * (0.299 * 0.2 + 0.587 * 0.4 + 0.114 * 0.6))))
+
+
 # ---- the classical downscalers behind the door ----
 
 

@@ -10,7 +10,7 @@ from test_images import one_line
 from carlib.data import read_image
 
 
-def png16(path, samples, colour_type):
+def png16(path, samples, colour_type, clear=None):
     """A 16-bit PNG, written out by hand: Pillow cannot write colour with 16 bits."""
 
     def chunk(kind, body):
@@ -19,6 +19,7 @@ def png16(path, samples, colour_type):
     height, width = samples.shape[:2]
     lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in samples)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))
+    header += b"" if clear is None else chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
     return path
 
@@ -82,3 +83,22 @@ def test_sixteen_bit_netpbm(tmp_path, rng, magic, maximum):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="truncated"):
         read_image(path, depth="round")
+
+
+@pytest.mark.parametrize(("colour_type", "clear"), [(0, (300,)), (2, (300, 1, 2))])
+def test_sixteen_bits_with_a_transparent_colour_are_refused(tmp_path, colour_type, clear):
+    samples = np.full((4, 5, 3) if colour_type else (4, 5), 300, np.uint16)
+    path = png16(tmp_path / "s.png", samples, colour_type, clear)
+    with pytest.raises(ValueError, match="16 bits with a transparent colour is not supported") as error:
+        read_image(path, depth="round", alpha="drop")
+    one_line(error)
+
+
+@pytest.mark.parametrize("magic", ["P2", "P5"])
+def test_a_sample_above_the_maximum_is_refused(tmp_path, magic):
+    samples = np.array([[5, 1024]], np.uint16)
+    body = b"5 1024" if magic == "P2" else samples.astype(">u2").tobytes()
+    (tmp_path / "s.pgm").write_bytes(f"{magic}\n2 1\n1023\n".encode() + body)
+    with pytest.raises(ValueError, match="a sample lies outside 0 to 1023") as error:
+        read_image(tmp_path / "s.pgm", depth="round")
+    one_line(error)

@@ -227,6 +227,14 @@ def test_a_constant_has_no_spectrum():
     assert (spectra.decibels(spectra.power_spectrum(np.full((32, 48, 3), 200, np.uint8))) == -30).all()
 
 
+def test_an_image_half_black_half_white_has_no_power_at_frequency_0():
+    """The mean under the window is taken away, not the image's, which is another where the edge is off the centre."""
+    image = np.zeros((32, 48), np.uint8)
+    image[:, :12] = 255
+    power = spectra.power_spectrum(image)
+    assert power[16, 24] < 1e-12 * power.max()
+
+
 def test_radial_average_by_hand():
     power = np.arange(16.0).reshape(4, 4)  # frequency 0 at [2, 2]: radii 0, 1/4, 0.354, 1/2, 0.559, 0.707
     frequency, mean = spectra.radial_average(power, width=0.1)

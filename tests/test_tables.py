@@ -55,6 +55,15 @@ def test_a_gain_has_the_interval_of_its_images_and_no_other_than_pairs(home):
     assert bicubic[["gain", "low", "high", "printed_gain"]].isna().all()
 
 
+def test_the_same_rows_under_three_seeds_have_the_interval_of_one(home):
+    """It is over images: seeds of one image are averaged first, not counted as more images."""
+    pair = ("bicubic", "edsr", [20.0, 30, 40, 50, 60]), ("car", "edsr", [21.0, 31.2, 40.8, 51.1, 60.9])
+    one = [row for given in pair for row in rows(*given)]
+    three = one + [row for number in (1, 2) for given in pair for row in seed(number, *given)]
+    low, high = ([line(tables.table1(r), downscaler="car")[c] for r in (one, three)] for c in ("low", "high"))
+    assert low[0] == pytest.approx(low[1], abs=1e-9) and high[0] == pytest.approx(high[1], abs=1e-9)
+
+
 def test_seeds_are_averaged_and_gains_paired_with_the_same_seed(home):
     values = rows("bicubic", "edsr", 30.0) + seed(1, "bicubic", "edsr", 40.0)
     values += rows("car", "edsr", 31.0) + seed(1, "car", "edsr", 42.0) + seed(2, "car", "edsr", 99.0)

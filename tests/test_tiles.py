@@ -90,12 +90,25 @@ def test_margins_are_those_that_layers_add_up_to(name, expected):
     assert tiles.margin(network(name, 2), up, scale=2) == expected
 
 
-def test_the_wider_side_of_an_asymmetric_network_counts():
-    class Left(torch.nn.Module):
-        def forward(self, lr):
-            return lr + torch.nn.functional.pad(lr, (5, 0, 0, 0))[..., :-5]
+class Looking(torch.nn.Module):
+    """Sees each pixel and the one five steps to the left, or after that many quarter turns."""
 
-    assert tiles.margin(Left(), up, scale=1) == 5
+    def __init__(self, turns):
+        super().__init__()
+        self.turns = turns
+
+    def forward(self, lr):
+        lr = lr.rot90(self.turns, (2, 3))
+        return (lr + torch.nn.functional.pad(lr, (5, 0, 0, 0))[..., : lr.shape[3]]).rot90(-self.turns, (2, 3))
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_network_that_looks_one_way_only_is_seamless_in_parts(turns):
+    made, image = Looking(turns), noise(70, 90)
+    margin, whole = tiles.margin(made, up, scale=1), result(up, made, image)
+    assert margin == 5
+    parts = tiles.applied(seeing_less_than(image, partial(result, up, made)), image, 24, margin, scale=1)
+    np.testing.assert_array_equal(parts, whole)
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 31, 64, 65, 100])

@@ -1,5 +1,6 @@
 """Training: a run that may be stopped anywhere, and what ends one."""
 
+import contextlib
 import json
 import math
 import os
@@ -286,6 +287,45 @@ def test_two_processes_train_a_folder_one_after_the_other(home, tmp_path, capsys
     second.join(timeout=60)
     assert done == [tmp_path / "run" / "weights.safetensors"]
     assert "another process trains here: waiting for it" in capsys.readouterr().err
+
+
+@pytest.fixture
+def waited(monkeypatch):
+    """waited(run, folder, ...): whoever trains next waits for another process, which trains this meanwhile."""
+
+    def ahead(run, folder, **options):
+        alone = run_folder.alone
+
+        @contextlib.contextmanager
+        def after_another(*arguments):
+            monkeypatch.setattr(run_folder, "alone", alone)
+            go(run, folder, **options)
+            with alone(*arguments):
+                yield
+
+        monkeypatch.setattr(run_folder, "alone", after_another)
+
+    return ahead
+
+
+def test_a_restart_that_had_to_wait_begins_anew(home, tmp_path, waited):
+    waited(short(), tmp_path / "run")
+    logs = []
+    go(short(), tmp_path / "run", restart=True, on_validation=lambda log: logs.append(len(log)))
+    assert logs == [1, 2]
+
+
+def test_networks_begun_anew_after_waiting_are_those_of_the_seed(home, tmp_path, waited):
+    """Neither those of the checkpoint that was read before, nor of random numbers that were drawn since."""
+
+    def stop(log):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(short(), tmp_path / "run", on_validation=stop)
+    waited(short(seed=1), tmp_path / "run", restart=True)
+    renewed, fresh = go(short(), tmp_path / "run", renew=True), go(short(), tmp_path / "fresh")
+    assert renewed.read_bytes() == fresh.read_bytes()
 
 
 def test_training_needs_no_git(home, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from short_runs import smoke
 
-from carlib import rescale, run_networks
+from carlib import data, rescale, run_networks
 from carlib.training import loop, schedule
 from carlib.training.patches import Patches, validation_images
 
@@ -108,6 +108,33 @@ def test_recoloured_patches_have_other_colours_and_grey_stays_grey(home):
     assert changed.sum() >= 24 and other.min() >= 0 and other.max() <= 1
     luma = other[changed].sub(other[changed].mean(1, keepdim=True)).abs().mean((1, 2, 3))
     assert luma.min() < 0.5 * luma.median() and luma.max() > 1.5 * luma.median()  # from pale to loud
+
+
+@pytest.fixture
+def framed(monkeypatch):
+    """framed(side, ...) makes black images whose last row is red and last column green the only ones."""
+
+    def only(*sides):
+        images = [np.zeros((side, side, 3), np.uint8) for side in sides]
+        for image in images:
+            image[-1, :, 0] = image[:, -1, 1] = 255
+        monkeypatch.setattr(data, "load", lambda name, **_: [("image", image) for image in images])
+
+    return only
+
+
+def test_an_image_of_exactly_the_patchs_size_is_used(home, framed):
+    framed(32, 31, 30)
+    patches = Patches(smoke("car-edsr-x2"))
+    assert (len(patches.hr), patches.dropped) == (1, 2)
+    assert patches.batch(0)[0].shape[2:] == (32, 32)
+
+
+def test_the_last_row_and_column_of_an_image_can_be_drawn(home, framed):
+    framed(34)
+    drawn = Patches(smoke("car-edsr-x2", batch=32)).batch(0)[0].flatten(2).amax(2)
+    for channel in (0, 1):
+        assert set(drawn[:, channel].tolist()) == {0.0, 1.0}  # and need not
 
 
 def test_crops_lie_in_the_images_and_are_flipped(home):

@@ -215,6 +215,18 @@ def test_a_checkpoint_of_range_255_is_the_same_function(tmp_path, shifts):
         assert (model(lr) - expected).abs().max() > 0.1
 
 
+def test_a_checkpoint_without_mean_shifts_is_of_images_less_the_mean_over_127_5(tmp_path):
+    """krasserm/super-resolution: white less black is 2, the mean a colour of DIV2K."""
+    model, mean = edsr(), torch.tensor(DIV2K_MEAN) * 2
+    checkpoint = state_of(model)
+    lr = torch.rand(1, 3, 6, 9, generator=torch.Generator().manual_seed(2))
+    shifts = {"sub_mean.bias": -mean, "add_mean.bias": mean}
+    torch.save({k: v for k, v in checkpoint.items() if "mean" not in k}, tmp_path / "a.pth")
+    weights.load(model, tmp_path / "a.pth")
+    expected = at_range_255({**checkpoint, **shifts}, lr * 2, res_scale=0.7) / 2
+    torch.testing.assert_close(model(lr), expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("value_range", [0, -1, float("nan"), "255"])
 def test_a_range_is_a_number_above_0(tmp_path, value_range):
     torch.save(edsr().state_dict(), tmp_path / "a.pth")
@@ -409,6 +421,8 @@ def test_a_public_edsr_restores_set5_as_well_as_it_should():
 
 @pytest.mark.parametrize("edit", [
     {"sub_mean.bias": torch.tensor([-0.9, -0.1, -0.4])},
+    {"sub_mean.bias": 0.01 - torch.tensor(DIV2K_MEAN)},
+    {"add_mean.bias": torch.tensor(DIV2K_MEAN) - 0.01},
     {"add_mean.weight": 1.3 * torch.eye(3).view(3, 3, 1, 1)},
 ])  # fmt: skip
 def test_a_mean_shift_that_was_trained_is_refused(tmp_path, edit):

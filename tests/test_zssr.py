@@ -67,6 +67,43 @@ def test_an_error_that_no_longer_falls_stalls():
     assert zssr._stalls([9.0, 1.0, 1.1, 1.2, 1.3, 1.4])
 
 
+def test_the_rate_falls_to_a_tenth_at_each_stall_and_looks_are_counted_anew(monkeypatch):
+    """From 1e-3 three falls lead below the lowest rate, 9e-6."""
+    looks = []
+    monkeypatch.setattr(zssr, "_EVERY", 1)
+    monkeypatch.setattr(zssr, "_stalls", lambda errors: looks.append(len(errors)) or len(errors) == 2)
+    zssr.train(stripes(16, 16) / 255, 2, steps=30, size="mini")
+    assert looks == [1, 2] * 3
+
+
+def test_the_median_of_the_orientations_counts(monkeypatch):
+    values = iter([0, 1, 0, 0.1, 1, 0.3, 0, 1])
+    monkeypatch.setattr(zssr, "_enlarged", lambda network, image: np.full((2 * len(image), 16, 3), next(values)))
+    monkeypatch.setattr(zssr, "back_project", lambda sr, lr, scale: sr)
+    np.testing.assert_allclose(zssr.apply(None, np.zeros((8, 8, 3)), 2), 0.2)
+
+
+def test_there_are_ten_back_projections():
+    lr, sr = np.random.default_rng(0).random((8, 9, 3)), np.zeros((16, 18, 3))
+    np.testing.assert_array_equal(zssr.back_project(sr, lr, 2), zssr.back_project(sr, lr, 2, 10))
+    assert not np.array_equal(zssr.back_project(sr, lr, 2), zssr.back_project(sr, lr, 2, 9))
+
+
+def test_the_network_and_the_crops_follow_the_seed(monkeypatch):
+    crops, crop = [], zssr._crop
+    monkeypatch.setattr(zssr, "_crop", lambda *arguments: crops.append(crop(*arguments)) or crops[-1])
+    image = np.random.default_rng(0).random((40, 40, 3))
+    begun, again, other = (
+        [p.sum().item() for p in zssr.train(image, 2, steps=0, seed=seed, size="mini").parameters()]
+        for seed in (0, 0, 1)
+    )
+    assert begun == again and begun != other
+    monkeypatch.setattr(zssr, "_CROP", 16)
+    for seed in (0, 0, 1):
+        zssr.train(image, 2, steps=1, seed=seed, size="mini")
+    assert np.array_equal(crops[0], crops[1]) and not np.array_equal(crops[0], crops[2])
+
+
 @pytest.mark.parametrize(("lr", "options", "told"), [
     (np.zeros((16, 16, 3)), {}, "lr is no uint8 image"),
     (np.zeros((7, 30, 3), np.uint8), {}, "lr is 30x7: ZSSR at scale 2 needs sides of 8 pixels"),

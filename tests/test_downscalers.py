@@ -148,6 +148,15 @@ def test_perceptual_as_published_is_a_low_pass_filter_that_blackens_the_dark(sca
         assert (flat == (0 if level < 16 else round(0.99410433 * level))).all()
 
 
+def test_perceptual_gives_a_flat_window_its_mean():
+    """Block means 10, 10, 10 and 10.5: their variance, 0.047, counts as none (1e-6 of white squared is 0.065)."""
+    image = np.full((4, 4), 10, np.uint8)
+    image[3, 2:] = 11
+    assert (perceptual(image, 2) == 10).all()
+    image[2, 2:] = 11  # variance 0.19
+    assert perceptual(image, 2)[1, 1] == 11
+
+
 @pytest.mark.parametrize("lambda_", [0, 0.5, 0.7, 1, 2])
 @pytest.mark.parametrize("size", [(4, 6), (2, 3), (3, 5), (7, 11), (8, 12), (1, 1), (1, 12)])
 def test_dpid_is_its_formula_at_every_size(size, lambda_):
@@ -168,6 +177,24 @@ def test_dpid_of_lambda_0_is_the_block_mean():
     for size in ((4, 6), (5, 7)):
         assert_rounded(dpid(image, size, 0), spec_means(image, size))
     assert (dpid(image, (4, 6), 0) != dpid(image, (4, 6), 0.5)).any()
+
+
+def test_a_whole_level_survives_truncation():
+    """Block means of 9, 25 and 49 pixels that are whole numbers: float64 may lose the last bit of them."""
+    for scale in (3, 5, 7):
+        image = photograph(20 * scale, 20 * scale).astype(int)
+        blocks = image.reshape(20, scale, 20, scale).swapaxes(1, 2).reshape(20, 20, -1)
+        blocks[..., 0] = np.clip(blocks[..., 0], 60, 190)
+        blocks[..., 0] -= blocks.sum(2) % scale**2  # 48 at most
+        image = blocks.reshape(20, 20, scale, scale).swapaxes(1, 2).reshape(20 * scale, -1).astype(np.uint8)
+        lr = dpid(image, (20, 20), 0, rounding="truncate")
+        np.testing.assert_array_equal(lr, blocks.sum(2) // scale**2)
+
+
+def test_lambda_of_dpid_is_1_unless_told_otherwise():
+    image = photograph(12, 18, 3)
+    np.testing.assert_array_equal(dpid(image, (4, 6)), dpid(image, (4, 6), 1.0))
+    assert (dpid(image, (4, 6)) != dpid(image, (4, 6), 0.5)).any()
 
 
 def test_dpid_of_the_images_own_size_is_the_image():
@@ -273,6 +300,28 @@ def test_l0_without_a_price_is_the_least_squares_solution(monkeypatch):
     dense = np.linalg.lstsq(matrix, image.ravel() / 255, rcond=None)[0].reshape(4, 6)
     found = l0_module._solve(image[..., None], 2, 0.0, 2.0)[..., 0]
     np.testing.assert_allclose(found, dense, atol=1e-4)
+
+
+@pytest.mark.parametrize(("options", "steps", "flat"), [
+    ({}, 34.686, 0.0705), ({"kappa": 4.0}, 34.978, 0.0115), ({"variant": "surrogate"}, 25.787, 0.0),
+])  # fmt: skip
+def test_l0_of_a_photograph_is_as_sharp_and_as_flat_as_ever(options, steps, flat):
+    """Mean difference of neighbours beside each other, and how many are equal: computed by the code at commit e90d153.
+
+    One round gives 34.430, beta from lambda on 34.679, no kept edges 26.153; the surrogate's noise doubled 25.208.
+    """
+    image = data.centre_crop(dict(data.load("demo"))["chelsea"], 96)
+    found = np.abs(np.diff(l0(image, 2, **options).astype(int), axis=1))
+    assert found.mean() == pytest.approx(steps, abs=0.005)
+    assert (found.sum(2) == 0).mean() == pytest.approx(flat, abs=0.0015)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_neighbours_that_differ_by_just_the_root_of_the_price_are_edges(channels):
+    """A chessboard; a grey difference counts as one of three channels."""
+    image = np.repeat(255 * (np.indices((4, 6)).sum(0) % 2).astype(np.uint8)[..., None], channels, axis=2)
+    assert l0_module._share_of_edges(image, 3.0) == 1
+    assert l0_module._share_of_edges(image, 3.01) == 0
 
 
 def test_l0_of_no_price_is_the_limit_of_a_small_one():

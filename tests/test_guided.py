@@ -119,6 +119,14 @@ def test_gradients_reach_the_step_and_the_image():
     assert torch.autograd.gradcheck(lambda s, x: guided_residual(s, x, window, eps=1e-3, **options), (step, hr))
 
 
+def test_a_gradient_reaches_the_window_where_one_is_wanted():
+    hr, step, window, options = problem(2, 6, 3, 4)
+    window = window.clone().requires_grad_()
+    found = guided_residual(step, hr, window, eps=1e-5, **options)
+    (gradient,) = torch.autograd.grad(found.square().sum(), window)
+    assert gradient.isfinite().all() and gradient.any()
+
+
 @pytest.mark.parametrize(("height", "width"), [(12, 20), (3, 50), (17, 1)])
 @pytest.mark.parametrize(("scale", "size", "taps"), [
     (2, None, "symmetric"), (4, None, "symmetric"), (2, 6, "symmetric"), (4, 12, "symmetric"), (2, 4, "symmetric"),
@@ -176,6 +184,8 @@ def test_the_operator_refuses_an_image_that_does_not_fit():
     for other in (hr[:1], hr[:, :1], hr[:, :, :4]):
         with pytest.raises(ValueError, match=r"not \(N, 3, h, w\) and x2 of it"):
             compiled(step, other, window, *options.values(), 1e-5)
+    with pytest.raises(ValueError, match=r"step is \(2, 1, 3, 4\) and hr"):
+        compiled(step[:, :1], hr, window, *options.values(), 1e-5)
 
 
 def test_an_inverse_that_is_not_there_is_not_a_number_and_no_exception():

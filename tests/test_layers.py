@@ -1,10 +1,13 @@
 """Layers of more than one network."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.nn import functional
 
 from carlib.models import layers
+from carlib.models.precision import in_own_precision
 from carlib.ops import pixel_shuffle
 
 LAST = {"memory_format": torch.channels_last}
@@ -53,6 +56,15 @@ def test_with_channels_last_on_a_cpu_the_gradient_is_ours(memory):
     x = torch.randn(2, 12, 4, 6).to(memory_format=memory).requires_grad_()
     enlarged = layers.PixelShuffle(2)(x)
     assert ("carlib_enlarged" in type(enlarged.grad_fn).__name__) == (memory == torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_network_of_half_precision_computes_in_its_own(dtype):
+    context = in_own_precision(torch.nn.Linear(2, 2).to(dtype), torch.device("cpu"))
+    with context:
+        assert torch.is_autocast_enabled("cpu") == (dtype != torch.float32)
+        assert dtype == torch.float32 or torch.get_autocast_dtype("cpu") == dtype
+    assert isinstance(in_own_precision(torch.nn.ReLU(), torch.device("cpu")), nullcontext)
 
 
 def test_odd_sides_are_refused():

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from carlib import models
 from carlib.models import Bicubic
-from carlib.models.blocks import factors
+from carlib.models.blocks import begin_near_bicubic, doublings, factors
 from carlib.models.layers import DIV2K_MEAN
 from carlib.models.luma import LumaNetwork, luma
 
@@ -347,6 +347,22 @@ def test_srresnet_is_trained_for_images_between_minus_1_and_1():
 @pytest.mark.parametrize(("scale", "steps"), [(1, []), (2, [2]), (3, [3]), (4, [2, 2]), (8, [2, 2, 2])])
 def test_an_enlargement_goes_in_steps(scale, steps):
     assert factors("x", scale) == steps
+
+
+def test_the_last_layer_begins_with_a_tenth_of_hes_weights():
+    layers = nn.Sequential(*(nn.Conv2d(16, 32, 3) for _ in range(2)))
+    torch.manual_seed(0)
+    begin_near_bicubic(layers, layers[1])
+    he = (2 / (16 * 9)) ** 0.5
+    assert [layer.weight.std().item() for layer in layers] == pytest.approx([he, 0.1 * he], rel=0.05)
+    assert not any(layer.bias.any() for layer in layers)
+
+
+@pytest.mark.parametrize("scale", [0, -2, 0.5, 6])
+def test_a_network_has_no_scale_that_is_no_power_of_2(scale):
+    for steps in (factors, doublings):
+        with pytest.raises(ValueError, match=f"x has no scale {scale}: use .*a power of 2"):
+            steps("x", scale)
 
 
 def test_the_base_class_restores_nothing():

@@ -1,5 +1,6 @@
 """Laws of the operator. Three rungs: loops over floats (here), the PyTorch reference, the fast paths."""
 
+import contextlib
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch.autograd import gradcheck
 
 from carlib import resample
+from carlib.ops import resample as module
 from carlib.ops import resample_numba
 from carlib.ops.resample import reflect_indices
 
@@ -97,6 +99,18 @@ def test_fast_paths_match_the_reference_forward_and_backward(impl, scale, size, 
 def test_gradients_are_the_derivatives(impl, border):
     args = [t.requires_grad_() for t in problem(2, 3, 3, 2, n=1, c=2)]
     assert gradcheck(lambda *tensors: resample(*tensors, scale=2, impl=impl, border=border), args, atol=1e-6)
+
+
+@pytest.mark.parametrize("impl", FAST)
+def test_a_tap_exactly_at_the_rim_has_the_references_gradient(impl):
+    hr, kernel, *_ = problem(1, 1, 3, 4, n=1)
+    found = []
+    for way in ("reference", impl):
+        offsets = [torch.zeros_like(kernel, requires_grad=True) for _ in range(2)]
+        lr = resample(hr, kernel, *offsets, scale=1, impl=way)
+        found.append(torch.autograd.grad(lr.square().sum(), offsets))
+    torch.testing.assert_close(*found, rtol=0, atol=1e-12)
+    assert found[0][0][:, :, 0].all() and found[0][1][..., 0].all()  # it can still go inside
 
 
 @pytest.mark.parametrize("impl", FAST)
@@ -229,6 +243,20 @@ def test_numba_gives_the_same_bits_whatever_the_number_of_threads(n, monkeypatch
         assert all(torch.equal(one, other) for other in others)
 
 
+def test_taps_between_two_threads_bands_reach_both(monkeypatch):
+    """All taps of an image half-way between two rows: wherever the bands of two threads meet, neither is left out."""
+    monkeypatch.setattr("numba.get_num_threads", lambda: 2)
+    hr, kernel, *_ = problem(1, 1, 8, 5, n=1, c=1)
+    for row in range(7):
+        offset_v = (row + 0.5 - torch.arange(8.0, dtype=hr.dtype)).view(1, 1, 8, 1).expand_as(kernel).contiguous()
+        found = []
+        for impl in ("reference", "numba"):
+            image = hr.clone().requires_grad_()
+            lr = resample(image, kernel, offset_v, torch.zeros_like(kernel), scale=1, impl=impl)
+            found.append(torch.autograd.grad(lr.sum(), image)[0])
+        torch.testing.assert_close(*found, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 5, 6, 7])
 @pytest.mark.parametrize("impl", FAST)
 def test_an_image_reads_nothing_of_the_next(impl, channels):
@@ -295,6 +323,7 @@ def test_stores_past_the_caches_want_aligned_memory(monkeypatch):
         ({"hr": np.zeros((2, 3, 6, 8), np.float32)}, "hr is a ndarray, not a torch.Tensor"),
         ({"kernel": np.zeros((2, 9, 3, 4), np.float32)}, "kernel is a ndarray"),
         ({"offset_v": None}, "offset_v is a NoneType"),
+        ({"kernel": torch.zeros(2, 9, 3, 4, device="meta")}, "kernel is on meta, hr on cpu"),
         ({"offset_h": 0.0}, "offset_h is a float"),
     ],
 )
@@ -327,6 +356,16 @@ def test_a_padded_image_too_large_to_be_counted_is_refused(pad, told):
     hr, taps = torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
     with pytest.raises(ValueError, match=f"pad={pad} .*{told}"):
         resample(hr, taps, taps, taps, scale=1, pad=pad)
+
+
+@pytest.mark.parametrize(("height", "width", "fits"), [(9, 8, True), (9, 9, False), (1, 15, True), (1, 16, False)])
+def test_either_the_pixels_or_the_longest_side_can_be_too_many(height, width, fits, monkeypatch):
+    assert (module._MOST_PIXELS, module._LONGEST_SIDE) == (2**31, 2**24)
+    monkeypatch.setattr(module, "_MOST_PIXELS", 100)
+    monkeypatch.setattr(module, "_LONGEST_SIDE", 16)
+    image = torch.zeros(1, 1, height, width)
+    with contextlib.nullcontext() if fits else pytest.raises(ValueError, match=f"is {height}x{width}, too large"):
+        resample(image, image, image, image, scale=1)
 
 
 def test_the_compiled_operator_needs_no_folder_to_write_to(monkeypatch):

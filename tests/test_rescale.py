@@ -361,6 +361,7 @@ def test_pad_takes_every_size(method, shape):
     ({"method": "dpid", "scale": 2, "lambda_": math.nan}, "lambda=nan of dpid is not a number from 0 to 100"),
     ({"method": "dpid", "scale": 2, "lambda_": 101}, "lambda=101 of dpid"),
     ({"method": "dpid", "scale": 2, "lambda_": "1"}, "lambda='1' of dpid"),
+    ({"method": "dpid", "scale": 2, "lambda_": True}, "lambda=True of dpid"),
     ({"method": "dpid", "scale": 2, "rounding": "floor"}, "rounding='floor' of dpid is unknown: use one of nearest"),
 ])  # fmt: skip
 def test_what_a_method_does_not_take_is_refused_in_one_line(arguments, told):

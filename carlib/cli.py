@@ -155,7 +155,7 @@ def report(
 
     typer.echo(experiments.build_report(profile))
     if readme:
-        from carlib.readme import pages as pages
+        from carlib.readme import pages
 
         for path in pages.update():
             typer.echo(path)

@@ -89,8 +89,17 @@ def decode(data, codec, *, transform="none", grey=False):
 
 
 def _cut_off(jpeg: bytes) -> bool:
-    """Whether a JPEG has no end marker after its last scan; libjpeg would fill the rest with grey without a word."""
-    return jpeg.find(b"\xff\xd9", max(jpeg.rfind(b"\xff\xda"), 0)) < 0
+    """Whether a JPEG has no end; libjpeg would fill the rest with grey without a word. What follows its end is free."""
+    place = 2
+    while (place := jpeg.find(b"\xff", place)) >= 0:
+        marker = jpeg[place + 1 : place + 2]
+        if marker == b"\xd9":
+            return False
+        if marker in (b"", b"\x00", b"\xff") or b"\xd0" <= marker <= b"\xd7":  # within a scan, or filling
+            place += 1 if marker == b"\xff" else 2
+        else:
+            place += 2 + int.from_bytes(jpeg[place + 2 : place + 4])  # a segment, of which an embedded image is a part
+    return True
 
 
 def bits_per_pixel(image, codec="jpegls", **options) -> float:

@@ -94,15 +94,15 @@ def _loaded(path, device):
 
 @lru_cache(maxsize=4)
 def _load(path, stamp, device):
-    import torch
-
     from carlib import weights
+    from carlib.ops.precision import undisturbed
 
-    networks, metadata = weights.load_run(path)
+    with undisturbed():  # they are kept for other callers
+        networks, metadata = weights.load_run(path)
     if "upscaler" not in networks:
         raise ValueError(f"{path} holds no upscaler: it is not the weights file of a run")
     with memory.shortage_told():
-        networks.to(device, dtype=torch.float32)  # whatever the caller's default dtype was when they were built
+        networks.to(device)
     return networks, metadata
 
 

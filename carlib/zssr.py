@@ -57,10 +57,12 @@ def restore(lr, scale, *, steps=3000, seconds=math.inf, seed=0, size="paper", de
         raise ValueError(f"seconds={seconds!r} is not a number >= 0")
     if min(lr.shape[:2]) < 4 * scale:
         raise ValueError(f"lr is {lr.shape[1]}x{lr.shape[0]}: ZSSR at scale {scale} needs sides of {4 * scale} pixels")
+    from carlib.ops.precision import undisturbed
+
     device = devices.usable(device)
     image = to_tensor(lr)[0].permute(1, 2, 0).double().numpy()
     budget = {"steps": int(steps), "seconds": seconds, "seed": int(seed)}
-    with memory.shortage_told():
+    with memory.shortage_told(), undisturbed(device):
         network = train(image, int(scale), **budget, size=size, device=device, progress=progress)
         sr = to_8_bits(apply(network, image, int(scale), progress=progress))
     return sr if lr.ndim == 3 else to_grey(sr)
@@ -76,7 +78,7 @@ def train(image, scale, *, steps, seconds=math.inf, seed=0, size="paper", device
     draw = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):  # the caller's own random numbers stay where they are
         torch.default_generator.manual_seed(seed)  # not a GPU's
-        network = models.create("zssr", scale, size).to(device, torch.float32, memory_format=torch.channels_last)
+        network = models.create("zssr", scale, size).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     fathers = _fathers(image, scale)
     whole, errors = _to_multiple(image, scale), []

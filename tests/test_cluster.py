@@ -80,7 +80,7 @@ def test_levels_failures_and_a_second_submission(declare, home):
 
 SUBMITTER = """
 import sys
-from carlib import cluster
+from carlib.dispatch import cluster
 cluster.train_all(["long"], "smoke", executor="local", device="cpu", progress=False)
 """
 

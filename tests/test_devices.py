@@ -123,7 +123,8 @@ STOPPED = """
     from pathlib import Path
 
     import torch
-    from carlib import loop, models, runs, stopping, train
+    from carlib import models, runs, stopping, train
+    from carlib.training import loop
 
     torch.set_num_threads(1)
     models.SIZES["irn"]["mini"] = {"blocks": 1, "growth": 4}

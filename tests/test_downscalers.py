@@ -312,7 +312,7 @@ def test_l0_of_a_photograph_is_as_sharp_and_as_flat_as_ever(options, steps, flat
     """
     image = data.centre_crop(dict(data.load("demo"))["chelsea"], 96)
     found = np.abs(np.diff(l0(image, 2, **options).astype(int), axis=1))
-    assert found.mean() == pytest.approx(steps, abs=0.005)
+    assert found.mean() == pytest.approx(steps, abs=0.02)
     assert (found.sum(2) == 0).mean() == pytest.approx(flat, abs=0.0015)
 
 

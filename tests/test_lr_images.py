@@ -110,7 +110,7 @@ def test_where_nothing_can_be_written_they_are_made_in_memory(tmp_path, home, mo
 
 
 def test_processes_that_start_at_once_make_them_once(folder):
-    code = "from short_runs import smoke; from carlib import patches\n"
+    code = "from short_runs import smoke; from carlib.training import patches\n"
     code += "print(sum(int(lr.sum()) for lr in patches.Patches(smoke('bicubic-edsr-x2')).lr))"
     command, environment = [sys.executable, "-c", code], os.environ | {"OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)

@@ -388,14 +388,16 @@ def test_a_gpu_makes_the_same_images(pair):
     assert np.abs(sr.astype(int) - on_gpu).max() <= 1 and np.mean(sr != on_gpu) < 0.05  # convolutions in TF32
 
 
-def test_the_callers_default_dtype_and_autocast_change_nothing(pair):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_the_callers_default_dtype_and_autocast_change_nothing(pair, dtype):
     image, path = picture(16, 24, 3), pair(2)
     before = downscale(image, 2, weights=path)
     restored = upscale(before, 2, weights=path)
     method_networks._load.cache_clear()
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(dtype)
     try:
-        found = downscale(image, 2, weights=path), upscale(before, 2, weights=path)
+        with torch.inference_mode():
+            found = downscale(image, 2, weights=path), upscale(before, 2, weights=path)
     finally:
         torch.set_default_dtype(torch.float32)
     again = downscale(image, 2, weights=path)  # by the networks that are kept

@@ -1,6 +1,7 @@
 """The rooms of carlib: arrows point down only."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,24 @@ def test_a_room_knows_only_those_below(room):
     (height,) = (i for i, layer in enumerate(LAYERS) if room in layer)
     below = {room}.union(*LAYERS[height + 1 :], CORE if room in CORE else ())
     assert {name for path in rooms()[room] for name in known_by(path)} <= below
+
+
+def test_what_is_imported_is_there_in_strings_too():
+    """Code for other processes stands in strings; an editable install of another clone would hide a stale name."""
+    root = PACKAGE.parent
+    pages = [*(root / "tests").rglob("*.py"), *PACKAGE.rglob("*.py"), *(root / "notebooks").glob("*.ipynb")]
+    pages += [root / "setup.py", root / "README.md", *(root / "docs").glob("*.md")]
+    found = set()
+    for page in pages:
+        for room, names in re.findall(
+            r"from carlib(\.\w+)? import ([a-z_]\w*(?:, \w+)*)", page.read_text(encoding="utf-8")
+        ):
+            folder = PACKAGE / room.removeprefix(".")
+            if folder.is_dir():
+                found |= {f"{folder.relative_to(root).as_posix()}/{name}" for name in names.split(", ")}
+    doors = {f"carlib/{name}" for name in carlib.__all__}
+    for room in ("data", "figures"):  # whose doors are functions
+        doors |= {f"carlib/{room}/{name}" for name in getattr(carlib, room).__all__}
+    doors |= {f"carlib/models/{name}" for name in carlib.models.__all__}
+    missing = {one for one in found - doors if not (root / one).is_dir() and not (root / f"{one}.py").is_file()}
+    assert len(found) > 100 and missing <= {"carlib/ops/nothing"}  # of test_checkpoint.py

@@ -123,3 +123,16 @@ def test_what_cannot_be_restored_is_refused(lr, options, told):
     with pytest.raises(ValueError, match=told) as refusal:
         zssr.restore(lr, **{"scale": 2} | options)
     assert "\n" not in str(refusal.value)
+
+
+def test_what_the_caller_has_set_changes_nothing():
+    image = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    options = {"steps": 3, "size": "mini"}
+    wanted = zssr.restore(image, 2, **options)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+            found = zssr.restore(image, 2, **options)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(found, wanted)

@@ -1,1 +1,1 @@
-"""Time ours against rivals in one process (`carlib bench`), and what networks take (`carlib models --measure`)."""
+"""Time ours against rivals, each case in one process (`carlib bench`)."""

@@ -249,13 +249,19 @@ def _read(source, target, *, quality, max_pixels, **options):
     if target.is_dir():
         raise ValueError(f"{target} is a folder: name a file in it")
     # A folder that is not there has no "..", but by name (`results.atomic`) it leads back all the same.
-    same = target.resolve() == source.resolve()
-    if same or (target.exists() and source.exists() and target.samefile(source)):
+    if _path(target) == _path(source) or (target.exists() and source.exists() and target.samefile(source)):
         raise ValueError(f"{target} is the source itself, which would be lost: write to another file")
     limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     image, profile = data.read_image(source, **options, **limit), data.colour_profile(source)
     data.check_writable(target, grey=image.ndim == 2, quality=quality, profile=profile)
     return image, profile
+
+
+def _path(path):
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself; it is refused where it would be written
+        return path
 
 
 def _scale_of(source, made, image) -> int:

@@ -67,9 +67,9 @@ SETS = {
     "bsds500-test": ImageSet((_BSDS["test"],), 200),
 }
 NAMES = tuple(SETS)
-# (test set, image) -> a training set that has its scene, too, and the file there. No digest tells: Set5's is reduced to
-# 231 / 321 of the other's size and cut at its sides (found by matched features in all sets but DIV2K and Urban100).
-COPIES = {("set5", "woman"): ("bsds500", "302003")}
+# (test set, image) -> training sets that have its scene, too: in BSDS500 it is 302003. No digest tells: Set5's is
+# reduced to 231 / 321 of that size and cut at its sides (found by matched features; not in DIV2K and Urban100).
+COPIES = {("set5", "woman"): ("bsds500", "bsds500-train")}
 ALIASES = {"b100": "bsd100"}
 
 

@@ -1,8 +1,7 @@
 """Runs trained as jobs: handed through submitit to Slurm, or to processes of this machine; nothing is done twice.
 
 A job trains one run. One that begins with another run's weights waits for that run: in Slurm by a dependency, so that
-the submitter may die; on this machine it is started when they are there. `carlib.jobs` knows what lies on
-disk.
+the submitter may die; on this machine it is started when they are there. `carlib.jobs` knows what lies on disk.
 """
 
 import contextlib

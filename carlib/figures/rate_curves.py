@@ -45,7 +45,7 @@ def rate_curves(curves, codecs):
             axes.tick_params(which="both", labelsize=CAPTION)
         line[0].set_ylabel(label, fontsize=LABEL)
         restored = [curve[metric] for (downscaler, *_), curve in curves.items() if downscaler != "none"]
-        low, high = min(map(min, restored)), max(map(max, restored))
+        low, high = min(map(min, restored), default=0), max(map(max, restored), default=0)
         if high > low:
             line[0].set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))  # HR images' curves go on above
     for axes, codec in zip(grid[0], codecs, strict=True):

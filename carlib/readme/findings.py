@@ -279,7 +279,7 @@ def _jpeg_rates_sets(table) -> str:
 
 
 def _some(line) -> str:
-    return f"{round(line.n * line.fewer / 100)} of {line.n}"
+    return f"{round(line.n * line.fewer / 100)} of {line.n}" if line.n else "-"
 
 
 def _of(n, set_name) -> str:

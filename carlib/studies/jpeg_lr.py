@@ -356,7 +356,8 @@ def _summary(by_image) -> dict:
     """What (seeds, images) delta rates say."""
     by_image = by_image[:, ~np.isnan(by_image).any(axis=0)]
     if by_image.size == 0:
-        return {**dict.fromkeys(("bd_rate", "least", "most", "seed_interval", "fewer"), float("nan")), "n": 0}
+        none = dict.fromkeys(("bd_rate", "least", "most", "seed_interval", "fewer"), float("nan"))
+        return {**none, "seeds": len(by_image), "n": 0}
     of_images = by_image.mean(axis=0)
     least, most = intervals.paired(of_images)
     return {

@@ -65,8 +65,8 @@ def table(profile, rows):
         results.folder(profile, "tables", "rate_distortion_claims"),
         title=f"Does storing CAR's LR image save bits? profile {profile}",
         caption=f'The paper claims: "{CLAIM}". bd_rate, by_image, saved_share: lowest to highest of the lines of the '
-        f"table of savings, over codecs. verdict: that of every line if they agree, else partly. Of {seen}, by this "
-        "profile's own networks.",
+        f"table of savings, over codecs (by_image: where every image could be compared). verdict: that of every "
+        f"line if they agree, else partly. Of {seen}, by this profile's own networks.",
         command=command,
     )
     return found
@@ -277,8 +277,9 @@ def claims(table):
         "a lossy CAR LR image saves bits over a bicubic one in the same codec": against.str.endswith(" of bicubic LR"),
     }.items():
         for scale, part in table[chosen & (table.downscaler == "car")].groupby("scale"):
+            whole = part.assign(by_image=part.by_image.where(part.compared == part.n))
             forms = {"bd_rate": "+.1f", "by_image": "+.1f", "saved_share": ".1f"}
-            shown = {column: _range(part[column], form) for column, form in forms.items()}
+            shown = {column: _range(whole[column], form) for column, form in forms.items()}
             lines.append({"claim": text, "scale": f"x{scale}", **shown, "verdict": tables.summed_up(part.verdict)})
     return pd.DataFrame(lines)
 

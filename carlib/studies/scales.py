@@ -92,8 +92,8 @@ def _seen_in_training(rows, profile) -> dict:
 
     trained = {name for run in RUNS.values() for name in runs.get(run.format(SCALES[0]), profile).train_sets}
     here, found = set(rows[["set", "image"]].itertuples(index=False, name=None)), {}
-    for (name, image), (where, _) in COPIES.items():
-        if where in trained and (name, image) in here:
+    for (name, image), holders in COPIES.items():
+        if trained.intersection(holders) and (name, image) in here:
             found.setdefault(name, []).append(image)
     return found
 

@@ -1,1 +1,1 @@
-"""What `carlib.train` is made of: patches, objective, loop, checkpoints; and short trials of other numbers."""
+"""What `carlib.train` is made of: patches, objective, loop, checkpoints, cost."""

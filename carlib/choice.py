@@ -6,10 +6,10 @@ than bicubic's of the same quality, so its LR image is stored at a lower one.
 """
 
 from bisect import bisect_right
-from numbers import Integral
 from typing import NamedTuple
 
 from carlib import codecs, metrics, origin, rescale
+from carlib.data.images import check_quality
 
 BEST = "best"
 LOSSLESS, JPEG = ("car", "bicubic"), ("car-jpeg", "bicubic")  # how the LR image is to be stored -> who competes
@@ -34,10 +34,7 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
     Raises:
         ValueError: as `carlib.downscale` and `carlib.upscale`; quality is no whole number from 1 to 100.
     """
-    if quality is not None:
-        if isinstance(quality, bool) or not isinstance(quality, Integral) or not 1 <= quality <= 100:
-            raise ValueError(f"quality={quality!r} is not a whole number from 1 to 100")
-        quality = int(quality)  # not NumPy's
+    quality = None if quality is None else check_quality(quality)
     car, bicubic = LOSSLESS if quality is None else JPEG
     network = {"tile": tile, "device": device}
     made = {

@@ -189,21 +189,26 @@ def upscale(
     }  # fmt: skip
     options = _given(method, options, UPSCALERS)
     height, width = _check_size(image, scale, size)
+    whole = _by_method(image, scale, method, **options)
+    return np.ascontiguousarray(whole[:height, :width])
+
+
+def _by_method(image, scale, method, *, weights=None, tile=None, device="auto", precision=None, **of_zssr):
+    """uint8, scale times as large; arguments as of `upscale`, checked there."""
     if method in _FILTERS:
-        return np.ascontiguousarray(imresize(image, scale, kernel=_FILTERS[method])[:height, :width])
+        return imresize(image, scale, kernel=_FILTERS[method])
     if precision not in (None, "float32", "bfloat16"):
         raise ValueError(f"precision={precision!r} is unknown: use float32 or bfloat16")
     if method == "zssr":
         from carlib import zssr
 
-        options["device"] = "auto" if device is None else device
-        return np.ascontiguousarray(zssr.restore(image, scale, **options)[:height, :width])
+        return zssr.restore(image, scale, device=device, **of_zssr)
     upscaler = method_networks.of_method(method, scale, weights=weights, device=device)["upscaler"]
 
     def rounded(part):  # part by part, for the whole in float32 would take four times the memory
         return to_8_bits(_enlarged(upscaler, part, precision))
 
-    return np.ascontiguousarray(tiles.in_parts(rounded, image, upscaler, tile)[:height, :width])
+    return tiles.in_parts(rounded, image, upscaler, tile)
 
 
 def learned_downscale(network, hr, tile=None):

@@ -90,6 +90,17 @@ def note(path) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def check_quality(quality) -> int:
+    """A JPEG's quality as Python's own number.
+
+    Raises:
+        ValueError: it is no whole number from 1 to 100.
+    """
+    if isinstance(quality, bool) or not isinstance(quality, Integral) or not 1 <= quality <= 100:
+        raise ValueError(f"quality={quality!r} is not a whole number from 1 to 100")
+    return int(quality)
+
+
 def jpeg_quality(path) -> int | None:
     """libjpeg's quality of a JPEG (MPO, too), whatever the file's name, by its first table; None of other formats.
 
@@ -326,9 +337,7 @@ def _format(path, grey, quality) -> dict:
     if suffix in (".jpg", ".jpeg"):
         if quality is None:
             raise ValueError(f"{path}: JPEG changes the pixels; write .png, or give its quality (--quality 90)")
-        if isinstance(quality, bool) or not isinstance(quality, Integral) or not 1 <= quality <= 100:
-            raise ValueError(f"quality={quality!r} is not a whole number from 1 to 100")
-        return {"format": "JPEG", "quality": int(quality), "subsampling": 2, "optimize": True}
+        return {"format": "JPEG", "quality": check_quality(quality), "subsampling": 2, "optimize": True}
     if quality is not None:
         raise ValueError(f"{path}: quality is for JPEG: write .jpg, or leave it out (--quality)")
     if suffix == ".webp" and grey:

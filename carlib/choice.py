@@ -2,10 +2,12 @@
 
 CAR gains on most photographs and loses on others, on drawings say (notebook 08). Whoever downscales an image still has
 it, and so can look before the LR image is all that is left. JPEGs are compared at the same size: CAR's files are larger
-than bicubic's of the same quality, so its LR image is stored at a lower one.
+than bicubic's of the same quality, so its LR image is stored at a lower one. With whole chroma the CAR of lossless LR
+images competes, whose gain lies in their colour.
 """
 
 from bisect import bisect_right
+from functools import partial
 from typing import NamedTuple
 
 from carlib import codecs, metrics, origin, rescale
@@ -24,18 +26,23 @@ class Choice(NamedTuple):
     psnr: dict  # method -> dB, all channels, of the restored image; without CAR where its file cannot be small enough
 
 
-def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Choice:
+def best(image, scale, *, quality=None, chroma=None, pad=False, tile=None, device=None) -> Choice:
     """`carlib.downscale` by CAR or bicubic, whichever the upscaler that belongs to it restores better.
 
     Args:
         image, scale, pad, tile, device: as of `carlib.downscale`.
         quality: of the JPEG that bicubic's LR image would be stored as, whose size CAR's may not exceed: it has a lower
                  quality, and where no quality makes it so small, bicubic's is taken. None: both are lossless.
+        chroma:  of these JPEGs, "halved" (4:2:0, also None) or "whole" (4:4:4).
     Raises:
-        ValueError: as `carlib.downscale` and `carlib.upscale`; quality is no whole number from 1 to 100.
+        ValueError: as `carlib.downscale` and `carlib.upscale`; quality is no whole number from 1 to 100;
+            chroma is unknown, or there is no quality.
     """
     quality = None if quality is None else check_quality(quality)
-    car, bicubic = LOSSLESS if quality is None else JPEG
+    if quality is None and chroma is not None:
+        raise ValueError(f"chroma={chroma!r} is for JPEG: give a quality, or leave it out")
+    coded = partial(codecs.encode, codec="jpeg", quality=quality, chroma=chroma or "halved")
+    car, bicubic = LOSSLESS if quality is None or chroma == "whole" else JPEG
     network = {"tile": tile, "device": device}
     made = {
         car: rescale.downscale(image, scale, car, pad=pad, **network),
@@ -43,13 +50,13 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
     }
     qualities = {car: quality, bicubic: quality}
     if quality is not None:
-        qualities[car] = _highest_quality_within(made[car], len(_coded(made[bicubic], quality)))
+        qualities[car] = _highest_quality_within(partial(coded, made[car]), len(coded(made[bicubic])))
         if not qualities[car]:
             del made[car]
 
     def restored(method):
         own = qualities[method]
-        lr = made[method] if own is None else codecs.decode(_coded(made[method], own), "jpeg")
+        lr = made[method] if own is None else codecs.decode(coded(made[method], quality=own), "jpeg")
         upscaler = origin.upscaler_for(origin.Origin(method, scale, quality=own))
         return metrics.psnr(image, rescale.upscale(lr, scale, upscaler, image.shape[:2], **network), 0, "rgb")
 
@@ -58,13 +65,9 @@ def best(image, scale, *, quality=None, pad=False, tile=None, device=None) -> Ch
     return Choice(made[winner], winner, qualities[winner], psnr)
 
 
-def _coded(lr, quality) -> bytes:
-    return codecs.encode(lr, "jpeg", quality=quality)
-
-
-def _highest_quality_within(lr, size) -> int:
-    """A quality at which a JPEG takes at most `size` bytes, and at the next more; 0 where none is so small."""
-    return bisect_right(range(1, 101), size, key=lambda quality: len(_coded(lr, quality)))
+def _highest_quality_within(coded, size) -> int:
+    """A quality at which coded(quality=...) takes at most `size` bytes, and at the next more; 0: none is so small."""
+    return bisect_right(range(1, 101), size, key=lambda quality: len(coded(quality=quality)))
 
 
 def check_options(**options):

@@ -15,12 +15,12 @@ import functools
 import numpy as np
 
 from carlib.data import check_image
+from carlib.data.images import CHROMA
 
 LOSSLESS = ("jpegls", "jpeg2000", "png", "webp", "jpegxl")
 LOSSY = ("jpeg", "webp", "avif", "jpegxl")
 TRANSFORMS = ("none", "hp1")
 INTERLEAVES = ("sample", "line", "plane")
-CHROMA = ("halved", "whole")  # 4:2:0 and 4:4:4
 SPIFF_BYTES = 44
 _NO_GREY = ("webp", "avif")  # stored with three equal channels
 

@@ -1,5 +1,7 @@
 """Of CAR and bicubic the one that is restored better: it is what both would have made, and what the command writes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -34,11 +36,12 @@ def test_jpegs_are_compared_at_the_size_of_bicubics(name, winner, carlib, tmp_pa
     found = choice.best(image, 2, quality=70)
     car, bicubic = (rescale.downscale(image, 2, method) for method in choice.JPEG)
     size = len(codecs.encode(bicubic, "jpeg", quality=70))
-    quality = choice._highest_quality_within(car, size)
+    coded = partial(codecs.encode, car, "jpeg")
+    quality = choice._highest_quality_within(coded, size)
     at, above = (len(codecs.encode(car, "jpeg", quality=q)) for q in (quality, quality + 1))
     assert at <= size < above
     assert found.method == winner and found.quality == (quality if winner == "car-jpeg" else 70) and quality < 70
-    assert choice._highest_quality_within(car, 10**9) == 100 and choice._highest_quality_within(car, 1) == 0
+    assert choice._highest_quality_within(coded, 10**9) == 100 and choice._highest_quality_within(coded, 1) == 0
     photo, lr, sr = (tmp_path / file for file in ("hr.png", "lr.jpg", "sr.png"))
     data.write_image(photo, image)
     assert carlib("downscale", photo, lr, "--scale", 2, "--method", "best", "--quality", 70)[0] == 0
@@ -53,7 +56,25 @@ def test_a_car_whose_smallest_file_is_larger_than_bicubics_is_not_taken(carlib, 
     photo = data.write_image(tmp_path / "hr.png", image)
     lr = tmp_path / "lr.jpg"
     code, out, _ = carlib("downscale", photo, lr, "--scale", 2, "--method", "best", "--quality", 1)
-    assert code == 0 and f"bicubic {found.psnr['bicubic']:.2f} dB, no file of car-jpeg is so small)" in out
+    assert code == 0 and f"bicubic {found.psnr['bicubic']:.2f} dB, no file of CAR's is so small)" in out
+
+
+def test_with_whole_chroma_the_car_of_lossless_images_competes(carlib, tmp_path):
+    image = example("kodim23", 192)
+    found = choice.best(image, 2, quality=98, chroma="whole")
+    car, bicubic = (rescale.downscale(image, 2, method) for method in choice.LOSSLESS)
+    size = len(codecs.encode(bicubic, "jpeg", quality=98, chroma="whole"))
+    coded = codecs.encode(car, "jpeg", quality=found.quality, chroma="whole")
+    assert found.method == "car" and len(coded) <= size and 90 < found.quality < 98
+    sr = rescale.upscale(codecs.decode(coded, "jpeg"), 2)
+    assert found.psnr["car"] == metrics.psnr(image, sr, 0, "rgb") > choice.best(image, 2, quality=98).psnr["bicubic"]
+    photo, lr, again = (tmp_path / file for file in ("hr.png", "lr.jpg", "sr.png"))
+    data.write_image(photo, image)
+    options = ("--method", "best", "--quality", 98, "--chroma", "whole")
+    assert carlib("downscale", photo, lr, "--scale", 2, *options)[0] == 0 and carlib("upscale", lr, again)[0] == 0
+    np.testing.assert_array_equal(data.read_image(again), sr)
+    with pytest.raises(ValueError, match="chroma='whole' is for JPEG: give a quality"):
+        choice.best(image, 2, chroma="whole")
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (1, 1, 3)])

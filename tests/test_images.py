@@ -104,6 +104,20 @@ def test_written_jpegs_are_optimised_with_chroma_halved_both_ways(tmp_path, rng)
     assert path.read_bytes() == best.read_bytes() and best.stat().st_size < plain.stat().st_size
 
 
+def test_a_jpeg_with_whole_chroma(tmp_path, rng):
+    image = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    path = write_image(tmp_path / "a.jpg", image, quality=80, chroma="whole")
+    with Image.open(path) as opened:
+        assert JpegImagePlugin.get_sampling(opened) == 0  # 4:4:4
+    coded = codecs.decode(codecs.encode(image, "jpeg", quality=80, chroma="whole"), "jpeg")
+    np.testing.assert_array_equal(read_image(path), coded)
+    for name, chroma, message in (("b.jpg", "444", "chroma='444' is unknown: use halved or whole"),
+                                  ("b.png", "whole", "chroma is for JPEG: write .jpg")):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            write_image(tmp_path / name, image, quality=80 if name == "b.jpg" else None, chroma=chroma)
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("quality", [20, 50, 80, 99])
 def test_the_quality_of_a_jpeg_is_read_in_its_luma_table(tmp_path, rgb, quality):
     assert jpeg_quality(write_image(tmp_path / "a.jpg", rgb, quality=quality)) == quality

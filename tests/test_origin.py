@@ -161,7 +161,12 @@ def test_a_jpeg_is_restored_by_the_network_that_was_trained_for_it(carlib, asked
     _, _, err = carlib("downscale", photo, tmp_path / "lr.png", "--scale", 2, "--method", "car-jpeg")
     assert "car-jpeg is meant for .jpg files" in err and err.count("\n") == 1
     code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--quality", 80)
-    assert code == 0 and "use bicubic or car-jpeg" in err and err.count("\n") == 1
+    assert code == 0 and "use bicubic or car-jpeg, or for quality 90 and more --chroma whole" in err
+    assert err.count("\n") == 1
+    code, _, err = carlib("downscale", photo, lr, "--scale", 2, "--quality", 90, "--chroma", "whole")
+    assert code == 0 and err == "" and origin.read(lr).method == "car"
+    _, _, err = carlib("downscale", photo, lr, "--scale", 2, "--quality", 80, "--chroma", "whole")
+    assert "car was not trained for JPEG" in err
 
 
 @pytest.mark.parametrize(("form", "quality", "method"), [

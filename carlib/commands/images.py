@@ -17,7 +17,14 @@ Device = Annotated[str | None, typer.Option(help="Of networks: cpu, cuda or auto
 Alpha = Annotated[str, typer.Option(help="Transparency: refuse, drop, white or black.")]
 Depth = Annotated[str, typer.Option(help="16-bit images: refuse or round.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Images of more pixels are refused; default: 178 million.")]
-Quality = Annotated[int | None, typer.Option(metavar="1..100", help="Of a .jpg.")]
+Quality = Annotated[int | None, typer.Option(metavar="1..100", help="Of a .jpg, which needs one.")]
+Chroma = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a .jpg: halved (4:2:0, the default), or whole (4:4:4): larger, but at qualities of 90 and more it "
+        "keeps CAR's gain in part."
+    ),
+]
 
 
 def _named(text) -> Path:
@@ -27,6 +34,7 @@ def _named(text) -> Path:
     return Path(text)
 
 
+WHOLE_FROM = 90  # quality from which CAR of lossless LR images gains in 4:4:4 (notebook 05c: 80 loses, 90 gains)
 _UNKNOWN = "it does not say how it was made, and was enlarged by {}: if CAR made it use --method {}"
 
 
@@ -65,9 +73,11 @@ def downscale(
         int | None,
         typer.Option(
             metavar="1..100",
-            help="Of a .jpg; method car-jpeg is trained for it. Of best: bicubic's, whose size the file keeps to.",
+            help="Of a .jpg, which needs one; method car-jpeg is trained for it. Of best: bicubic's, whose size the "
+            "file keeps to.",
         ),
     ] = None,
+    chroma: Chroma = None,
     weights: Weights = None,
     tile: Tile = None,
     device: Device = None,
@@ -76,7 +86,7 @@ def downscale(
     max_pixels: MaxPixels = None,
 ):
     """Downscale an image, or every image of a folder (as PNG; with --quality as JPEG)."""
-    read = {"quality": quality, "alpha": alpha, "depth": depth, "max_pixels": max_pixels}
+    read = {"quality": quality, "chroma": chroma, "alpha": alpha, "depth": depth, "max_pixels": max_pixels}
     options = {
         "scale": scale, "method": method, "size": size, "variant": variant, "lambda_": lambda_, "rounding": rounding,
         "pad": pad, "weights": weights, "tile": tile, "device": device,
@@ -87,15 +97,15 @@ def downscale(
 def _downscale(source, target, *, read, scale, method, size, variant, lambda_, rounding, pad, weights, tile, device):
     from carlib import choice, data, method_networks, origin, rescale
 
-    (image, profile), quality = _read(source, target, **read), read["quality"]
+    (image, profile), quality, chroma = _read(source, target, **read), read["quality"], read["chroma"]
     scale, tried = 4 if scale is None and size is None else scale, ""
     if method == choice.BEST:
         own = {"weights": weights, "variant": variant, "lambda": lambda_, "rounding": rounding}
         choice.check_options(size=size, **own)
-        found = choice.best(image, scale, quality=quality, pad=pad, tile=tile, device=device)
+        found = choice.best(image, scale, quality=quality, chroma=chroma, pad=pad, tile=tile, device=device)
         lr, method, quality = found.lr, found.method, found.quality
         told = ", ".join(f"{name} {value:.2f} dB" for name, value in found.psnr.items())
-        told += ", no file of car-jpeg is so small" * (len(found.psnr) == 1)
+        told += ", no file of CAR's is so small" * (len(found.psnr) == 1)
         told = f"(restored{' at this size' * (quality is not None)}, RGB: {told})"
         tried = f" {told}" if quality is None else f", quality {quality} {told}"
     else:
@@ -105,7 +115,7 @@ def _downscale(source, target, *, read, scale, method, size, variant, lambda_, r
         )  # fmt: skip
     trained = method_networks.digest(method, scale, weights)
     made = origin.Origin(method, scale, image.shape[:2], weights and weights.name, quality, trained)
-    data.write_image(target, lr, quality=quality, profile=profile, note=origin.written(made))
+    data.write_image(target, lr, quality=quality, chroma=chroma, profile=profile, note=origin.written(made))
     if quality is None and target.suffix.lower() != ".png":
         advice = f"use upscale --method {method}" if method in method_networks.PAIRS else "tell that"
         typer.echo(f"carlib: {target}: only PNG and JPEG say how they were made: to enlarge it {advice}", err=True)
@@ -115,8 +125,10 @@ def _downscale(source, target, *, read, scale, method, size, variant, lambda_, r
         )
     # Own weights of the others may have been trained on JPEG; those of CAR are told apart by what they were trained on.
     own = weights is not None and method in set(method_networks.LEARNED) - {"car"}
-    if quality is not None and method in method_networks.PAIRS and method != "car-jpeg" and not own:
-        typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg", err=True)
+    kept = bool(tried) or (method == "car" and chroma == "whole" and quality >= WHOLE_FROM)
+    if quality is not None and method in method_networks.PAIRS and method != "car-jpeg" and not own and not kept:
+        also = f", or for quality {WHOLE_FROM} and more --chroma whole" if method == "car" else ""
+        typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg{also}", err=True)
     if image.ndim == 2 and not tried and weights is None and method in ("car", "car-lean"):
         typer.echo(f"carlib: {target}: grey images gain nothing by {method}: see --method best", err=True)
     if size is not None and abs(lr.shape[0] * image.shape[1] - lr.shape[1] * image.shape[0]) > max(image.shape[:2]):
@@ -242,7 +254,7 @@ def _images(folder) -> list[Path]:
     return files
 
 
-def _read(source, target, *, quality, max_pixels, **options):
+def _read(source, target, *, quality, max_pixels, chroma=None, **options):
     """An image and its colour profile (or None); refused at once where `target` could not take what is made of it."""
     from carlib import data
 
@@ -253,7 +265,7 @@ def _read(source, target, *, quality, max_pixels, **options):
         raise ValueError(f"{target} is the source itself, which would be lost: write to another file")
     limit = {} if max_pixels is None else {"max_pixels": max_pixels}
     image, profile = data.read_image(source, **options, **limit), data.colour_profile(source)
-    data.check_writable(target, grey=image.ndim == 2, quality=quality, profile=profile)
+    data.check_writable(target, grey=image.ndim == 2, quality=quality, chroma=chroma, profile=profile)
     return image, profile
 
 

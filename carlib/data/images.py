@@ -21,6 +21,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # of R, G and B, BT.601 on the full rang
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"))
 MAX_PIXELS = 178_000_000
+CHROMA = ("halved", "whole")  # of a JPEG: 4:2:0 and 4:4:4
 _JPEG, _STEPS_AT_50 = ("JPEG", "MPO"), 3688  # the sum of the standard's table for luma (T.81, K.1)
 _NOTE = "carlib"  # keyword of our text in a PNG
 
@@ -119,15 +120,17 @@ def jpeg_quality(path) -> int | None:
 
 
 def write_image(
-    path, image: np.ndarray, *, quality: int | None = None, profile: bytes | None = None, note: str | None = None
-) -> Path:
+    path, image: np.ndarray, *, quality: int | None = None, chroma: str | None = None, profile: bytes | None = None,
+    note: str | None = None,
+) -> Path:  # fmt: skip
     """Write an image, atomically; reading it back gives the same array, but of a JPEG.
 
     Args:
         path:  .png, .tif, .tiff, .bmp, .webp (lossless, RGB only), .ppm, .pgm (grey only) or .pnm;
                .jpg and .jpeg only with `quality`.
         image: uint8 (H, W) or (H, W, 3).
-        quality: of a JPEG, 1 to 100; its chroma is halved both ways (4:2:0).
+        quality: of a JPEG, 1 to 100.
+        chroma: of a JPEG: "halved" both ways (4:2:0, also None) or "whole" (4:4:4).
         profile: ICC profile that the file is to hold; BMP, PPM and PGM cannot.
         note:  ASCII text for programs that the file is to hold; all but PNG and JPEG leave it out.
     Returns:
@@ -138,7 +141,7 @@ def write_image(
     """
     path = Path(path)
     check_image(image)
-    options = _options(path, image.ndim == 2, quality, profile)
+    options = _options(path, image.ndim == 2, quality, chroma, profile)
     if note is not None and options["format"] == "JPEG":
         options = options | {"comment": f"{_NOTE} {note}".encode("ascii")}
     if note is not None and options["format"] == "PNG":
@@ -153,22 +156,26 @@ def write_image(
     return path
 
 
-def check_writable(path, *, grey: bool, quality: int | None = None, profile: bytes | None = None):
+def check_writable(path, *, grey, quality=None, chroma=None, profile=None):
     """Refuse now what `write_image` would refuse after long work; no folder is made for it.
+
+    Args:
+        path, quality, chroma, profile: as of `write_image`.
+        grey: whether the image will be one (H, W).
 
     Raises:
         ValueError: the suffix is unknown, lossy, for grey images only, or its files have no colour profiles; the folder
             is there and cannot be written to.
     """
-    _options(path, grey, quality, profile)
+    _options(path, grey, quality, chroma, profile)
     if Path(path).parent.is_dir():
         results.check_writable(path)
 
 
-def _options(path, grey, quality, profile) -> dict:
+def _options(path, grey, quality, chroma, profile) -> dict:
     """Pillow's, for writing an image to a path."""
     path = Path(path)
-    options = _format(path, grey=grey, quality=quality)
+    options = _format(path, grey, quality, chroma)
     if profile is None:
         return options
     if options["format"] in ("BMP", "PPM"):
@@ -331,15 +338,21 @@ def _upright(image, orientation):
     return image
 
 
-def _format(path, grey, quality) -> dict:
+def _format(path, grey, quality, chroma) -> dict:
     """Arguments for Pillow's save()."""
     suffix = path.suffix.lower()
     if suffix in (".jpg", ".jpeg"):
         if quality is None:
             raise ValueError(f"{path}: JPEG changes the pixels; write .png, or give its quality (--quality 90)")
-        return {"format": "JPEG", "quality": check_quality(quality), "subsampling": 2, "optimize": True}
-    if quality is not None:
-        raise ValueError(f"{path}: quality is for JPEG: write .jpg, or leave it out (--quality)")
+        sampled = {None: 2, "halved": 2, "whole": 0}
+        if chroma not in sampled:
+            raise ValueError(f"chroma={chroma!r} is unknown: use {' or '.join(CHROMA)}")
+        return {
+            "format": "JPEG", "quality": check_quality(quality), "subsampling": sampled[chroma], "optimize": True,
+        }  # fmt: skip
+    for name, value in (("quality", quality), ("chroma", chroma)):
+        if value is not None:
+            raise ValueError(f"{path}: {name} is for JPEG: write .jpg, or leave it out (--{name})")
     if suffix == ".webp" and grey:
         raise ValueError(f"{path}: WebP has no grey images; write .png, or stack the image to RGB")
     if suffix == ".pgm" and not grey:

@@ -51,7 +51,10 @@ for command in (images.downscale, images.upscale):
 @app.command()
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run of params.yaml; bicubic-bicubic-x2 needs no weights.")],
-    sets: Annotated[list[str] | None, typer.Option("--set", help="Image set; repeat. Default: the profile's.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Image set, or a folder such as ./photos; repeat. Default: the profile's."),
+    ] = None,
     profile: Profile = None,
     protocol: Annotated[list[str] | None, typer.Option(help="standard, car-release or rgb; repeat.")] = None,
     weights: Annotated[Path | None, typer.Option(help="A weights file; default: the run's own.")] = None,
@@ -59,7 +62,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="CSV; default: in results/<profile>/metrics.")] = None,
 ):
     """Measure PSNR and SSIM of a run: one CSV row per image, protocol and metric."""
-    from carlib import experiments, results
+    from carlib import data, experiments, results
 
     if out is not None:
         results.check_table(out, results.ROW_COLUMNS)
@@ -67,7 +70,9 @@ def evaluate(
     sets = list(dict.fromkeys(sets or []))
     chosen = {"protocols": protocols, "weights": weights, "any_recipe": True, "device": device}
     rows = experiments.measure(run, profile, sets or None, **chosen)
-    out = out or results.folder(rows[0]["profile"], "metrics", "-".join([run, *sets]) + ".csv")
+    out = out or results.folder(
+        rows[0]["profile"], "metrics", "-".join([run, *map(data.label, map(data.canonical, sets))]) + ".csv"
+    )
     typer.echo(experiments.summary(rows).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
     typer.echo(results.save_rows(rows, out))
 

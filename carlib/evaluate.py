@@ -116,7 +116,7 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
     measure = partial(_measure, chain, protocols=protocols, crop=crop)
     if keep and (chain.digest or not run.trains):
         how = [list(protocols), crop]
-        found = kept.rows(run.profile, f"{run.name}-{set_name}", _made_by(chain), images, measure, how=how)
+        found = kept.rows(run.profile, f"{run.name}-{data.label(set_name)}", _made_by(chain), images, measure, how=how)
     else:
         found = kept.named(run.profile, ((set_name, name, measure(image)) for _, name, image in images))
     of_run = {"run": run.name, "downscaler": run.downscaler, "upscaler": run.upscaler, "scale": run.scale}

@@ -76,13 +76,18 @@ def build(run: runs.Run) -> nn.ModuleDict:
 
 
 def check_starts(run: runs.Run):
-    """Refuse runs to start from whose resampler the run cannot take, before they are trained for nothing.
+    """Refuse what a run cannot start from, before anything is trained for nothing: files, resamplers of other kinds.
 
     Raises:
         ValueError: so, in one line.
     """
     for start, other in run.starts.items():
-        if start != "warm_start":
+        if runs.is_weights_file(other):
+            if not Path(other).is_file():
+                raise ValueError(
+                    f"{start}={other!r} is not there: name a weights file, or a run of `carlib experiments`"
+                )
+        elif start != "warm_start":
             theirs = runs.get(other, run.profile).networks().get("resampler")
             if theirs is None:
                 raise ValueError(f"{start}={other!r} names a run without a resampler: name one with downscaler=car")
@@ -92,7 +97,10 @@ def check_starts(run: runs.Run):
 def start_files(run: runs.Run) -> dict[str, Path]:
     """Parameter of runs.STARTS that the run sets -> the weights file it stands for."""
     return {
-        start: results.folder(run.profile, "runs", other, "weights.safetensors") for start, other in run.starts.items()
+        start: Path(other)
+        if runs.is_weights_file(other)
+        else results.folder(run.profile, "runs", other, "weights.safetensors")
+        for start, other in run.starts.items()
     }
 
 

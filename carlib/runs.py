@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from carlib import method_networks, results, run_checks
 
 PROFILES = ("smoke", "demo", "mini", "paper")
-STARTS = ("warm_start", "resampler_start", "resampler_from")  # parameters that name a run whose weights are taken
+STARTS = ("warm_start", "resampler_start", "resampler_from")  # parameters that name a run, or file, with weights
 _SEED = re.compile(r"(?P<run>.+)-seed(?P<seed>[1-9]\d*)")  # the name of a declared run under another seed
 
 
@@ -121,11 +121,11 @@ class Run:
     @property
     def needs(self) -> list:
         """The runs whose weights this one begins with."""
-        return list(self.starts.values())
+        return [other for other in self.starts.values() if not is_weights_file(other)]
 
     @property
     def starts(self) -> dict:
-        """Of STARTS those that are set -> the run each names."""
+        """Of STARTS those that are set -> the run, or the weights file, that each names."""
         return {name: other for name in STARTS if (other := getattr(self, name))}
 
     @property
@@ -377,6 +377,11 @@ def parse_overrides(pairs) -> dict:
         # On the command line 1e-4 can only mean the number.
         overrides[name] = float(value) if isinstance(value, str) and _is_number(value) else value
     return overrides
+
+
+def is_weights_file(start: str) -> bool:
+    """Whether one of STARTS names a weights file, not a run."""
+    return str(start).endswith(".safetensors")
 
 
 def as_dict(run: Run) -> dict:

@@ -240,3 +240,41 @@ def test_verify_fails_for_a_set_that_lacks_an_image(home):
         (folder / path.name).write_bytes(path.read_bytes())
     found = runner.invoke(app, ["verify", "demo"])
     assert found.exit_code == 1 and found.stdout == "demo: 10 ok, 1 missing, 1 unknown\n"
+
+
+def test_a_folder_of_ones_own_goes_where_a_set_does(home, tmp_path, monkeypatch):
+    fill(tmp_path / "my photos", ["b.png", "a.png", "a.bmp"], 7)
+    (tmp_path / "my photos" / "notes.txt").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    for name in ("./my photos", "my photos/", f"{tmp_path}/my photos"):
+        assert [path.name for path in find(name)] == [stem for stem, _ in load(name)] == ["a.bmp", "a.png", "b.png"]
+        assert sets.label(name) == sets.label("./my photos") and sets.label(name).startswith("my photos-")
+        assert find(sets.canonical(name)) == find(name) and not sets.canonical(name).endswith("/")
+        assert "/" not in sets.label(name) and sets.held(name)["count"] == 3
+    assert sets.canonical("my photos/") == "my photos" or sets.own_folder(sets.canonical("my photos/"))
+    before = sets.held("./my photos")
+    fill(tmp_path / "my photos", ["c.png"])
+    assert sets.held("./my photos") != before
+    assert sets.held("demo") == inventory()["demo"] and sets.held("set5") is None and sets.label("demo") == "demo"
+    (tmp_path / "none").mkdir()
+    for name, told in (
+        ("./none", "the folder ./none holds no image"),
+        ("no/where", "the folder no/where is not there"),
+    ):
+        assert sets.held(name) is None
+        with pytest.raises(ValueError, match=told):
+            load(name)
+    with pytest.raises(ValueError, match=r"a folder of your own needs a slash: \./none"):
+        find("none")
+    with pytest.raises(ValueError, match=r"unknown image set '\./none'"):
+        verify("./none")
+
+
+def test_a_large_folder_is_kept_decoded(home, tmp_path, monkeypatch):
+    folder = str(fill(tmp_path / "photos", ["b.png", "a.png"], 7))
+    monkeypatch.setattr(sets, "_LARGE", 10)
+    monkeypatch.setenv("CARLIB_DECODED", str(tmp_path / "decoded"))
+    assert [(name, image.flags.writeable, tuple(image[0, 0])) for name, image in load(folder)] == [
+        ("a.png", False, (7, 1, 2)), ("b.png", False, (7, 1, 2)),
+    ]  # fmt: skip
+    assert [path.name.startswith(sets.label(folder)) for path in (tmp_path / "decoded").glob("*.npy")] == [True]

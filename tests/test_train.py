@@ -11,7 +11,7 @@ import torch
 from short_runs import go, short, smoke, without_seconds
 
 from carlib import data, devices, experiments, models, provenance, run_networks, runs, train, weights
-from carlib.training import objective, run_folder, validation
+from carlib.training import checkpoint, objective, run_folder, validation
 from carlib.training.patches import validation_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -365,3 +365,33 @@ def test_half_trained_weights_and_those_of_another_recipe_are_not_measured(home,
         experiments.ready("bicubic-edsr-x2", "smoke")
     path = experiments.ready("bicubic-edsr-x2", "smoke", any_recipe=True)
     assert path == folder / "weights.safetensors" and f"{path}: training, 2 of 4" in capsys.readouterr().err
+
+
+def test_training_on_images_of_ones_own_from_a_weights_file(tmp_path):
+    photos = tmp_path / "my photos"
+    photos.mkdir()
+    for name, image in list(data.load("demo"))[:2]:
+        data.write_image(photos / f"{name}.png", data.centre_crop(image, 48))
+    own = {"train_sets": [f"{photos}/"], "validation_set": f"{photos}/"}
+    first = go(short(**own), tmp_path / "first")
+    run = short("car-edsr-x2", **own, warm_start=str(first))
+    upscaler = run_networks.build(run)["upscaler"]
+    before = weights.load_run(first)[0]["upscaler"]
+    assert all(torch.equal(value, before.state_dict()[key]) for key, value in upscaler.state_dict().items())
+    assert run.needs == [] and run.starts == {"warm_start": str(first)}
+    recipe = checkpoint.recipe(run)
+    assert recipe["data"][f"{photos}/"]["count"] == 2 and recipe["warm_start"] == provenance.sha256(first)
+    data.write_image(photos / "another.png", np.zeros((48, 48, 3), np.uint8))
+    assert checkpoint.changes(recipe, checkpoint.recipe(run)) == {"data": "the data changed"}
+
+
+def test_a_weights_file_to_start_from_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"warm_start='none\.safetensors' is not there: name a weights file, or a run"):
+        experiments.prepare("car-edsr-x2", "smoke", ["warm_start=none.safetensors"], folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resampler_of_another_kind_in_a_weights_file_is_refused(tmp_path):
+    first = go(short("car-edsr-x2"), tmp_path / "first")
+    with pytest.raises(ValueError, match=r"cannot take the resampler of .*, which has .*weighting="):
+        go(short("car-edsr-x2", resampler_start=str(first), weighting="clamp"), tmp_path / "run")

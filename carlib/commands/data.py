@@ -43,7 +43,7 @@ def verify(names: Annotated[list[str] | None, typer.Argument(help="Sets; default
                 typer.echo(f"{name}: {each.file} differs: {each.detail}")
         counts = collections.Counter(each.status for each in checks)
         others = [f", {counts[status]} {status}" for status in ("differs", "missing", "unknown") if counts[status]]
-        lacking = sets.SETS[sets.canonical(name)].count - len(checks) + counts["missing"]
+        lacking = sets.SETS[sets.known(name)].count - len(checks) + counts["missing"]
         lacking = max(lacking, counts["missing"])  # a foreign file makes up for none that is named
         if lacking > counts["missing"]:  # no manifest names the files of every set
             others.append(f", {lacking} of its images are not here")
@@ -63,7 +63,7 @@ def fetch(
     from carlib.data import fetch as fetch_set
     from carlib.data import sets
 
-    for name in [sets.canonical(name) for name in names]:  # a misspelt name stops us before the first download
+    for name in [sets.known(name) for name in names]:  # a misspelt name stops us before the first download
         typer.echo(str(fetch_set(name, into=into, from_dir=from_dir)))
 
 

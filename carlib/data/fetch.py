@@ -80,7 +80,7 @@ def fetch(name: str, into=None, progress: bool = True, from_dir=None) -> Fetched
         ValueError: unknown set, no connection, an archive without its MD5, or files refused because they are missing or
             differ; those that agree are kept. A file that is already there and differs is never overwritten.
     """
-    key = sets.canonical(name)
+    key = sets.known(name)
     if key in sets.SHIPPED:
         raise ValueError(f"the set {key} comes with the repository; restore it with `git checkout data/{key}`")
     into = results.root() / "data" / "raw" if into is None else Path(into)

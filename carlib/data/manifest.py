@@ -83,7 +83,7 @@ def verify(name: str) -> list[Check]:
     Raises:
         ValueError: unknown or absent set.
     """
-    key = sets.canonical(name)
+    key = sets.known(name)
     sets.find(key)  # complains about an absent set
     checks = []
     for part in sets.SETS[key].parts:

@@ -3,6 +3,8 @@
 `demo` and `content` come with the repository. Every other set is looked for under the folders named in CARLIB_DATA
 (separated as in PATH), then under data/raw of the project; the first folder that holds images wins. Folder names are
 matched without regard to case.
+
+A folder of one's own images goes wherever a set does: any name with a slash is one, such as ./photos.
 """
 
 import difflib
@@ -71,10 +73,38 @@ NAMES = tuple(SETS)
 # reduced to 231 / 321 of that size and cut at its sides (found by matched features; not in DIV2K and Urban100).
 COPIES = {("set5", "woman"): ("bsds500", "bsds500-train")}
 ALIASES = {"b100": "bsd100"}
+_LARGE = 200_000_000  # bytes of files in a folder of one's own from which its pixels are kept decoded: 2 GB of JPEG's
+
+
+def own_folder(name: str) -> Path | None:
+    """The folder of one's own that a name with a slash means; None of the name of a set."""
+    text = str(name)
+    return Path(text).expanduser() if "/" in text or os.sep in text else None
+
+
+def label(name: str) -> str:
+    """What the files about a set are called: its name, of a folder also what tells it from others of that name."""
+    folder = own_folder(name)
+    if folder is None:
+        return name
+    folder = folder.resolve()
+    return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
 
 def canonical(name: str) -> str:
-    """The set's own name, from any case or an alias.
+    """The set's own name, from any case or an alias; of a folder of one's own a name without a last slash.
+
+    Raises:
+        ValueError: no set has this name.
+    """
+    if own_folder(name) is None:
+        return known(name)
+    plain = str(Path(name))
+    return f"./{plain}" if own_folder(plain) is None else plain  # it keeps a slash
+
+
+def known(name: str) -> str:
+    """`canonical`, of sets alone.
 
     Raises:
         ValueError: no set has this name.
@@ -85,7 +115,8 @@ def canonical(name: str) -> str:
         return key
     close = difflib.get_close_matches(key, [*NAMES, *ALIASES], n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    raise ValueError(f"unknown image set {name!r}{hint}; the sets are {', '.join(NAMES)}")
+    own = f"; a folder of your own needs a slash: ./{name}" if key and Path(str(name)).is_dir() else ""
+    raise ValueError(f"unknown image set {name!r}{hint}; the sets are {', '.join(NAMES)}{own}")
 
 
 def find(name: str) -> list[Path]:
@@ -94,9 +125,15 @@ def find(name: str) -> list[Path]:
     `div2k` gives the validation images that are present, which may be fewer than 100.
 
     Raises:
-        ValueError: unknown name, or a part of the set is in none of the folders.
+        ValueError: unknown name, a part of the set is in none of the folders, or a folder of one's own has no image.
     """
-    key = canonical(name)
+    folder = own_folder(name)
+    if folder is not None:
+        if not (files := files_in(folder)):
+            why = f"holds no image ({', '.join(sorted(SUFFIXES))})" if folder.is_dir() else "is not there"
+            raise ValueError(f"the folder {name} {why}: name one that does, or a set of `carlib data list`")
+        return files
+    key = known(name)
     files = []
     for part in SETS[key].parts:
         folder = part_folder(part)
@@ -112,8 +149,8 @@ def load(name: str, limit: int | None = None) -> Iterator[tuple[str, np.ndarray]
     Args:
         limit: read the first `limit` images only; None reads all.
     Returns:
-        iterator of (stem, image), uint8 (H, W) or (H, W, 3) as the file is, not cropped; of a `mapped` set that is
-        read as a whole read-only, views of memory that all processes share.
+        iterator of (stem, image; of a folder of one's own the whole file name), uint8 (H, W) or (H, W, 3) as the file
+        is, not cropped; of what is large and read as a whole read-only, views of memory that all processes share.
     Raises:
         ValueError: at once if the set is unknown or absent or `limit` is not positive; while iterating if a file is
             bad.
@@ -121,15 +158,22 @@ def load(name: str, limit: int | None = None) -> Iterator[tuple[str, np.ndarray]
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ValueError(f"limit={limit!r}: give a positive integer, or None for all images")
     files = find(name)[:limit]
-    if limit is None and SETS[canonical(name)].mapped:
-        return _mapped(canonical(name), files)
-    return ((path.stem, read_image(path)) for path in files)
+    names = [path.stem if own_folder(name) is None else path.name for path in files]
+    if limit is None and _is_mapped(name, files):
+        return _mapped(label(canonical(name)), names, files)
+    return ((stem, read_image(path)) for stem, path in zip(names, files, strict=True))
 
 
-def _mapped(name, files):
+def _is_mapped(name, files) -> bool:
+    if own_folder(name) is None:
+        return SETS[known(name)].mapped
+    return sum(path.stat().st_size for path in files) > _LARGE
+
+
+def _mapped(name, names, files):
     from carlib.data import decoded
 
-    yield from zip((path.stem for path in files), decoded.mapped(name, files), strict=True)
+    yield from zip(names, decoded.mapped(name, files), strict=True)
 
 
 def available() -> dict[str, int]:
@@ -144,6 +188,20 @@ def inventory() -> dict[str, dict]:
     is the same wherever the folders lie. `carlib data verify` looks at the pixels.
     """
     return {name: {"count": len(files), "sha256": _digest(files)} for name, files in _present().items()}
+
+
+def held(name: str) -> dict | None:
+    """`inventory` of one set or folder of one's own; None: it is absent.
+
+    Raises:
+        ValueError: no set has this name.
+    """
+    canonical(name)
+    try:
+        files = find(name)
+    except ValueError:
+        return None
+    return {"count": len(files), "sha256": _digest(files)}
 
 
 def folder_of(name: str) -> str:

@@ -21,12 +21,11 @@ _PARTS = {"recipe", "step", "log", "networks", "optimizer", "rng"}
 
 def recipe(run: runs.Run) -> dict:
     """What decides the result of a run: parameters, code, images (names and sizes), the weights it starts from."""
-    sets = data.inventory()
     return {
         "parameters": json.loads(json.dumps(runs.as_dict(run))),
         "networks": {role: models.specification(**network) for role, network in run.networks().items()},
         "code": code_digest(run),
-        "data": {name: sets.get(data.canonical(name)) for name in [*run.train_sets, run.validation_set]},
+        "data": {name: data.held(name) for name in [*run.train_sets, run.validation_set]},
         **dict.fromkeys(runs.STARTS),
         **{start: provenance.sha256(path) for start, path in run_networks.start_files(run).items()},
     }

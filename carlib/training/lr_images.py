@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 
-from carlib import provenance, rescale, runs, sources
+from carlib import data, provenance, rescale, runs, sources
 from carlib.data import decoded
 
 
@@ -27,5 +27,5 @@ def of_run(run: runs.Run, hr) -> list[np.ndarray]:
     key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode())
     for image in hr:
         key.update(f"{image.shape}".encode() + image.tobytes())
-    name = f"{'+'.join(run.train_sets)}-{run.classical}-x{run.scale}"
+    name = f"{'+'.join(map(data.label, run.train_sets))}-{run.classical}-x{run.scale}"
     return decoded.kept(name, key.hexdigest(), hr, downscaled, "downscaling")

@@ -38,7 +38,7 @@ def _say_version(wanted: bool):
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", help="Say the version and end.", callback=_say_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_say_version, is_eager=True)
     ] = False,
 ):
     """What stands before a command."""
@@ -56,12 +56,19 @@ def evaluate(
         typer.Option("--set", help="Image set, or a folder such as ./photos; repeat. Default: the profile's."),
     ] = None,
     profile: Profile = None,
-    protocol: Annotated[list[str] | None, typer.Option(help="standard, car-release or rgb; repeat.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="A weights file; default: the run's own.")] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="standard (the default), car-release or rgb; repeat.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A weights file; default: the run's own, else the shipped.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="CSV; default: in results/<profile>/metrics.")] = None,
 ):
-    """Measure PSNR and SSIM of a run: one CSV row per image, protocol and metric."""
+    """Measure PSNR and SSIM of a run.
+
+    The CSV has a row per image, protocol and metric.
+    """
     from carlib import data, experiments, results
 
     if out is not None:
@@ -80,7 +87,11 @@ def evaluate(
 @app.command()
 def bench(
     case: Annotated[
-        str, typer.Argument(help="operator, convolution, train, kill, downscale, upscale, start or all.")
+        str,
+        typer.Argument(
+            help="operator: the resampling; convolution: those of the networks; train: a step; kill: resuming; "
+            "downscale and upscale: methods; start: of the commands; or all.",
+        ),
     ] = "all",
     out: Annotated[
         Path | None, typer.Option(help="CSV, of which one case renews its own rows; a picture appears beside it.")
@@ -96,7 +107,11 @@ def bench(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of kill: what the moments are drawn from; default: 0.")] = None,
 ):
-    """Time ours against rivals in the same run; kill: see that a killed training ends with the same bits."""
+    """Time carlib against rivals.
+
+    Each time stands beside what others do the same with, in the same run. kill: sees that a killed training ends with
+    the same bits.
+    """
     from carlib.bench import suite as benchmarks
 
     options = {"profile": profile, "device": device, "params": param, "kills": kills, "seed": seed}
@@ -115,7 +130,10 @@ def models(
         Path | None, typer.Option(help="With --measure: CSV whose rows of them it renews, results/networks.csv, say.")
     ] = None,
 ):
-    """List the networks: parameters, and billions of multiply-adds per HR megapixel."""
+    """List the networks and their cost.
+
+    Parameters, and billions of multiply-adds per HR megapixel.
+    """
     from carlib import models as networks
     from carlib import network_costs
 
@@ -133,13 +151,16 @@ def models(
 
 @app.command()
 def notebook(
-    name: Annotated[str, typer.Argument(help="Such as 06_kernels_offsets.")],
+    name: Annotated[str, typer.Argument(help="Of a file in notebooks/, such as 06_kernels_offsets.")],
     param: Annotated[
         list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="Set a parameter of the notebook.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Executed copy; default: results/<profile>/notebooks/.")] = None,
 ):
-    """Run a notebook with papermill; a wrong parameter is one line, not a traceback."""
+    """Run a notebook with parameters.
+
+    As papermill does it, but a wrong parameter is one line, not a traceback.
+    """
     from carlib import experiments
 
     typer.echo(experiments.run_notebook(name, param or [], out=out))
@@ -155,7 +176,7 @@ def report(
         ),
     ] = False,
 ):
-    """Put all tables and figures of a profile on one page."""
+    """Make the page of a profile's results."""
     from carlib import experiments
 
     typer.echo(experiments.build_report(profile))

@@ -53,8 +53,9 @@ def usable(device: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError, TypeError) as error:
-        why = str(error).splitlines()[0]
+        why = str(error).splitlines()[0].split(". ")[0]  # PyTorch goes on with all it has
         why = "there is no such kind, use auto, cpu or cuda" if why.startswith("Expected one of") else why
+        why = "this PyTorch has none, use auto, cpu or cuda" if why.startswith("Could not run") else why
         raise ValueError(f"device {name!r} cannot be used: {why}") from error
     return name
 

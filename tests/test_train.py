@@ -367,7 +367,8 @@ def test_half_trained_weights_and_those_of_another_recipe_are_not_measured(home,
     assert path == folder / "weights.safetensors" and f"{path}: training, 2 of 4" in capsys.readouterr().err
 
 
-def test_training_on_images_of_ones_own_from_a_weights_file(tmp_path):
+def test_training_on_images_of_ones_own_from_a_weights_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("CARLIB_DECODED", str(tmp_path / "decoded"))
     photos = tmp_path / "my photos"
     photos.mkdir()
     for name, image in list(data.load("demo"))[:2]:

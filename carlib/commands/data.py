@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Image sets: list, verify, fetch", no_args_is_help=True)
+app = typer.Typer(help="Image sets: list, verify, fetch.", no_args_is_help=True)
 
 
 @app.command("list")

@@ -49,7 +49,13 @@ def downscale(
             help="The LR image, in a lossless format such as PNG or as JPEG; of a folder the folder for them.",
         ),
     ],
-    scale: Annotated[int | None, typer.Option(help="Downscaling factor; 4 if neither it nor --size is given.")] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            help="Factor: 2, 3, 4 or 8 of car, car-lean and car-jpeg, 2 or 4 of tad and irn, 2 of cnn-cr, any whole one of "
+            "the others; 4 if neither it nor --size is given."
+        ),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
@@ -65,10 +71,15 @@ def downscale(
         typer.Option(help="perceptual: paper or as-published; l0: reconstruction or surrogate. Default: the first."),
     ] = None,
     lambda_: Annotated[
-        float | None, typer.Option("--lambda", help="dpid: 0 to 100, default 1; l0: price of an edge, default 2e-4.")
+        float | None,
+        typer.Option(
+            "--lambda", help="dpid: 0 to 100, default 1 (the paper: 0.5); l0: price of an edge, 0 to 1, default 2e-4."
+        ),
     ] = None,
     rounding: Annotated[str | None, typer.Option(help="dpid: nearest (default) or truncate.")] = None,
-    pad: Annotated[bool, typer.Option("--pad", help="Pad an image whose sides are no multiples of the scale.")] = False,
+    pad: Annotated[
+        bool, typer.Option("--pad", help="Pad an image whose sides are no multiples of the scale; else it is refused.")
+    ] = False,
     quality: Annotated[
         int | None,
         typer.Option(
@@ -85,7 +96,10 @@ def downscale(
     depth: Depth = "refuse",
     max_pixels: MaxPixels = None,
 ):
-    """Downscale an image, or every image of a folder (as PNG; with --quality as JPEG)."""
+    """Downscale an image or a folder.
+
+    Images of a folder become PNGs, with --quality JPEGs.
+    """
     read = {"quality": quality, "chroma": chroma, "alpha": alpha, "depth": depth, "max_pixels": max_pixels}
     options = {
         "scale": scale, "method": method, "size": size, "variant": variant, "lambda_": lambda_, "rounding": rounding,
@@ -147,8 +161,8 @@ def upscale(
         str | None,
         typer.Option(
             help="car, car-lean, car-jpeg, cnn-cr, tad or irn (for LR images made by it), edsr, edsr-jpeg, zssr, "
-            "bicubic or lanczos. Default: what fits the way the image was made, if it tells; else edsr, for JPEGs of "
-            "low quality edsr-jpeg, with --weights what they are of."
+            "bicubic or lanczos. Default: what fits the way the image was made, if it tells; else edsr, for JPEGs up "
+            "to quality 85 edsr-jpeg, with --weights what they are of."
         ),
     ] = None,
     size: Annotated[
@@ -162,16 +176,17 @@ def upscale(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Of zssr: training steps at most; default 3000.")] = None,
     seconds: Annotated[
-        float | None, typer.Option(help="Of zssr: training takes no longer; enlarging comes on top.")
+        float | None,
+        typer.Option(help="Of zssr: training takes no longer (default: no limit); enlarging comes on top."),
     ] = None,
     quality: Quality = None,
     alpha: Alpha = "refuse",
     depth: Depth = "refuse",
     max_pixels: MaxPixels = None,
 ):
-    """Enlarge an image, usually one that `carlib downscale` made, or every image of a folder.
+    """Enlarge an image or a folder.
 
-    zssr trains a network on each, which takes minutes.
+    Best what `carlib downscale` made. zssr trains a network on each, which takes minutes.
     """
     read = {"quality": quality, "alpha": alpha, "depth": depth, "max_pixels": max_pixels}
     options = {

@@ -7,7 +7,7 @@ import typer
 
 from carlib.commands.training import Profile
 
-app = typer.Typer(help="User study: make a page of paired images, analyse the answers", no_args_is_help=True)
+app = typer.Typer(help="User study: make its page, analyse answers.", no_args_is_help=True)
 
 
 @app.command()
@@ -17,7 +17,9 @@ def make(
     profile: Profile = None,
     scale: Annotated[int, typer.Option(help="Downscaling factor, 2 or 4.")] = 4,
     sets: Annotated[list[str] | None, typer.Option("--set", help="Image set; repeat. Default: the profile's.")] = None,
-    images: Annotated[int | None, typer.Option(help="So many of each set, drawn at random.")] = None,
+    images: Annotated[
+        int | None, typer.Option(help="So many of each set, drawn at random; default: the profile's.")
+    ] = None,
     repeats: Annotated[int | None, typer.Option(help="Questions asked twice; default: params.yaml, 10.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the draw of images; default: params.yaml, 0.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",

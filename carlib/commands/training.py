@@ -8,7 +8,14 @@ import typer
 app = typer.Typer()
 
 Parameters = Annotated[
-    list[str] | None, typer.Option("-p", "--param", metavar="NAME=VALUE", help="Override a number of params.yaml.")
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--param",
+        metavar="NAME=VALUE",
+        help="Override a setting of a run: those of params.yaml's defaults, such as steps=500, weighting=clamp, "
+        "lr=1.0e-4, 'train_sets=[./photos]'; repeat.",
+    ),
 ]
 Profile = Annotated[str | None, typer.Option(help="smoke, demo, mini or paper; default: the one in params.yaml.")]
 
@@ -24,8 +31,12 @@ def train(
     all_: Annotated[bool, typer.Option("--all", help="Every run that is missing.")] = False,
     only: Annotated[str | None, typer.Option(help="With --all: the runs of one table, such as table3.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default: results/<profile>/runs/<run>.")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier checkpoint in the folder.")] = False,
-    renew: Annotated[bool, typer.Option("--renew", help="Begin anew if parameters, code or images changed.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard the checkpoint in the folder, and begin anew.")
+    ] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Begin anew only if parameters, code or images changed.")
+    ] = False,
     history: Annotated[bool, typer.Option("--history", help="Keep every validation's weights in steps/.")] = False,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Profile demo: a run without shipped weights is no error.")
@@ -42,9 +53,11 @@ def train(
         ),
     ] = None,
 ):
-    """Train runs, or continue them where they were stopped. Profile demo takes the shipped weights instead.
+    """Train runs.
 
-    With --all, train every run that is missing, starts first; a run that fails is told at the end (exit code 1).
+    What was stopped is continued. Profile demo takes the shipped weights instead.
+
+    With --all, train every run that is missing, starts first; a run that fails is reported at the end (exit code 1).
     With --executor, train what is missing of the named runs, or of all, as jobs; what is queued or runs is left alone.
     """
     from carlib import experiments
@@ -133,7 +146,10 @@ def list_experiments(
         float | None, typer.Option(help="Also what training takes on a device that sustains so many TFLOP/s.")
     ] = None,
 ):
-    """List the declared runs: tables that show them, state, steps, seconds of training, size, and what is to know."""
+    """List runs and their state.
+
+    The tables that show them, state, steps, seconds of training, size, and what is to know.
+    """
     from carlib import overview, results
 
     if out is not None:
@@ -158,7 +174,10 @@ def trial(
     out: Annotated[Path | None, typer.Option(help="CSV; default: data/trials.csv.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ):
-    """Train a run with other numbers (-p steps=500 -p weighting=signed), measure it, log it in data/trials.csv."""
+    """Try a run with other settings.
+
+    Trains it (-p steps=500 -p weighting=signed), measures it, and logs that in data/trials.csv.
+    """
     from carlib.studies import trials
 
     for line in trials.trial(run, profile, param or [], sets=sets, note=note, out=out, device=device):

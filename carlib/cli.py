@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from carlib import stopping
-from carlib.commands import data, images, study, training
+from carlib.commands import data, images, measure, study, training
 from carlib.commands.training import Profile
 
 _MISUSE = typer.BadParameter.__base__  # Click's UsageError: some versions of Typer bring a Click of theirs
@@ -44,7 +44,7 @@ def common(
     """What stands before a command."""
 
 
-for command in (images.downscale, images.upscale):
+for command in (images.downscale, images.upscale, measure.measure):
     app.command()(command)
 
 

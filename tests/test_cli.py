@@ -364,7 +364,7 @@ def test_a_folder_without_images_or_with_two_of_one_name_is_refused(carlib, fold
     assert_refused(carlib("downscale", tmp_path / "empty", tmp_path / "lr"), told, tmp_path / "lr")
     data.write_image(folder / "a.bmp", np.zeros((8, 8), np.uint8))
     (folder / "a.png").rename(folder / "A.png")  # one name where capitals do not count
-    told = f"A.png and a.bmp in {folder} would become one file: rename one of them"
+    told = f"A.png and a.bmp in {folder} have one name: rename one of them"
     assert_refused(carlib("downscale", folder, tmp_path / "lr"), told, tmp_path / "lr")
 
 

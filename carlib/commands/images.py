@@ -52,8 +52,8 @@ def downscale(
     scale: Annotated[
         int | None,
         typer.Option(
-            help="Factor: 2, 3, 4 or 8 of car, car-lean and car-jpeg, 2 or 4 of tad and irn, 2 of cnn-cr, any whole one of "
-            "the others; 4 if neither it nor --size is given."
+            help="Factor: 2, 3, 4 or 8 of car, car-lean and car-jpeg, 2 or 4 of tad and irn, 2 of cnn-cr, any whole "
+            "one of the others; 4 if neither it nor --size is given."
         ),
     ] = None,
     method: Annotated[
@@ -236,7 +236,7 @@ def _each(work, source, target, quality):
         return work(source, target)
     from carlib.data.images import SUFFIXES
 
-    files = _images(source)
+    files = images_of(source)
     if not target.is_dir() and (target.exists() or target.suffix.lower() in SUFFIXES):
         raise ValueError(f"{source} is a folder and {target} is none: name a folder")
     if target.resolve() == source.resolve():
@@ -255,7 +255,12 @@ def _each(work, source, target, quality):
         raise ValueError(f"{len(refused)} of the {len(files)} images in {source} were refused")
 
 
-def _images(folder) -> list[Path]:
+def images_of(folder) -> list[Path]:
+    """The image files that lie in a folder itself, by name.
+
+    Raises:
+        ValueError: there is none, or two of one name.
+    """
     from carlib.data.images import SUFFIXES
 
     shown = (path for path in folder.iterdir() if not path.name.startswith("."))
@@ -265,7 +270,7 @@ def _images(folder) -> list[Path]:
     named = {}
     for file in files:
         if (other := named.setdefault(file.stem.casefold(), file)) is not file:  # one name to some systems
-            raise ValueError(f"{other.name} and {file.name} in {folder} would become one file: rename one of them")
+            raise ValueError(f"{other.name} and {file.name} in {folder} have one name: rename one of them")
     return files
 
 

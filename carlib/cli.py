@@ -56,9 +56,7 @@ def evaluate(
         typer.Option("--set", help="Image set, or a folder such as ./photos; repeat. Default: the profile's."),
     ] = None,
     profile: Profile = None,
-    protocol: Annotated[
-        list[str] | None, typer.Option(help="standard (the default), car-release or rgb; repeat.")
-    ] = None,
+    protocol: measure.Protocols = None,
     weights: Annotated[
         Path | None, typer.Option(help="A weights file; default: the run's own, else the shipped.")
     ] = None,

@@ -38,7 +38,7 @@ def test_two_files(carlib, folders):
 
 @pytest.mark.parametrize(("change", "told"), [
     (lambda hr, sr: (hr, sr / "astronaut.bmp"), "name two images or two folders"),
-    (lambda hr, sr: (sr, hr / "astronaut.png", sr), "carlib"),
+    (lambda hr, sr: (sr, hr / "astronaut.png", sr), "unexpected extra argument"),
     (lambda hr, sr: (hr / "astronaut.png", sr / "none.png"), "no such file"),
     (lambda hr, sr: (hr / "astronaut.png", sr / "astronaut.bmp", "--protocol", "y"), "protocol"),
     (lambda hr, sr: (hr / "astronaut.png", sr / "astronaut.bmp", "--scale", 0), "scale=0 is not a whole number >= 1"),

@@ -34,7 +34,7 @@ def _named(text) -> Path:
     return Path(text)
 
 
-WHOLE_FROM = 90  # quality from which CAR of lossless LR images gains in 4:4:4 (notebook 05c: 80 loses, 90 gains)
+_WHOLE_FROM = 90  # quality from which CAR of lossless LR images gains in 4:4:4 (notebook 05c: 80 loses, 90 gains)
 _UNKNOWN = "it does not say how it was made, and was enlarged by {}: if CAR made it use --method {}"
 
 
@@ -139,9 +139,9 @@ def _downscale(source, target, *, read, scale, method, size, variant, lambda_, r
         )
     # Own weights of the others may have been trained on JPEG; those of CAR are told apart by what they were trained on.
     own = weights is not None and method in set(method_networks.LEARNED) - {"car"}
-    kept = bool(tried) or (method == "car" and chroma == "whole" and quality >= WHOLE_FROM)
+    kept = bool(tried) or (method == "car" and chroma == "whole" and quality >= _WHOLE_FROM)
     if quality is not None and method in method_networks.PAIRS and method != "car-jpeg" and not own and not kept:
-        also = f", or for quality {WHOLE_FROM} and more --chroma whole" if method == "car" else ""
+        also = f", or for quality {_WHOLE_FROM} and more --chroma whole" if method == "car" else ""
         typer.echo(f"carlib: {target}: {method} was not trained for JPEG: use bicubic or car-jpeg{also}", err=True)
     if image.ndim == 2 and not tried and weights is None and method in ("car", "car-lean"):
         typer.echo(f"carlib: {target}: grey images gain nothing by {method}: see --method best", err=True)

@@ -6,15 +6,16 @@ from typing import Annotated
 import typer
 
 COLUMNS = ["image", "protocol", "psnr", "ssim"]
+Protocols = Annotated[
+    list[str] | None, typer.Option("--protocol", help="standard (the default), car-release or rgb; repeat.")
+]
 
 
 def measure(
     original: Annotated[Path, typer.Argument(help="The HR image, or a folder of such.")],
     restored: Annotated[Path, typer.Argument(help="What was restored of it; of a folder images of the same names.")],
     scale: Annotated[int, typer.Option(help="The factor, whose number of pixels is left out at each border.")] = 4,
-    protocol: Annotated[
-        list[str] | None, typer.Option(help="standard (the default), car-release or rgb; repeat.")
-    ] = None,
+    protocol: Protocols = None,
     out: Annotated[Path | None, typer.Option(help="CSV, a row per image and protocol.")] = None,
 ):
     """Measure PSNR and SSIM of any images.

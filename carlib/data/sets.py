@@ -187,7 +187,7 @@ def inventory() -> dict[str, dict]:
     The digest covers the sorted (file name, size in bytes) pairs, no pixel and no folder, so it takes milliseconds and
     is the same wherever the folders lie. `carlib data verify` looks at the pixels.
     """
-    return {name: {"count": len(files), "sha256": _digest(files)} for name, files in _present().items()}
+    return {name: _described(files) for name, files in _present().items()}
 
 
 def held(name: str) -> dict | None:
@@ -201,7 +201,7 @@ def held(name: str) -> dict | None:
         files = find(name)
     except ValueError:
         return None
-    return {"count": len(files), "sha256": _digest(files)}
+    return _described(files)
 
 
 def folder_of(name: str) -> str:
@@ -295,9 +295,10 @@ def _present() -> dict[str, list[Path]]:
     return found
 
 
-def _digest(files: list[Path]) -> str:
+def _described(files: list[Path]) -> dict:
     pairs = sorted((path.name, path.stat().st_size) for path in files)
-    return hashlib.sha256("".join(f"{name}\t{size}\n" for name, size in pairs).encode()).hexdigest()
+    listed = "".join(f"{name}\t{size}\n" for name, size in pairs)
+    return {"count": len(files), "sha256": hashlib.sha256(listed.encode()).hexdigest()}
 
 
 def _absent(name: str, part: Part) -> str:

@@ -61,13 +61,15 @@ def evaluate(
         Path | None, typer.Option(help="A weights file; default: the run's own, else the shipped.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
-    out: Annotated[Path | None, typer.Option(help="CSV; default: in results/<profile>/metrics.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV; default: in results/<profile>/metrics, with --weights by their digest.")
+    ] = None,
 ):
     """Measure PSNR and SSIM of a run.
 
     The CSV has a row per image, protocol and metric.
     """
-    from carlib import data, experiments, results
+    from carlib import data, experiments, provenance, results
 
     if out is not None:
         results.check_table(out, results.ROW_COLUMNS)
@@ -75,11 +77,31 @@ def evaluate(
     sets = list(dict.fromkeys(sets or []))
     chosen = {"protocols": protocols, "weights": weights, "any_recipe": True, "device": device}
     rows = experiments.measure(run, profile, sets or None, **chosen)
-    out = out or results.folder(
-        rows[0]["profile"], "metrics", "-".join([run, *map(data.label, map(data.canonical, sets))]) + ".csv"
-    )
+    if out is None:  # other weights than the run's own leave its rows alone
+        digest = [] if weights is None else [provenance.sha256(weights)[:8]]
+        stem = "-".join([run, *digest, *map(data.label, map(data.canonical, sets))])
+        out = results.folder(rows[0]["profile"], "metrics", f"{stem}.csv")
     typer.echo(experiments.summary(rows).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
     typer.echo(results.save_rows(rows, out))
+
+
+@app.command()
+def check(device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto"):
+    """See whether this installation computes what it should.
+
+    Compares the shipped weights with their digests, each implementation of the operator with the formula, the codecs
+    with the pixels they were given, and PSNR with the numbers in results/demo. Exit code 1 where one differs.
+    """
+    from carlib import check as checks
+
+    failed = 0
+    for line in checks.lines(device):
+        failed += line.passed is False
+        told = {True: "ok", False: "WRONG", None: "-"}[line.passed]
+        typer.echo(f"{told:6}{line.what:20} {line.told}")
+    if failed:
+        typer.echo(f"carlib: {failed} of these {'is' if failed == 1 else 'are'} wrong", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Evaluation: down, up, compare; one row per image, protocol and metric."""
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class Chain:
         from carlib import devices
 
         memory.use_huge_pages()
-        self.run, self.device, self.digest = run, devices.usable(device), None
+        self.run, self.device, self.digest, self.trained_on = run, devices.usable(device), None, []
         self.networks = {} if networks is None else networks.to(self.device).eval()
         if run.trains and networks is None:
             before = provenance.sha256(path) if Path(path).is_file() else None
@@ -66,6 +67,7 @@ class Chain:
                 if theirs not in (None, own):
                     raise ValueError(f"{path} was trained with {key}={theirs!r}, run {run.name} has {own!r}")
             self.networks.to(self.device)
+            self.trained_on = metadata.get("data") or []
             after = provenance.loaded_weights()[run.name]["sha256"]
             self.digest = before if before == after else None  # the file was replaced meanwhile: which one is it?
 
@@ -105,6 +107,9 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
 
     for protocol in protocols:
         metrics.check_protocol(protocol)
+    if seen := len(data.shared(set_name, chain.trained_on)):
+        told = f"{chain.run.name} was trained on {seen} of the {len(data.find(set_name))} images of {set_name}"
+        print(f"{told}: its numbers there say nothing about others", file=sys.stderr)
     loaded = tqdm(
         data.load(set_name, limit=limit),
         total=len(data.find(set_name)[:limit]),

@@ -1,6 +1,7 @@
 """What notebooks, pipeline stages and commands call: weights made ready, runs measured, tables and figures made."""
 
 import ast
+import hashlib
 import json
 import shlex
 import shutil
@@ -33,28 +34,32 @@ def prepare(
     A run that takes weights of others (runs.STARTS) has those trained to their end first.
 
     Args:
-        name, profile: of params.yaml.  params: "name=value" strings.  folder: default results/<profile>/runs/<run>.
+        name, profile: of params.yaml.  params: "name=value" strings.  folder: default `own_folder`.
         restart, renew, history, device, progress: as `train.train`.
         allow_missing: under profile "demo" a run for which nothing is shipped is no error (what a pipeline wants).
     Returns:
         path of weights.safetensors; log.csv and, of three validations or more, curve.png lie beside it where it was
         trained, else recipe.json (the numbers of params.yaml). With allow_missing, and nothing shipped: of missing.txt,
-        which says so.
+        which says so. Weights of this recipe that another machine trained, alone in the folder or with their log, are
+        taken as they are.
     Raises:
         ValueError: a name or number is wrong, a set is missing, nothing is shipped for the run, or the profile trains
             nothing and is asked to.
     """
     run = runs.get(name, profile, runs.parse_overrides(params))
-    folder = results.folder(run.profile, "runs", name) if folder is None else Path(folder)
+    folder = own_folder(run) if folder is None else Path(folder)
     if runs.profile(run.profile)["train"] is None:
         if params or restart:
             raise ValueError(f"profile {run.profile} trains nothing, it takes the shipped weights: use --profile mini")
         return _take_shipped(run, folder, allow_missing)
     from carlib import run_networks, train
 
+    if not restart and (path := _brought(run, folder, renew, history)):
+        return path
     run_networks.check_starts(run)
     begun = (folder / "last.ckpt").is_file() and all(map(Path.is_file, run_networks.start_files(run).values()))
     if renew or restart or not begun:
+        train.check(run, folder)
         for other in run.needs:
             prepare(other, run.profile, renew=renew, device=device, progress=progress)
 
@@ -77,6 +82,38 @@ def prepare(
 
     options = {"restart": restart, "renew": renew, "history": history, "device": device, "progress": progress}
     return train.train(run, folder, on_validation=draw, **options)
+
+
+def own_folder(run) -> Path:
+    """results/<profile>/runs/<run>; of a run with other settings than params.yaml's <run>-with-<their digest>.
+
+    What tables show is in the former: a single training with `-p` must not take its place, nor be renewed with it.
+    """
+    declared, own = (json.loads(json.dumps(runs.as_dict(each))) for each in (runs.get(run.name, run.profile), run))
+    if not (other := {key: value for key, value in own.items() if value != declared[key]}):
+        return results.folder(run.profile, "runs", run.name)
+    digest = hashlib.sha256(json.dumps(other, sort_keys=True).encode()).hexdigest()[:8]
+    return results.folder(run.profile, "runs", f"{run.name}-with-{digest}")
+
+
+def _brought(run, folder, renew, history) -> Path | None:
+    """Weights that were copied here from where they were trained, which no checkpoint tells; None: there are none.
+
+    Raises:
+        ValueError: they are of another recipe, and that is no reason to renew; or `history` is wanted of them.
+    """
+    path, step = folder / "weights.safetensors", overview.logged(folder / "log.csv")[0]
+    if not path.is_file() or (folder / "last.ckpt").is_file() or 0 < step < run.steps:
+        return None
+    if told := overview.other_recipe(path, run):
+        if renew:
+            print(f"{path}: {told}: training anew", file=sys.stderr)
+            return None
+        raise ValueError(f"{path}: {told}, and no checkpoint beside: use --renew, or another --out")
+    if history:
+        raise ValueError(f"{folder} holds weights that were brought, and none of the way: --history needs --restart")
+    print(f"{path}: trained elsewhere, by the recipe of params.yaml: taken as it is", file=sys.stderr)
+    return path
 
 
 def _take_shipped(run, folder, allow_missing):

@@ -7,7 +7,6 @@ results/<profile>/jobs/<run>/<id>_0_log.*  what it printed; beside it what submi
 A job that neither runs nor waits, and has left no end, is gone: it was killed or cancelled, or its machine was lost.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -59,16 +58,6 @@ def end(name: str, profile: str, token: str, reason: str = ""):
     """Write down, as the job, how it ended: why it failed, or "" where the run is trained."""
     record = {"token": token, "reason": reason}
     results.write_text(folder(name, profile) / "end.json", json.dumps(record) + "\n")
-
-
-@contextlib.contextmanager
-def alone(path: Path):
-    """Hold a lock while something that no second process may do is done; it falls with the process."""
-    from filelock import FileLock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
-        yield
 
 
 def lock(name: str, profile: str) -> Path:

@@ -132,10 +132,13 @@ def guided(sr, hr, guide, lr, z=None, *, loss="l1", guidance=1.0, guidance_loss=
 
 
 def _check_shapes(**tensors):
-    """Refuse tensors of different shapes, which would be broadcast without a word."""
+    """Refuse tensors of different shapes, which would be broadcast without a word, and those without numbers."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"{', '.join(f'{name} {shape}' for name, shape in shapes.items())}: shapes must be the same")
+    name, shape = next(iter(shapes.items()))
+    if 0 in shape:
+        raise ValueError(f"{name} {shape} holds no number")
 
 
 def _distance_weight(like, centred):

@@ -80,6 +80,27 @@ def atomic(path):
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def alone(lock):
+    """Hold a lock file while something that no second process may do is done; it falls with the process.
+
+    Raises:
+        ValueError: the file cannot be made.
+    """
+    from filelock import FileLock
+
+    held = FileLock(lock)
+    try:
+        Path(lock).parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+    except OSError as error:
+        raise ValueError(f"cannot write {lock}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        held.release()
+
+
 def check_table(path, columns):
     """Refuse, before work that takes long, a path at which a table with (at least) these columns is not to be written.
 

@@ -87,7 +87,9 @@ def check_starts(run: runs.Run):
                 raise ValueError(
                     f"{start}={other!r} is not there: name a weights file, or a run of `carlib experiments`"
                 )
-        elif start != "warm_start":
+        elif start == "warm_start":
+            _check_same_upscaler(run, runs.get(other, run.profile))
+        else:
             theirs = runs.get(other, run.profile).networks().get("resampler")
             if theirs is None:
                 raise ValueError(f"{start}={other!r} names a run without a resampler: name one with downscaler=car")
@@ -102,6 +104,13 @@ def start_files(run: runs.Run) -> dict[str, Path]:
         else results.folder(run.profile, "runs", other, "weights.safetensors")
         for start, other in run.starts.items()
     }
+
+
+def _check_same_upscaler(run, other):
+    ours, theirs = (models.specification(**each.networks()["upscaler"]) for each in (run, other))
+    if ours != theirs:
+        theirs, ours = ("{name} x{scale}, size {size}".format(**spec) for spec in (theirs, ours))
+        raise ValueError(f"warm_start={other.name!r} is of another upscaler ({theirs}) than {run.name} ({ours})")
 
 
 def _check_same_resampler(run, start, theirs):

@@ -180,7 +180,9 @@ def _params() -> dict:
     except FileNotFoundError as error:  # only CARLIB_HOME names a folder without one
         raise ValueError(f"{path} is not there: CARLIB_HOME must name a clone of the project") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"params.yaml is not valid YAML: {str(error).splitlines()[0]}") from error
+        place = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        why = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ValueError(f"params.yaml is not valid YAML{place}: {why}") from error
     needed = ("profile", "defaults", "profiles", "runs")
     if not isinstance(params, dict) or (missing := [key for key in needed if key not in params]):
         raise ValueError(f"{path} lacks {', '.join(missing) if isinstance(params, dict) else 'everything'}")

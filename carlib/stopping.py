@@ -1,5 +1,6 @@
-"""SIGTERM, which a cluster sends before it takes a machine back, and Ctrl-C: training ends after its step, with a
-checkpoint.
+"""SIGTERM, which a cluster sends before it takes a machine back, SIGHUP of a terminal that closes, and Ctrl-C.
+
+Training ends after its step, with a checkpoint.
 """
 
 import contextlib
@@ -40,7 +41,7 @@ class Told:
 
     @property
     def by(self) -> str:
-        return "Ctrl-C" if self.came == signal.SIGINT else "SIGTERM"
+        return "Ctrl-C" if self.came == signal.SIGINT else signal.Signals(self.number).name
 
 
 @contextlib.contextmanager
@@ -64,24 +65,30 @@ def on_sigterm():
         os.kill(os.getpid(), told.number)
 
 
+@contextlib.contextmanager
 def on_ctrl_c(told, bar=None):
     """Within it the first Ctrl-C lets `told` know, and says so on stderr; a second one interrupts as usual.
 
-    Whoever handles SIGINT already, or ignores it, goes on doing so.
+    So does SIGHUP, that of a closed terminal or a lost connection, silently.
+
+    Whoever handles these signals already, or ignores them (nohup), goes on doing so.
 
     Args:
         bar: a progress bar, which then writes no more: who read it may have ended by the same Ctrl-C.
     """
 
     def heard(number, frame):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         told.hear(number, frame)
         if bar is not None:
             bar.disable = True
-        with contextlib.suppress(OSError):
-            os.write(2, _SAID)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            with contextlib.suppress(OSError):
+                os.write(2, _SAID)
 
-    return _handled(signal.SIGINT, signal.default_int_handler, heard)
+    hang_up = getattr(signal, "SIGHUP", signal.SIGTERM)  # which Windows has not
+    with _handled(signal.SIGINT, signal.default_int_handler, heard), _handled(hang_up, signal.SIG_DFL, heard):
+        yield
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from carlib import devices, models, overview, provenance, run_networks, runs, stopping
+from carlib import data, devices, models, overview, provenance, results, run_networks, runs, stopping
 from carlib.training import checkpoint, run_folder
 from carlib.training.loop import Loop
 
@@ -104,6 +104,19 @@ def train(
     return run_folder.finished(folder)
 
 
+def check(run: runs.Run, folder):
+    """Refuse, before what it begins with is trained for nothing, what `train` would refuse after that.
+
+    Raises:
+        ValueError: an image set is missing, the batch cannot be shared out, or the folder cannot be written to.
+    """
+    here, nodes = devices.processes()
+    devices.check_shares(run, here * nodes)
+    for name in dict.fromkeys([*run.train_sets, run.validation_set]):
+        data.find(name)
+    results.check_writable(Path(folder) / "last.ckpt")
+
+
 def metadata(run: runs.Run, step: int, psnr: float, commit: str, device: str, precision: str) -> dict:
     """What the header of a weights file says; commit, device and precision are of the process that wrote it."""
     return {
@@ -146,10 +159,11 @@ def _resume(recipe, folder, loop, renew):
         return None
     if "parameters" in changed:
         raise ValueError(
-            f"{folder} holds a run with other parameters ({changed['parameters']}): use --restart or another --out"
+            f"{folder} holds a run with other parameters ({changed['parameters']}): use --renew, or another --out"
         )
     if changed:
-        print(f"{folder.name}: {'; '.join(changed.values())}: continuing all the same, see --renew", file=sys.stderr)
+        ended = "it is finished, and stays as it is" if state["step"] >= loop.run.steps else "continuing all the same"
+        print(f"{folder.name}: {'; '.join(changed.values())}: {ended}, see --renew", file=sys.stderr)
     checkpoint.restore(state, loop.networks, loop.optimizer)
     return state
 

@@ -81,11 +81,13 @@ def test_what_the_training_loop_is_made_of_is_digested_and_a_dependency_of_its_s
     # Compared by their values, kept by the header, or no part of the numbers.
     apart = {
         "checkpoint",
+        "data",
         "devices",
         "memory",
         "models",
         "overview",
         "provenance",
+        "results",
         "run_folder",
         "runs",
         "stopping",
@@ -172,7 +174,7 @@ def test_changed_code_is_told_when_a_run_continues(home, tmp_path, monkeypatch, 
     before = stamps(tmp_path / "run")
     monkeypatch.setattr(checkpoint, "code_digest", lambda run: "another")
     go(short(), tmp_path / "run")
-    assert "the code changed: continuing all the same" in capsys.readouterr().err
+    assert "the code changed: it is finished, and stays as it is" in capsys.readouterr().err
     assert stamps(tmp_path / "run") == before
 
 
@@ -221,7 +223,7 @@ def assert_anew(folder, run, told, capsys):
 def test_renew_trains_anew_with_another_number_and_without_it_is_refused(home, tmp_path, capsys):
     go(short(), tmp_path / "run")
     before = stamps(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"other parameters \(lr 0\.001 -> 0\.01\): use --restart or another --out"):
+    with pytest.raises(ValueError, match=r"other parameters \(lr 0\.001 -> 0\.01\): use --renew, or another --out"):
         go(short(lr=0.01), tmp_path / "run")
     assert stamps(tmp_path / "run") == before
     assert_anew(tmp_path / "run", short(lr=0.01), "lr 0.001 -> 0.01", capsys)

@@ -17,7 +17,7 @@ from carlib import data, imresize, models, rescale, results, runs, weights, zssr
 
 COMMANDS = (
     "downscale", "upscale", "train", "experiments", "evaluate", "bench", "models", "notebook", "report", "data",
-    "data list", "data verify", "data fetch", "study", "study make", "study analyse",
+    "data list", "data verify", "data fetch", "study", "study make", "study analyse", "check", "measure", "trial",
 )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def test_a_process_that_was_killed_is_gone_and_one_just_started_is_queued(home, 
     monkeypatch.setattr(time, "time", lambda: later)
     told = jobs.states("ab", "smoke")
     assert told["a"].state == "gone" and told["a"].note.endswith(" was killed")  # another process has its number
-    with jobs.alone(jobs.lock("a", "smoke")):
+    with results.alone(jobs.lock("a", "smoke")):
         assert jobs.states("a", "smoke")["a"].state == "running"
 
 
@@ -131,7 +131,7 @@ def test_a_process_of_another_machine_is_known_by_its_lock(home, monkeypatch):
     assert jobs.states("a", "smoke")["a"].state == "queued"  # its number says nothing here
     later = time.time() + 100
     monkeypatch.setattr(time, "time", lambda: later)
-    with jobs.alone(jobs.lock("a", "smoke")):
+    with results.alone(jobs.lock("a", "smoke")):
         assert jobs.states("a", "smoke")["a"][:2] == ("running", f"process {2**22 + 1} on {here}")
     gone = jobs.states("a", "smoke")["a"]
     assert gone.state == "gone" and gone.note.endswith(f"on {here}, another machine, which has left no end")
@@ -355,7 +355,7 @@ def test_no_job_of_slurm_waits_for_a_process(slurm, declare, home):
     declare(a={}, b={"warm_start": "a"}, c={"warm_start": "b"}, d={})
     slurm(srun="", squeue="exit 0", sbatch='echo "Submitted batch job 7"')
     jobs.begin("a", "smoke", "local", "token", "1")
-    with jobs.alone(jobs.lock("a", "smoke")):
+    with results.alone(jobs.lock("a", "smoke")):
         failed, told = go("c", "d", executor="slurm", wait=False)
     later = "not submitted yet: it begins with a, which a process of executor local trains"
     assert failed == {"b": later, "c": later} and not files("b", "job.json")

@@ -2,9 +2,14 @@
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 
+import numba
 import numpy as np
 import pytest
+import torch
 
 from carlib import data, rescale
 from carlib.downscalers.dpid import dpid
@@ -269,13 +274,26 @@ def test_views_are_taken_as_they_are(name):
 
 
 def test_threads_do_not_change_a_pixel():
-    import numba
-
-    image, threads = photograph(64, 48, 3), numba.get_num_threads()
-    whole = [rescale.classical(name)(image, 2) for name in LAWFUL]
-    numba.set_num_threads(1)
+    image, threads, made = photograph(64, 48, 3), torch.get_num_threads(), {}
     try:
-        for name, lr in zip(LAWFUL, whole, strict=True):
-            np.testing.assert_array_equal(rescale.classical(name)(image, 2), lr)
+        for count in (2, 1):
+            torch.set_num_threads(count)
+            made[count] = [rescale.classical(name)(image, 2) for name in LAWFUL]
+            assert torch.get_num_threads() == count
+            assert numba.get_num_threads() == min(count, numba.config.NUMBA_NUM_THREADS)
     finally:
-        numba.set_num_threads(threads)
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(made[1], made[2])
+
+
+@pytest.mark.parametrize("first", ["import torch; ", ""])
+def test_the_first_loop_of_a_process_takes_no_more_threads_than_it_may(first):
+    """numba's first launch sets OpenMP's number, which is PyTorch's as well."""
+    told = (
+        f"{first}import numba, numpy, sys; from carlib.downscalers.dpid import dpid; "
+        "dpid(numpy.zeros((8, 8), numpy.uint8), (4, 4)); torch = sys.modules.get('torch'); "
+        "print(numba.get_num_threads(), torch.get_num_threads() if torch else 1)"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "1"]

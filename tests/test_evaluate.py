@@ -1,5 +1,7 @@
 """Evaluation: what a row says, and that bicubic's chain is imresize and PSNR by hand."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -303,3 +305,22 @@ def test_rows_come_back_from_their_file(sets, tmp_path):
     frame = pd.read_csv(results.save_rows(rows, tmp_path / "rows.csv"))
     assert list(frame.columns) == results.ROW_COLUMNS
     np.testing.assert_allclose(frame["value"], [row["value"] for row in rows], rtol=0, atol=1e-6)
+
+
+def test_images_that_were_trained_on_are_told(sets, tmp_path, capsys):
+    run, shown = runs.get("car-edsr-x2", "smoke"), tmp_path / "w.safetensors"
+    networks, header = weights.load_run(trained(run, shown))
+    for data_of, expected in ((["demo", "./gone"], ""), ([str(sets)], "was trained on 2 of the 2 images of set5")):
+        weights.save(networks, shown, header | {"data": data_of})
+        capsys.readouterr()
+        experiments.measure(run.name, "smoke", ["set5"], weights=shown, progress=False)
+        told = capsys.readouterr().err
+        assert expected in told if expected else told == ""
+
+
+def test_rows_of_other_weights_leave_those_of_the_run_alone(carlib, sets, tmp_path):
+    path = trained(runs.get("car-edsr-x2", "smoke"), tmp_path / "w.safetensors")
+    code, out, _ = carlib("evaluate", "car-edsr-x2", "--profile", "smoke", "--set", "set5", "--weights", path)
+    name = f"car-edsr-x2-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}-set5.csv"
+    assert code == 0 and out.strip().endswith(str(results.folder("smoke", "metrics", name)))
+    assert [file.name for file in results.folder("smoke", "metrics").iterdir()] == [name]

@@ -9,6 +9,7 @@ import os
 import stat
 import tarfile
 import threading
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,10 +162,13 @@ def test_a_copy_that_dies_leaves_nothing_at_its_name(world, monkeypatch):
 
 
 def test_what_a_killed_run_left_goes_with_the_next(tmp_path):
-    (tmp_path / ".fetch" / "unpacked").mkdir(parents=True)
-    with module._scratch(tmp_path / ".fetch") as folder:
-        assert list(folder.iterdir()) == []
-    assert not (tmp_path / ".fetch").exists()
+    """What another process has in hand does not."""
+    for name, age in ((".fetch-killed", 2 * module._STALE), (".fetch-other", 60)):
+        (tmp_path / name / "unpacked").mkdir(parents=True)
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with module._scratch(tmp_path) as folder:
+        assert list(folder.iterdir()) == [] and folder.name.startswith(".fetch-")
+    assert [entry.name for entry in tmp_path.iterdir()] == [".fetch-other"]
 
 
 def test_demo_and_unknown_sets_cannot_be_fetched(world):

@@ -126,6 +126,20 @@ def test_offsets_that_hardly_move_have_a_gradient_of_full_size(offset):
     assert not gradients[1].any()
 
 
+@pytest.mark.parametrize("shape", [(1, 9, 0, 4), (1, 9, 4, 0), (0, 9, 4, 4)])
+def test_tensors_without_numbers_are_refused(shape):
+    empty = torch.zeros(shape)
+    for call in (losses.partial_tv, losses.offset_distance):
+        with pytest.raises(ValueError, match="holds no number"):
+            call(*[empty] * (3 if call is losses.partial_tv else 2), SCALE)
+
+
+def test_sums_composed_for_other_devices_are_no_float16s():
+    large = torch.full((1, 9, 40, 40), 300.0, dtype=torch.float16)
+    lengths = penalties._lengths(*penalties._in_working_dtype(large, large), torch.ones(9))
+    assert lengths.item() == pytest.approx(9 * 1600 * 300 * 2**0.5, rel=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_penalties_of_half_precision_are_summed_in_float32(dtype):
     """Sums that float16 cannot hold, of which it can hold the mean."""

@@ -222,3 +222,84 @@ def test_a_finished_run_whose_start_is_gone_has_that_made_again(started):
     shutil.rmtree(start)
     assert prepare("car-edsr-x2") == path and path.read_bytes() == before
     assert (start / "weights.safetensors").is_file()
+
+
+# ---- one training beside the declared run, and weights from elsewhere ----------------------------------
+
+
+def test_a_training_with_other_settings_has_a_folder_of_its_own(started):
+    """So a notebook or a pipeline, which renews the declared run, leaves it alone, and its weights out of tables."""
+    _, run = started
+    path = prepare("car-edsr-x2", params=["lr=2.0e-4"])
+    assert path.parent.parent == run.parent and path.parent.name.startswith("car-edsr-x2-with-") and not run.exists()
+    before = path.read_bytes()
+    assert prepare("car-edsr-x2", params=["lr=0.0002"]) == path and path.read_bytes() == before  # the same settings
+    assert prepare("car-edsr-x2", params=["lr=0.0002", "steps=2"]).parent.name != path.parent.name
+    assert prepare("car-edsr-x2", params=["steps=4"]) == run / "weights.safetensors"  # which it has all the same
+    assert path.read_bytes() == before
+
+
+def test_weights_that_were_brought_are_taken_for_trained(started, monkeypatch, capsys):
+    start, run = started
+    path = prepare("car-edsr-x2")
+    for folder in (start, run):
+        (folder / "last.ckpt").unlink()
+    (start / "log.csv").unlink()
+    before = [folder.joinpath("weights.safetensors").read_bytes() for folder in (start, run)]
+    with monkeypatch.context() as without:
+        without.setattr(train, "train", None)
+        for options in ({}, {"renew": True}):
+            capsys.readouterr()
+            assert prepare("car-edsr-x2", **options) == path
+            assert "trained elsewhere, by the recipe of params.yaml: taken as it is" in capsys.readouterr().err
+        assert_refused("none of the way: --history needs --restart", prepare, "car-edsr-x2", history=True)
+    path.unlink()
+    (run / "log.csv").unlink()
+    prepare("car-edsr-x2")  # trained from the start that was brought
+    assert [folder.joinpath("weights.safetensors").read_bytes() for folder in (start, run)] == before
+
+
+def test_weights_of_another_recipe_are_not_trained_over_unless_that_is_wanted(home, started, capsys):
+    start, _ = started
+    path = prepare("bicubic-edsr-x2-start")
+    (start / "last.ckpt").unlink()
+    before = path.read_bytes()
+    edit_params(home, lambda content: content["runs"]["bicubic-edsr-x2-start"].update(seed=5))
+    told = "weights of another recipe: seed 0 -> 5, and no checkpoint beside: use --renew, or another --out"
+    assert_refused(told, prepare, "bicubic-edsr-x2-start")
+    assert path.read_bytes() == before
+    prepare("bicubic-edsr-x2-start", renew=True)
+    assert path.read_bytes() != before and "seed 0 -> 5: training anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "params, told",
+    [
+        (["train_sets=[urban100]"], "image set urban100 is not here"),
+        (["validation_set=./nothing"], r"the folder \./nothing is not there"),
+        (["accumulate=3"], "cannot be shared out evenly"),
+        (["warm_start=bicubic-edsr-x4"], "of another upscaler .edsr x4, size mini. than car-edsr-x2 .edsr x2, size"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_its_start_is_trained(started, monkeypatch, params, told):
+    monkeypatch.delenv("CARLIB_DATA", raising=False)
+    start, _ = started
+    assert_refused(told, prepare, "car-edsr-x2", params=params)
+    assert not start.exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_start_is_trained(started, tmp_path):
+    start, _ = started
+    (tmp_path / "file").write_text("")
+    assert_refused("cannot write", prepare, "car-edsr-x2", folder=tmp_path / "file" / "run")
+    assert not start.exists()
+
+
+def test_validation_on_images_that_are_trained_on_is_told(started, tmp_path, capsys):
+    other = tmp_path / "held out"
+    shutil.copytree(ROOT / "data" / "content", other)
+    prepare("bicubic-edsr-x2-start", params=[f"validation_set={other}"])
+    assert "is trained on" not in capsys.readouterr().err
+    prepare("bicubic-edsr-x2-start")
+    told = "demo validates, and is trained on: its PSNR says nothing about other images"
+    assert f"bicubic-edsr-x2-start: {told}" in capsys.readouterr().err

@@ -18,7 +18,7 @@ LAYERS = (
     {"cli"},
     {"commands", "readme"},
     {"studies"},
-    {"bench", "dispatch", "user_study"},
+    {"bench", "check", "dispatch", "user_study"},
     {"experiments"},
     {"report", "train"},
     {"evaluate", "overview"},

@@ -88,6 +88,29 @@ def test_ctrl_c_leaves_a_checkpoint(home, tmp_path, monkeypatch, capfd, ctrl_c):
     assert parts.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_terminal_that_closes_leaves_a_checkpoint(home, tmp_path, monkeypatch):
+    """Nobody reads the bar any more; nohup, which ignores the signal, still does what it is for."""
+    update = train.Loop._update
+
+    def hung_up(self, step, psnrs):
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+        return update(self, step, psnrs)
+
+    monkeypatch.setattr(train.Loop, "_update", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(stopping.Stopped, match="stopped by SIGHUP after step 2 of 4") as told:
+            go(short(), tmp_path / "run")
+        assert told.value.number == signal.SIGHUP and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        ignored = go(short(), tmp_path / "ignored")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert go(short(), tmp_path / "run").read_bytes() == ignored.read_bytes()
+
+
 def test_ctrl_c_that_ends_whoever_reads_stderr_leaves_a_checkpoint(home, tmp_path, monkeypatch, ctrl_c):
     """As in `carlib train ... 2>&1 | tee log`: nobody is left to be told."""
     update, written, gone = train.Loop._update, os.write, []

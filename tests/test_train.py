@@ -78,7 +78,7 @@ def test_a_finished_run_is_left_alone(home, tmp_path):
 
 def test_a_folder_with_other_parameters_is_refused(home, tmp_path):
     go(short(), tmp_path / "run")
-    told = r"holds a run with other parameters \(seed 0 -> 3\): use --restart or another --out"
+    told = r"holds a run with other parameters \(seed 0 -> 3\): use --renew, or another --out"
     assert_refused(tmp_path / "run", told, short(seed=3))
     assert_refused(tmp_path / "run", "other parameters", short("car-bicubic-x2"))
 

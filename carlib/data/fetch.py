@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from carlib import results
 from carlib.data import manifest, sets
 from carlib.data.archives import unpack
 
+_STALE = 24 * 3600  # seconds after which nobody can be at work in a folder any more
 GITHUB = "https://raw.githubusercontent.com"
 
 
@@ -117,9 +119,9 @@ def _fetch_files(part, folder, done, progress, from_dir):
     from tqdm import tqdm
 
     refused = []
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+    with _scratch(folder) as temporary:
         for row in tqdm(manifest.rows(part).values(), desc=part.manifest, unit="image", disable=not progress):
-            source = _get_file(row, part, Path(temporary), from_dir) if not (folder / row.name).exists() else None
+            source = _get_file(row, part, temporary, from_dir) if not (folder / row.name).exists() else None
             _settle(source, folder / row.name, row, done, refused)
     _complain(part, refused)
 
@@ -170,7 +172,7 @@ def _fetch_archive(key, part, folder, done, progress, from_dir):
     names = [f"{number:04}.png" for number in ARCHIVE_NAMES[key]]
     known = manifest.rows(part)
     refused = []
-    with _scratch(folder / ".fetch") as temporary:
+    with _scratch(folder) as temporary:
         sources, vouched = {}, False
         if not all((folder / name).exists() for name in names):
             sources, vouched = _archive_files(key, part, folder, temporary, progress, from_dir)
@@ -217,13 +219,12 @@ def _check_md5(key, archive, again):
 
 @contextlib.contextmanager
 def _scratch(folder):
-    """An empty folder for a while. Its name is fixed: what a killed run left, 4 GB perhaps, goes with the next."""
-    shutil.rmtree(folder, ignore_errors=True)
-    _make(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """An empty folder in another for a while, no second process's. What a killed one left, 4 GB perhaps, goes first."""
+    for left in folder.glob(".fetch-*"):
+        if time.time() - left.stat().st_mtime > _STALE:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+        yield Path(temporary)
 
 
 def _archive_name(key) -> str:

@@ -204,6 +204,19 @@ def held(name: str) -> dict | None:
     return _described(files)
 
 
+def shared(name: str, others) -> list[Path]:
+    """The image files of a set that are in other sets as well; what is absent shares nothing."""
+
+    def files(of):
+        try:
+            return {path.resolve(): path for path in find(of)}
+        except ValueError:
+            return {}
+
+    seen = set().union(*map(files, others))
+    return [path for place, path in files(name).items() if place in seen]
+
+
 def folder_of(name: str) -> str:
     """Where a set was found, for people to read; "" if it is absent."""
     folders = [part_folder(part) for part in SETS[canonical(name)].parts]

@@ -100,7 +100,7 @@ class Train:
         os.environ.update(self.environment)
         from carlib import experiments, stopping
 
-        with jobs.alone(jobs.lock(self.name, self.profile)), _signals() as again:
+        with results.alone(jobs.lock(self.name, self.profile)), _signals() as again:
             try:
                 experiments.prepare(self.name, self.profile, progress=False, **self.options)
             except stopping.Stopped as told:
@@ -179,7 +179,7 @@ class _Fleet:
         """See what has become of the jobs and submit what can be; whether there is something to wait for."""
         from tqdm import tqdm
 
-        with jobs.alone(results.folder(self.profile, "jobs", ".submit.lock")):
+        with results.alone(results.folder(self.profile, "jobs", ".submit.lock")):
             for process in self.processes.values():
                 process.done()  # a process that ended is one until its parent asks
             found = jobs.explained(jobs.states(self.left, self.profile), self.profile)

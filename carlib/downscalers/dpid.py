@@ -15,7 +15,7 @@ import numpy as np
 from numba import prange
 
 from carlib.ops.blocks import block_sums, parts
-from carlib.ops.compiled import compiled
+from carlib.ops.compiled import compiled, launch
 
 ROUNDINGS = ("nearest", "truncate")
 _LARGEST_LAMBDA = 100  # 442 (black to white) to a higher power would leave float64
@@ -50,7 +50,7 @@ def dpid(image, size, lambda_=1.0, rounding="nearest"):
         means, area = means // area, 1
     lr = np.empty(means.shape, np.uint8)
     truncate = rounding == "truncate"
-    _weigh(planes, *rows[:3], *columns[:3], means, area, float(lambda_), truncate, lr)
+    launch(_weigh, planes, *rows[:3], *columns[:3], means, area, float(lambda_), truncate, lr)
     return lr.reshape(lr.shape[: image.ndim])
 
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from carlib.downscalers.l0_reconstruction import autocorrelation, explained, fitted, smoothed_bilinear
 from carlib.ops.blocks import block_sums, parts
-from carlib.ops.compiled import compiled
+from carlib.ops.compiled import compiled, threads
 
 VARIANTS = ("reconstruction", "surrogate")
 _ROUNDS = 2  # the kernel at the start, and once fitted
@@ -130,7 +130,7 @@ def _solve(image, scale, price, kappa):
     """S, float32."""
     from scipy.fft import dctn, idctn
 
-    transform = {"axes": (0, 1), "workers": -1, "overwrite_x": True}
+    transform = {"axes": (0, 1), "workers": threads(), "overwrite_x": True}
     at_start = kernels = smoothed_bilinear(scale)
     padded = np.pad(image, [(scale, scale), (scale, scale), (0, 0)], mode="symmetric")
     shape = (image.shape[0] // scale, image.shape[1] // scale, image.shape[2])

@@ -7,7 +7,7 @@ Beyond the border S continues as its mirror image. The kernels of places that a 
 import numpy as np
 from numba import prange
 
-from carlib.ops.compiled import compiled
+from carlib.ops.compiled import compiled, launch
 
 # Towards the kernels at the start, per LR pixel: as much as a contrast of one hundredth; more until they are sound.
 _PULLS = tuple(1e-4 * 10**power for power in range(9))
@@ -47,7 +47,7 @@ def explained(padded, kernels, shape):
     weights = kernels[:, :, ::-1, ::-1].transpose(2, 0, 3, 1).reshape(3 * scale, 3 * scale) / (255 * scale**2)
     weights = np.repeat(weights.astype(np.float32), shape[2], axis=1)
     lr = np.empty(shape, np.float32)
-    _weighted_sums(padded.reshape(len(padded), -1), weights, scale, lr)
+    launch(_weighted_sums, padded.reshape(len(padded), -1), weights, scale, lr)
     return lr
 
 
@@ -82,7 +82,7 @@ def fitted(lr, image, scale, at_start):
     """
     padded = np.pad(lr, [(1, 1), (1, 1), (0, 0)], mode="symmetric")
     squares, products = np.zeros((lr.shape[0], 9, 9)), np.zeros((lr.shape[0], scale, scale, 9))
-    _correlate(padded, image, scale, squares, products)
+    launch(_correlate, padded, image, scale, squares, products)
     squares = _both_ways(squares.sum(0).reshape(3, 3, 3, 3)).reshape(9, 9)
     products = _both_ways(products.sum(0).reshape(scale, scale, 3, 3)).reshape(-1, 9)
     start = at_start.reshape(-1, 9)

@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from carlib.ops.blocks import block_sums, parts
-from carlib.ops.compiled import compiled
+from carlib.ops.compiled import compiled, launch
 
 _WINDOW = 2  # LR pixels a side; the paper's n_p = 4
 _FLAT = 1e-6 * 255**2  # variance below which a window counts as flat
@@ -52,9 +52,9 @@ def _algorithm1(image, scale):
     window = tuple(min(_WINDOW, n) for n in sums.shape[:2])
     windows = (sums.shape[0] - window[0] + 1, sums.shape[1] - window[1] + 1, sums.shape[2])
     total, ratio = np.empty(windows, np.int64), np.empty(windows)
-    _judge(sums, squares, scale, *window, total, ratio)
+    launch(_judge, sums, squares, scale, *window, total, ratio)
     lr = np.empty(sums.shape, np.uint8)
-    _average(sums, scale, *window, total, ratio, lr)
+    launch(_average, sums, scale, *window, total, ratio, lr)
     return lr
 
 

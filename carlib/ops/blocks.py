@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from carlib.ops.compiled import compiled
+from carlib.ops.compiled import compiled, launch
 
 
 class Parts(NamedTuple):
@@ -47,7 +47,7 @@ def block_sums(image, rows: Parts, columns: Parts, power: int = 1):
         (h, w, C) int64, over rows.whole * columns.whole the mean.
     """
     sums = np.zeros((len(rows.first) - 1, len(columns.first) - 1, image.shape[2]), np.int64)
-    _add_up(np.ascontiguousarray(image), *rows[:3], *columns[:3], power, sums)
+    launch(_add_up, np.ascontiguousarray(image), *rows[:3], *columns[:3], power, sums)
     return sums
 
 

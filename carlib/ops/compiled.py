@@ -1,5 +1,6 @@
 """numba's compiler as this project uses it: what was compiled is kept where a folder can be written to."""
 
+import os
 import sys
 
 import numba
@@ -40,14 +41,21 @@ notice = _Notice()
 event.register("numba:compile", notice)
 
 
+def threads() -> int:
+    """How many a loop may use: PyTorch's number; of a process that has none of it OMP_NUM_THREADS, else all cores."""
+    most, given = numba.config.NUMBA_NUM_THREADS, os.environ.get("OMP_NUM_THREADS", "")
+    if torch := sys.modules.get("torch"):  # not imported: downscalers without networks need none of it
+        return max(1, min(torch.get_num_threads(), most))
+    return max(1, min(int(given), most)) if given.isdecimal() else most
+
+
 def use_torch_threads():
     """torch.set_num_threads governs compiled loops, too."""
-    import torch  # here: downscalers without networks need none of it
-
-    threads = torch.get_num_threads()
-    numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
-    if torch.get_num_threads() != threads:  # numba's first launch sets OpenMP's number, which is torch's as well
-        torch.set_num_threads(threads)
+    torch = sys.modules.get("torch")
+    wanted = torch and torch.get_num_threads()
+    numba.set_num_threads(threads())
+    if torch and torch.get_num_threads() != wanted:  # numba's first launch sets OpenMP's number, which is torch's, too
+        torch.set_num_threads(wanted)
 
 
 def as_array(tensor, dtype):

@@ -25,7 +25,7 @@ def sum_of_lengths(offset_v, offset_h, weight):
     if offset_v.device.type == "cpu":
         refuse_forward_derivative(_NO_JVP, offset_v, offset_h)
         return torch.ops.carlib.sum_of_lengths(offset_v, offset_h, weight)
-    return _lengths(offset_v, offset_h, weight)
+    return _lengths(*_in_working_dtype(offset_v, offset_h), weight)
 
 
 def sum_of_steps(kernel, offset_v, offset_h):
@@ -36,7 +36,13 @@ def sum_of_steps(kernel, offset_v, offset_h):
     if kernel.device.type == "cpu":
         refuse_forward_derivative(_NO_JVP, kernel, offset_v, offset_h)
         return torch.ops.carlib.sum_of_steps(kernel, offset_v, offset_h)
-    return _steps(kernel, offset_v, offset_h)
+    return _steps(*_in_working_dtype(kernel, offset_v, offset_h))
+
+
+def _in_working_dtype(*tensors):
+    """float16 ends at 65504, which sums over patches exceed."""
+    dtype = working_dtype(*tensors)
+    return [tensor.to(dtype) for tensor in tensors]
 
 
 def _lengths(v, h, weight):

@@ -279,7 +279,8 @@ def _append(lines, path):
     import pandas as pd
 
     frame = pd.DataFrame(lines, columns=COLUMNS)
-    if path.is_file():
-        before = pd.read_csv(path, keep_default_na=False).reindex(columns=COLUMNS, fill_value="")
-        frame = pd.concat([before, frame]).drop_duplicates(_KEY, keep="last")
-    results.write_text(path, frame.to_csv(index=False))
+    with results.alone(path.with_name(f".{path.name}.lock")):  # trials run side by side
+        if path.is_file():
+            before = pd.read_csv(path, keep_default_na=False).reindex(columns=COLUMNS, fill_value="")
+            frame = pd.concat([before, frame]).drop_duplicates(_KEY, keep="last")
+        results.write_text(path, frame.to_csv(index=False))

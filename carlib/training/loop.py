@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from carlib import devices, memory, run_networks, runs
+from carlib import data, devices, memory, run_networks, runs
 from carlib.run_networks import Rescaler
 from carlib.training import objective, schedule, validation
 from carlib.training.patches import Patches, validation_images
@@ -65,7 +65,11 @@ class Loop:
         run, fabric = self.run, self.fabric
         self.patches, self.validation = Patches(run, fabric.global_rank, fabric.world_size), validation_images(run)
         if self.patches.dropped and fabric.is_global_zero:
-            told = f"{self.patches.dropped} images are smaller than patch={self.patches.size}, left out"
+            count = "1 image is" if self.patches.dropped == 1 else f"{self.patches.dropped} images are"
+            told = f"{count} smaller than patch={self.patches.size}, left out"
+            print(f"{run.name}: {told}", file=sys.stderr)
+        if fabric.is_global_zero and data.shared(run.validation_set, run.train_sets):
+            told = f"{run.validation_set} validates, and is trained on: its PSNR says nothing about other images"
             print(f"{run.name}: {told}", file=sys.stderr)
 
     def begin(self, state):

@@ -114,7 +114,8 @@ def check(run):
             raise ValueError("train_sets=[] names no image set to train on: give one, such as [demo]")
         patch = run.patch.get(run.scale)
         if isinstance(patch, bool) or not isinstance(patch, int) or patch <= 0 or patch % run.scale:
-            raise ValueError(f"patch={run.patch!r} holds no multiple of scale={run.scale} under the key {run.scale}")
+            told = f"patch={run.patch!r} holds no multiple of scale={run.scale} under the key {run.scale}"
+            raise ValueError(f"{told}: give -p 'patch={{{run.scale}: {32 * run.scale}}}', say")
 
 
 def check_overrides(run, overrides):

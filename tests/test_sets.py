@@ -278,3 +278,18 @@ def test_a_large_folder_is_kept_decoded(home, tmp_path, monkeypatch):
         ("a.png", False, (7, 1, 2)), ("b.png", False, (7, 1, 2)),
     ]  # fmt: skip
     assert [path.name.startswith(sets.label(folder)) for path in (tmp_path / "decoded").glob("*.npy")] == [True]
+
+
+@pytest.mark.parametrize(
+    "pixels, told",
+    [
+        (np.zeros((4, 4, 4), np.uint8), "has transparent pixels"),
+        (np.zeros((4, 4), np.uint16), "has 16 bits a channel"),
+    ],
+)
+def test_an_image_of_a_folder_that_cannot_be_taken_as_it_is_is_told_with_what_helps_there(tmp_path, pixels, told):
+    """No command that names a set has options for it."""
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=rf"a\.png {told}; a set takes none: convert it first") as refusal:
+        list(sets.load(f"{tmp_path}/"))
+    assert "--" not in str(refusal.value)

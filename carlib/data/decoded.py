@@ -38,11 +38,11 @@ def mapped(name: str, files: list[Path]) -> list[np.ndarray]:
     Args:
         files: the set's, in order.
     Returns:
-        what `images.read_image` gives for each.
+        what `images.read_of_set` gives for each.
     Raises:
         ValueError: an image is bad.
     """
-    return kept(name, _key(files), files, images.read_image, "decoding")
+    return kept(name, _key(files), files, images.read_of_set, "decoding")
 
 
 def kept(name: str, key: str, parts: list, make, doing: str) -> list[np.ndarray]:

@@ -68,6 +68,22 @@ def read_image(path, *, alpha: str = "refuse", depth: str = "refuse", max_pixels
     return np.array(_upright(colour, orientation), order="C")  # a copy: Pillow's own buffer is read-only
 
 
+def read_of_set(path):
+    """`read_image` of a file of a set, where no option of a command says what to do with 16 bits and transparency.
+
+    Raises:
+        ValueError: as `read_image`.
+    """
+    try:
+        return read_image(path)
+    except ValueError as error:
+        told, option, _ = str(error).partition("; pass ")
+        if not option:
+            raise
+        advice = "magick IN -background white -alpha remove -depth 8 OUT"
+        raise ValueError(f"{told}; a set takes none: convert it first, with ImageMagick say: {advice}") from error
+
+
 def colour_profile(path) -> bytes | None:
     """The ICC profile in an image file, which says what its numbers mean; None: it has none, as most of sRGB.
 

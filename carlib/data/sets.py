@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from carlib import results
-from carlib.data.images import SUFFIXES, read_image
+from carlib.data.images import SUFFIXES, read_of_set
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def load(name: str, limit: int | None = None) -> Iterator[tuple[str, np.ndarray]
     names = [path.stem if own_folder(name) is None else path.name for path in files]
     if limit is None and _is_mapped(name, files):
         return _mapped(label(canonical(name)), names, files)
-    return ((stem, read_image(path)) for stem, path in zip(names, files, strict=True))
+    return ((stem, read_of_set(path)) for stem, path in zip(names, files, strict=True))
 
 
 def _is_mapped(name, files) -> bool:

@@ -56,7 +56,8 @@ def train_all(
             while _looked(fleet, bar) and wait:
                 time.sleep(POLL[executor])
         except KeyboardInterrupt:
-            tell("no longer waiting: what Slurm has goes on, and the same command waits for it again")
+            going_on = "what Slurm has" if executor == "slurm" else "the job that has begun"
+            tell(f"no longer waiting: {going_on} goes on, and the same command waits for it again")
             raise
     return fleet.failed if wait else fleet.failed | fleet.held_up()
 

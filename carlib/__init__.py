@@ -12,9 +12,12 @@ Rooms, highest first; each knows only those below it (tests/test_rooms.py):
     report, train          a profile's page; one run (training: what it is made of)
     evaluate, overview     a run's numbers; how far every run is
     choice, kept           the better of two methods; rows that took long
-    cells, tables, ...     what each table shows and how it judges; codecs, origin, sources
-    the core               rescale (images down and up), results, runs, weights, data, devices, zssr
-    models, downscalers    networks; the classical ones; losses
+    cells, tables, ...     what each table shows and how it judges; jobs, sources, run_networks
+    artefacts, origin      rows, tables and figures written, with what made them; the same inside LR images
+    runs, run_checks       the declared runs
+    rescale                images down and up; method_networks (whose weights), zssr, codecs
+    weights, pixels        of networks; images as tensors; data, devices, provenance
+    models, downscalers    networks; the classical ones; losses; results (where files lie, written atomically)
     ops, figures, formats  operators; pictures; LaTeX and Markdown; metrics, tiles, intervals
 """
 

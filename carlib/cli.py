@@ -69,7 +69,7 @@ def evaluate(
 
     The CSV has a row per image, protocol and metric.
     """
-    from carlib import data, experiments, provenance, results
+    from carlib import artefacts, data, experiments, provenance, results
 
     if out is not None:
         results.check_table(out, results.ROW_COLUMNS)
@@ -82,7 +82,7 @@ def evaluate(
         stem = "-".join([run, *digest, *map(data.label, map(data.canonical, sets))])
         out = results.folder(rows[0]["profile"], "metrics", f"{stem}.csv")
     typer.echo(experiments.summary(rows).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
-    typer.echo(results.save_rows(rows, out))
+    typer.echo(artefacts.save_rows(rows, out))
 
 
 @app.command()

@@ -7,7 +7,7 @@ import os
 
 import torch
 
-from carlib import cores, runs
+from carlib import cores
 
 # How long processes wait for each other: while the first of them waits for one elsewhere that trains the same run, or
 # validates. One that dies is told to the others by torchrun or srun.
@@ -65,8 +65,8 @@ def is_cpu(device: str) -> bool:
     return device == "cpu" or (device == "auto" and usable(device) == "cpu")
 
 
-def fabric(run: runs.Run, device: str):
-    """A launched `lightning_fabric.Fabric`: with several processes they exchange gradients (DDP).
+def fabric(run, device: str):
+    """A launched `lightning_fabric.Fabric` for a `runs.Run`: with several processes they exchange gradients (DDP).
 
     Raises:
         ValueError: there is no such device, or the batch cannot be shared out evenly.
@@ -114,7 +114,7 @@ def _own_buffers() -> dict:
     return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
 
 
-def check_shares(run: runs.Run, count: int):
+def check_shares(run, count: int):
     """Refuse a batch that `count` processes, or the parts that `accumulate` asks for, cannot share out evenly.
 
     Raises:
@@ -127,7 +127,7 @@ def check_shares(run: runs.Run, count: int):
         )
 
 
-def precision(run: runs.Run, device: str) -> str:
+def precision(run, device: str) -> str:
     """Fabric's name of the precision that a run computes in on a device."""
     return auto_precision(device) if run.precision == "auto" else run.precision
 

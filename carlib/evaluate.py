@@ -24,6 +24,7 @@ _MEASURING = (
     "evaluate.py",
     "metrics.py",
     "method_networks.py",
+    "pixels.py",
     "rescale.py",
     "tiles.py",
     "weights.py",

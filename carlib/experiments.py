@@ -47,7 +47,8 @@ def prepare(
             nothing and is asked to.
     """
     run = runs.get(name, profile, runs.parse_overrides(params))
-    folder = own_folder(run) if folder is None else Path(folder)
+    default = folder is None
+    folder = own_folder(run) if default else Path(folder)
     if runs.profile(run.profile)["train"] is None:
         if params or restart:
             raise ValueError(f"profile {run.profile} trains nothing, it takes the shipped weights: use --profile mini")
@@ -57,12 +58,20 @@ def prepare(
     if not restart and (path := _brought(run, folder, renew, history)):
         return path
     run_networks.check_starts(run)
+    if default and folder.name != run.name:
+        _tell_of_own(run, folder)
     begun = (folder / "last.ckpt").is_file() and all(map(Path.is_file, run_networks.start_files(run).values()))
     if renew or restart or not begun:
         train.check(run, folder)
         for other in run.needs:
             prepare(other, run.profile, renew=renew, device=device, progress=progress)
 
+    options = {"restart": restart, "renew": renew, "history": history, "device": device, "progress": progress}
+    return train.train(run, folder, on_validation=_curve(run, folder), **options)
+
+
+def _curve(run, folder):
+    """What draws a run's log as curve.png, after validations: the last one, and now and then one before."""
     drawn = time.monotonic()
 
     def draw(log):
@@ -80,8 +89,7 @@ def prepare(
         with results.atomic(folder / "curve.png") as temporary:
             figures.training_curve(pd.DataFrame(log)).savefig(temporary, dpi=110, format="png")
 
-    options = {"restart": restart, "renew": renew, "history": history, "device": device, "progress": progress}
-    return train.train(run, folder, on_validation=draw, **options)
+    return draw
 
 
 def own_folder(run) -> Path:
@@ -94,6 +102,14 @@ def own_folder(run) -> Path:
         return results.folder(run.profile, "runs", run.name)
     digest = hashlib.sha256(json.dumps(other, sort_keys=True).encode()).hexdigest()[:8]
     return results.folder(run.profile, "runs", f"{run.name}-with-{digest}")
+
+
+def _tell_of_own(run, folder):
+    from carlib import devices
+
+    if devices.is_first():
+        measured = f"carlib evaluate {run.name} --profile {run.profile} --weights {folder / 'weights.safetensors'}"
+        print(f"{run.name} with settings of its own: in {folder}; `{measured}` measures it", file=sys.stderr)
 
 
 def _brought(run, folder, renew, history) -> Path | None:

@@ -69,7 +69,7 @@ def _injected(namespace):
 
 
 def _png(figure) -> bytes:
-    """The picture of a figure: the file that it was saved as (`results.save_figure`), made smaller, or drawn anew."""
+    """The picture of a figure: the file that it was saved as (`artefacts.save_figure`), made smaller, or drawn anew."""
     buffer, saved = io.BytesIO(), getattr(figure, "saved_as", None)
     if saved is None or figure.stale or not saved.is_file():
         figure.savefig(buffer, format="png", dpi=_DPI)

@@ -1,9 +1,4 @@
-"""What made a result: commit, parameters, images, weights, seeds, versions.
-
-Such a record changes with every commit, the result itself does not. So the records are neither outputs nor dependencies
-of a pipeline stage: `dvc repro` does not look at them, and tables stay byte-identical. The report counts them by
-commit. Git keeps those of mini and paper; every `make repro` writes those of demo anew, and git ignores them.
-"""
+"""What made a result: commit, weights, versions, machine (carlib/artefacts.py writes it beside each)."""
 
 import functools
 import hashlib
@@ -34,35 +29,6 @@ def used_weights(path, metadata):
     _used[metadata.get("run", Path(path).stem)] = {
         "sha256": sha256(path),
         **{name: metadata.get(name) for name in ("profile", "seed", "commit")},
-    }
-
-
-def record(path, profile) -> dict:
-    """All that `path` was made with, as JSON-able values; no clock and no name of a machine is in it.
-
-    Args:
-        path:    the result, already written.
-        profile: of params.yaml.
-    Returns:
-        dict: sha256 of the file; profile; commit; parameters (the profile's section of params.yaml, the tolerance, the
-        digest of the whole file); data (images and digest of every set that is present); weights (of every run that
-        this process has loaded until now: digest, profile, seed, commit); versions.
-    """
-    from carlib import data, results, runs
-
-    params = runs.read_params()
-    return {
-        "sha256": sha256(path),
-        "profile": profile,
-        "commit": commit(),
-        "parameters": {
-            "profile": params["profiles"].get(profile),
-            "tolerance": params.get("tolerance"),
-            "params.yaml": sha256(results.root() / "params.yaml"),
-        },
-        "data": data.inventory(),
-        "weights": loaded_weights(),
-        "versions": versions(),
     }
 
 

@@ -10,7 +10,7 @@ from numbers import Integral
 
 import numpy as np
 
-from carlib import memory, method_networks, tiles
+from carlib import memory, method_networks, pixels, tiles
 from carlib.ops.imresize import imresize
 
 _FILTERS = {"bicubic": "cubic", "lanczos": "lanczos3", "box": "box"}
@@ -206,7 +206,7 @@ def _by_method(image, scale, method, *, weights=None, tile=None, device="auto", 
     upscaler = method_networks.of_method(method, scale, weights=weights, device=device)["upscaler"]
 
     def rounded(part):  # part by part, for the whole in float32 would take four times the memory
-        return to_8_bits(_enlarged(upscaler, part, precision))
+        return pixels.to_8_bits(_enlarged(upscaler, part, precision))
 
     return tiles.in_parts(rounded, image, upscaler, tile)
 
@@ -233,14 +233,14 @@ def _reduced(network, hr):
 
     from carlib.data import LUMA
 
-    image = to_tensor(hr, _device(network))
+    image = pixels.to_tensor(hr, _device(network))
     # The caller's autocast, if there is one, would give other pixels.
     with memory.shortage_told(), torch.inference_mode(), torch.autocast(image.device.type, enabled=False):
         lr, _ = network.downscale(image)
         if hr.ndim == 2:
             first = lr[:, :1]
             lr = first + torch.einsum("nchw,c->nhw", lr - first, lr.new_tensor(LUMA))[:, None]  # first where all agree
-    return to_image(_finite(lr, "downscaler"), grey=hr.ndim == 2)
+    return pixels.to_image(_finite(lr, "downscaler"), grey=hr.ndim == 2)
 
 
 def _enlarged(upscaler, lr, precision=None):
@@ -248,7 +248,7 @@ def _enlarged(upscaler, lr, precision=None):
 
     from carlib.data import LUMA
 
-    image = to_tensor(lr, _device(upscaler))
+    image = pixels.to_tensor(lr, _device(upscaler))
     half = torch.autocast(image.device.type, torch.bfloat16, enabled=precision == "bfloat16")
     with memory.shortage_told(), torch.inference_mode(), half:
         sr = _finite(upscaler(image), "upscaler")
@@ -261,30 +261,6 @@ def _finite(image, network):
     if not image.isfinite().all():
         raise ValueError(f"the {network} made values that are not finite: its weights are damaged or have diverged")
     return image
-
-
-def to_tensor(image, device="cpu"):
-    """uint8 (H, W[, 3]) -> float32 (1, 3, H, W) in [0, 1]."""
-    import torch
-
-    from carlib.data import to_colour
-
-    return torch.from_numpy(np.array(to_colour(image), order="C")).to(device).permute(2, 0, 1)[None].float() / 255
-
-
-def to_8_bits(image):
-    """float in [0, 1] -> uint8, rounded; a uint8 image is returned as it is."""
-    return image if image.dtype == np.uint8 else np.rint(image * 255).astype(np.uint8)
-
-
-def to_image(tensor, grey=False):
-    """float (1, 3, H, W) in [0, 1], rounded as `carlib.quantize` does -> uint8 (H, W, 3); grey: (H, W), one channel."""
-    import torch
-
-    from carlib.ops.quantize import quantize
-
-    image = (quantize(tensor[0]) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(image[..., 0] if grey else image)
 
 
 def _device(network):

@@ -4,20 +4,19 @@ results/<profile>/metrics/*.csv      long-form rows: ROW_COLUMNS, or those that 
 results/<profile>/tables/*.csv       the paper's tables, ours beside the printed value; as .md and .tex too
 results/<profile>/figures/*.png      pictures, as .pdf too, or two for a slider; tables and pictures have a .json
                                      sidecar (title, alt, caption, command)
-results/<profile>/provenance/        a .json for each of these files: what made it (carlib.provenance)
+results/<profile>/provenance/        a .json for each of these files: what made it (carlib.artefacts)
 results/<profile>/kept/*.json        rows that take long to measure (carlib.kept; ignored by git)
 results/<profile>/runs/<run>/        weights, checkpoint, log and curve of a training run (ignored by git)
 results/<profile>/notebooks/         the notebooks as they were run (ignored by git)
 results/<profile>/study/<task>/      kits of the user study (carlib.user_study.study_kit; ignored by git)
 results/<profile>/jobs/<run>/        its jobs on a cluster (carlib.jobs; ignored by git)
 results/<profile>/report/index.html  the page
-results/bench.csv, .png, networks.csv what `carlib bench` and `carlib networks` measured
+results/bench.csv, .png, networks.csv what `carlib bench` and `carlib models` measured
 results/decoded/                     pixels of large image sets, and of LR images to train on (carlib.data.decoded;
                                      ignored by git)
 """
 
 import contextlib
-import json
 import os
 import tempfile
 import threading
@@ -152,103 +151,3 @@ def write_bytes(path, content) -> Path:
     with atomic(path) as temporary:
         temporary.write_bytes(content)
     return Path(path)
-
-
-def save_rows(rows, path, columns=ROW_COLUMNS) -> Path:
-    """Write long-form rows (an iterable of dicts with `columns`, default those of metrics) as CSV."""
-    import pandas as pd
-
-    frame = pd.DataFrame(list(rows), columns=columns)
-    return _traced(write_text(path, frame.to_csv(index=False, float_format="%.6f")))
-
-
-def save_table(frame, path, *, title: str, caption: str, command: str) -> Path:
-    """Write a DataFrame as <path>.csv, .md and .tex, with a sidecar <path>.json. `path` has no suffix."""
-    from carlib.formats import latex
-
-    path = Path(path)
-    write_text(path.with_suffix(".csv"), frame.round(4).to_csv(index=False))  # 33.66 was printed so, not 33.6600
-    write_text(path.with_suffix(".md"), f"**{title}**\n\n{_markdown(frame)}\n\n{caption}\n\nMade by `{command}`.\n")
-    told = {"caption": f"{title}. {caption}", "label": path.stem, "cell": _cell}
-    write_text(path.with_suffix(".tex"), latex.table(frame, **told))
-    _sidecar(path, kind="table", title=title, caption=caption, command=command)
-    return _traced(path.with_suffix(".csv"))
-
-
-def save_figure(figure, path, *, title: str, alt: str, caption: str, command: str, dpi: int = 150) -> Path:
-    """Write a matplotlib figure as <path>.png and .pdf, with a sidecar <path>.json. `path` has no suffix."""
-    import matplotlib
-
-    path = Path(path)
-    for kind, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Producer": None})):
-        with atomic(path.with_suffix(f".{kind}")) as temporary, matplotlib.rc_context({"pdf.fonttype": 42}):
-            figure.savefig(temporary, dpi=dpi, format=kind, metadata=metadata)  # 42: fonts that publishers accept
-    _sidecar(path, kind="figure", title=title, alt=alt, caption=caption, command=command)
-    # A notebook need not draw it again; matplotlib makes it stale as soon as something of it is changed.
-    figure.saved_as, figure.stale = path.with_suffix(".png"), False
-    return _traced(figure.saved_as)
-
-
-def remove_figure(path):
-    """Remove what `save_figure` wrote there, if it did: of numbers that are gone."""
-    path = Path(path)
-    for suffix in (".png", ".pdf", ".json"):
-        path.with_suffix(suffix).unlink(missing_ok=True)
-    _record_of(path.with_suffix(".png")).unlink(missing_ok=True)
-
-
-def save_pair(images: dict, path, *, title: str, alt: str, caption: str, command: str) -> Path:
-    """Write two pictures that the page lays over each other, with a sidecar <path>.json. `path` has no suffix.
-
-    Args:
-        images: label -> uint8 (H, W, 3), two of one size; the first lies on the left, <path>-before.png, the other is
-            <path>-after.png.
-    Returns:
-        path of the second.
-    """
-    from carlib import data
-
-    path = Path(path)
-    files = [path.with_name(f"{path.name}-{place}.png") for place in ("before", "after")]
-    if len({image.shape for image in images.values()}) != 1 or len(images) != 2:
-        sizes = ", ".join(f"{label} {image.shape}" for label, image in images.items())
-        raise ValueError(f"{path.name} takes two pictures of one size, not {sizes}")
-    for file, image in zip(files, images.values(), strict=True):
-        data.write_image(file, image)
-    pair = {"before": files[0].name, "after": files[1].name, "labels": list(images)}
-    _sidecar(path, kind="figure", title=title, alt=alt, caption=caption, command=command, pair=pair)
-    return [_traced(file) for file in files][1]
-
-
-def _sidecar(path: Path, **fields):
-    write_text(path.with_suffix(".json"), json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
-
-
-def _traced(path: Path) -> Path:
-    """`path`, once what made it is written beside it, if it lies in results/<profile>/<kind>/."""
-    try:
-        profile, kind, name = path.resolve().relative_to(root().resolve() / "results").parts
-    except ValueError:  # the user's own file, or none of a profile
-        return path
-    from carlib import provenance
-
-    record = {"file": f"{kind}/{name}", **provenance.record(path, profile)}
-    write_text(_record_of(path), json.dumps(record, indent=1) + "\n")
-    return path
-
-
-def _record_of(path: Path) -> Path:
-    """Where it is written what made a file of results/<profile>/<kind>/."""
-    return path.resolve().parent.parent / "provenance" / f"{path.parent.name}-{path.name}.json"
-
-
-def _markdown(frame) -> str:
-    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + "---|" * len(frame.columns)]
-    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in frame.itertuples(index=False)]
-    return "\n".join(lines)
-
-
-def _cell(value) -> str:
-    if isinstance(value, float):
-        return "-" if value != value else f"{value:.4f}".rstrip("0").rstrip(".")
-    return str(value)

@@ -86,22 +86,32 @@ def train(
             record = run_folder.Record(loop, folder, recipe, header, history)
             if state is None:
                 record.begin()
-            bar = _bar(run, loop.step, progress and fabric.is_global_zero)
-            with bar, stopping.on_ctrl_c(told, bar):
-                while loop.step < run.steps:
-                    row = loop.block(bar)
-                    if row is None:
-                        record.keep()
-                    else:
-                        best = record.validated(row)
-                        bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
-                        if on_validation and fabric.is_global_zero:
-                            on_validation(loop.log)
-                    if row is None or (loop.step < run.steps and loop.stops()):
-                        after = f"after step {loop.step} of {run.steps}"
-                        raise stopping.Stopped(f"{run.name}: stopped by {told.by} {after}", told.number)
+            _to_the_end(loop, record, progress, on_validation)
             fabric.barrier()  # the others return when the files are there
     return run_folder.finished(folder)
+
+
+def _to_the_end(loop, record, progress, on_validation):
+    """Train block by block; each ends in a validation, which leaves what the folder is to hold.
+
+    Raises:
+        stopping.Stopped: a signal came; the checkpoint is of this step.
+    """
+    run, first, told = loop.run, loop.fabric.is_global_zero, loop.told
+    bar = _bar(run, loop.step, progress and first)
+    with bar, stopping.on_ctrl_c(told, bar):
+        while loop.step < run.steps:
+            row = loop.block(bar)
+            if row is None:
+                record.keep()
+            else:
+                best = record.validated(row)
+                bar.set_postfix(loss=f"{row['loss']:.4f}", psnr=f"{row['psnr']:.2f}", best=f"{best:.2f}")
+                if on_validation and first:
+                    on_validation(loop.log)
+            if row is None or (loop.step < run.steps and loop.stops()):
+                after = f"after step {loop.step} of {run.steps}"
+                raise stopping.Stopped(f"{run.name}: stopped by {told.by} {after}", told.number)
 
 
 def check(run: runs.Run, folder):

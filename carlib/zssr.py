@@ -18,7 +18,7 @@ import numpy as np
 from carlib import devices, memory, tiles
 from carlib.data import to_grey
 from carlib.ops.imresize import imresize
-from carlib.rescale import to_8_bits, to_tensor
+from carlib.pixels import to_8_bits, to_tensor
 
 _CROP = 128  # pixels of a father
 _FATHERS = (1.0, 0.9, 0.8, 0.7, 0.6)  # sizes of the image that serve as fathers

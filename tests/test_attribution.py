@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from carlib import data, figures, rescale
+from carlib import data, figures, pixels, rescale
 from carlib.models import ResamplerNet
 from carlib.studies import attribution
 
@@ -53,7 +53,7 @@ def test_luma_and_colour_are_exchanged_and_nothing_else(images):
 
 def test_one_kernel_is_a_convolution(resampler, image):
     # The image moved by one LR pixel is the LR image moved by one, as long as the kernel is the given one.
-    tensor = rescale.to_tensor(image)
+    tensor = pixels.to_tensor(image)
     with torch.inference_mode():
         means = [part.mean((2, 3), keepdim=True) for part in resampler(tensor)]
 

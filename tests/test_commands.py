@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -106,12 +107,18 @@ def test_train_trains_and_evaluate_takes_it(carlib, home):
     run = ["bicubic-edsr-x2", "--profile", "smoke"]
     small = ["-p", "steps=3", "-p", "validate_every=1", "-p", "patch={2: 16}", "-p", "validation_crop=32"]
     folder = home / "results" / "smoke" / "runs" / "bicubic-edsr-x2"
+    code, out, err = carlib("train", *run, *small, "--device", "cpu")
+    aside = Path(out.strip())
+    assert code == 0 and aside.parent.name.startswith("bicubic-edsr-x2-with-") and not folder.exists()
+    told = re.search(r"`carlib (evaluate .*)` measures it", err)[1]
+    assert carlib(*told.split(), "--set", "demo")[0] == 0
+    small += ["--out", folder]
     code, out, _ = carlib("train", *run, *small, "--device", "cpu")
     assert code == 0 and out.strip() == str(folder / "weights.safetensors")
     assert {path.name for path in folder.iterdir()} == {"weights.safetensors", "last.ckpt", "log.csv", "curve.png"}
     code, _, err = carlib("evaluate", *run, "--set", "DEMO")
     assert code == 0 and f"{folder / 'weights.safetensors'}: training, 3 of 4\n" in err
-    code, _, err = carlib("train", *run, "-p", "steps=4", "--device", "cpu")
+    code, _, err = carlib("train", *run, "-p", "steps=4", "--out", folder, "--device", "cpu")
     assert code == 2 and "holds a run with other parameters" in err.splitlines()[-1]
     weights_before = (folder / "weights.safetensors").read_bytes()
     code, out, err = carlib("train", *run, *small, "-p", "seed=1", "--renew", "--device", "cpu")

@@ -8,7 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from carlib import data, evaluate, experiments, imresize, metrics, models, rescale, results, runs, weights, zssr
+from carlib import (
+    artefacts,
+    data,
+    evaluate,
+    experiments,
+    imresize,
+    metrics,
+    models,
+    rescale,
+    results,
+    runs,
+    weights,
+    zssr,
+)
 from carlib.evaluate import Chain
 
 
@@ -302,7 +315,7 @@ def test_an_unknown_protocol_is_refused_before_an_image_is_restored(sets, monkey
 
 def test_rows_come_back_from_their_file(sets, tmp_path):
     rows = experiments.measure("bicubic-bicubic-x2", "smoke", ["set5"], progress=False)
-    frame = pd.read_csv(results.save_rows(rows, tmp_path / "rows.csv"))
+    frame = pd.read_csv(artefacts.save_rows(rows, tmp_path / "rows.csv"))
     assert list(frame.columns) == results.ROW_COLUMNS
     np.testing.assert_allclose(frame["value"], [row["value"] for row in rows], rtol=0, atol=1e-6)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from carlib import evaluate, experiments, figures, results, runs
+from carlib import artefacts, evaluate, experiments, figures, results, runs
 from carlib.notebook import ParameterError
 from carlib.studies import (
     ablation,
@@ -287,7 +287,7 @@ def test_the_numbers_under_figure_3_are_those_of_evaluate(smoke, monkeypatch):
     (psnr,) = (row["value"] for row in rows if row["image"] == "kodim23" and row["metric"] == "psnr")
     drawn = []
     monkeypatch.setattr(figures, "crops", drawn.extend)
-    monkeypatch.setattr(results, "save_figure", lambda *arguments, **fields: None)
+    monkeypatch.setattr(artefacts, "save_figure", lambda *arguments, **fields: None)
     illustrate.figure3("smoke", "demo/kodim23", 4, BOX)
     labels = {label: caption for label, caption, _ in drawn[0]["panels"]}
     assert labels["CAR + EDSR"].startswith(f"{psnr:.2f} dB / ") and drawn[0]["box"] == tuple(BOX)

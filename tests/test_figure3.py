@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from carlib import data, evaluate, experiments, figures, results
+from carlib import artefacts, data, evaluate, experiments, figures, results
 from carlib.notebook import ParameterError
 from carlib.studies import figure3
 
@@ -16,7 +16,7 @@ def drawn(monkeypatch):
     """The rows that would be drawn, and the caption."""
     found = {}
     monkeypatch.setattr(figures, "crops", lambda rows: found.setdefault("rows", rows))
-    monkeypatch.setattr(results, "save_figure", lambda figure, path, **texts: found.update(texts))
+    monkeypatch.setattr(artefacts, "save_figure", lambda figure, path, **texts: found.update(texts))
     return found
 
 

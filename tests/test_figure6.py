@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import figures, rescale, results
+from carlib import artefacts, figures, rescale, results
 from carlib.notebook import ParameterError
 from carlib.studies import figure6, illustrate, spectra
 
@@ -34,7 +34,7 @@ def test_every_method_makes_an_lr_image_and_the_numbers_are_those_of_spectra(mea
 def test_the_picture_and_the_table_say_the_same(measured, home, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "spectra", drawn.extend)
-    monkeypatch.setattr(results, "save_figure", lambda *arguments, **fields: None)
+    monkeypatch.setattr(artefacts, "save_figure", lambda *arguments, **fields: None)
     figure6.draw(measured)
     table = figure6.table(measured)
     assert [panel["name"] for panel in drawn[2:]] == table["downscaler"].tolist()

@@ -9,7 +9,7 @@ import torch
 from short_runs import go, short
 from torch.nn import functional
 
-from carlib import codecs, data, rescale, run_networks, runs, weights
+from carlib import codecs, data, pixels, rescale, run_networks, runs, weights
 from carlib.ops.jpeg import jpeg, price, stored
 from carlib.training import validation
 
@@ -30,7 +30,7 @@ def test_it_leaves_what_libjpegs_file_leaves(quality, size):
     """
     image = photograph(size)
     stored = codecs.decode(codecs.encode(image, "jpeg", quality=quality), "jpeg").astype(float)
-    ours = rescale.to_image(jpeg(rescale.to_tensor(image), quality)).astype(float)
+    ours = pixels.to_image(jpeg(pixels.to_tensor(image), quality)).astype(float)
     change, other = np.abs(stored - image).mean(), np.abs(ours - stored).mean()
     assert other <= (0.05 + 0.2 * change if min(size) > 9 else 1.5)
 
@@ -41,13 +41,13 @@ def test_the_rim_is_as_near_to_libjpegs_as_the_rest(quality, size):
     """Where sides are no multiples of 16, encoders continue the image, colours and luma each in a way of their own."""
     image = photograph(size)
     stored = codecs.decode(codecs.encode(image, "jpeg", quality=quality), "jpeg").astype(float)
-    other = np.abs(rescale.to_image(jpeg(rescale.to_tensor(image), quality)) - stored).mean(axis=2)
+    other = np.abs(pixels.to_image(jpeg(pixels.to_tensor(image), quality)) - stored).mean(axis=2)
     rest = max(other[:-10, :-10].mean(), 0.2)
     assert other[:, -10:].mean() < 2 * rest and other[-10:].mean() < 2 * rest
 
 
 def test_in_mixed_precision_it_is_computed_in_single():
-    image = rescale.to_tensor(photograph())
+    image = pixels.to_tensor(photograph())
     with torch.autocast("cpu", torch.bfloat16):
         mixed = jpeg(image, 50)
     assert torch.equal(mixed, jpeg(image, 50)) and jpeg(image.half(), 50).dtype == torch.float16
@@ -58,11 +58,11 @@ def test_saturated_images_are_as_libjpegs():
     rows, columns = np.mgrid[:48, :64] // 3
     image = np.repeat(((rows + columns) % 2 * 255)[..., None], 3, axis=2).astype(np.uint8)
     stored = codecs.decode(codecs.encode(image, "jpeg", quality=10), "jpeg").astype(float)
-    assert np.abs(rescale.to_image(jpeg(rescale.to_tensor(image), 10)) - stored).mean() < 1
+    assert np.abs(pixels.to_image(jpeg(pixels.to_tensor(image), 10)) - stored).mean() < 1
 
 
 def test_values_are_of_8_bits_and_qualities_go_with_their_images():
-    image = torch.cat([rescale.to_tensor(photograph())] * 3)
+    image = torch.cat([pixels.to_tensor(photograph())] * 3)
     found = jpeg(image, torch.tensor([10, 50, 95]))
     levels = found * 255
     assert found.dtype == image.dtype and torch.equal(levels.round() / 255, found) and found.amax() <= 1
@@ -74,7 +74,7 @@ def test_values_are_of_8_bits_and_qualities_go_with_their_images():
 
 def test_grey_stays_grey():
     grey = photograph()[..., :1].repeat(3, axis=2)
-    found = jpeg(rescale.to_tensor(grey), 20)
+    found = jpeg(pixels.to_tensor(grey), 20)
     assert torch.equal(found[:, 0], found[:, 1]) and torch.equal(found[:, 0], found[:, 2])
 
 
@@ -135,12 +135,12 @@ def libjpegs_bits(image, quality):
 def test_bits_are_about_those_of_libjpegs_file(scale, quality):
     for name in ("chelsea", "astronaut", "coffee"):
         lr = rescale.downscale(data.centre_crop(dict(data.load("demo"))[name], 256), scale, "bicubic")
-        (bits,) = stored(rescale.to_tensor(lr), quality)[1].tolist()
+        (bits,) = stored(pixels.to_tensor(lr), quality)[1].tolist()
         assert bits == pytest.approx(libjpegs_bits(lr, quality), rel=0.2)
 
 
 def test_bits_go_with_their_images_and_flat_ones_take_none():
-    image = torch.cat([rescale.to_tensor(photograph())] * 2)
+    image = torch.cat([pixels.to_tensor(photograph())] * 2)
     both = stored(image, torch.tensor([30, 80]))[1]
     for bits, quality in zip(both, (30, 80), strict=True):
         torch.testing.assert_close(bits[None], stored(image[:1], quality)[1])
@@ -160,11 +160,11 @@ def test_bits_by_hand():
 
 @pytest.mark.parametrize("quality", [30, 80])
 def test_against_their_gradient_libjpegs_file_becomes_smaller(quality):
-    lr = rescale.to_tensor(photograph()).requires_grad_()
+    lr = pixels.to_tensor(photograph()).requires_grad_()
     (gradient,) = torch.autograd.grad(stored(lr, quality)[1].sum(), lr)
     step = 4 / 255 * gradient / gradient.square().mean().sqrt()
     less, same, more = (
-        libjpegs_bits(rescale.to_image((lr.detach() + sign * step).clamp(0, 1)), quality) for sign in (-1, 0, 1)
+        libjpegs_bits(pixels.to_image((lr.detach() + sign * step).clamp(0, 1)), quality) for sign in (-1, 0, 1)
     )
     assert less < 0.96 * same and more > 1.04 * same
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from carlib import codecs, data, rescale, run_networks, runs
+from carlib import codecs, data, pixels, rescale, run_networks, runs
 from carlib.ops import jpeg2000
 from carlib.training import objective
 
@@ -27,19 +27,19 @@ def openjpegs_bits(image):
 @pytest.mark.parametrize("name", ["chelsea", "astronaut", "coffee"])
 def test_bits_are_about_those_of_openjpegs_file(name, scale, downscaler):
     lr = rescale.downscale(photograph(name), scale, downscaler)
-    assert jpeg2000.bits(rescale.to_tensor(lr)).item() == pytest.approx(openjpegs_bits(lr), rel=0.03)
+    assert jpeg2000.bits(pixels.to_tensor(lr)).item() == pytest.approx(openjpegs_bits(lr), rel=0.03)
 
 
 def test_the_wavelet_goes_five_times():
     """Computed by the code at commit e90d153; four times give 757,709, six 756,203."""
-    assert jpeg2000.bits(rescale.to_tensor(photograph())).item() == pytest.approx(756_477, rel=1e-4)
+    assert jpeg2000.bits(pixels.to_tensor(photograph())).item() == pytest.approx(756_477, rel=1e-4)
 
 
 def test_colour_that_is_not_there_takes_no_bits():
     grey = photograph()[::2, ::2, :1].repeat(3, axis=2)
-    found = jpeg2000.bits(rescale.to_tensor(grey)).item()
+    found = jpeg2000.bits(pixels.to_tensor(grey)).item()
     assert found == pytest.approx(openjpegs_bits(grey), rel=0.08)
-    assert found < 0.6 * jpeg2000.bits(rescale.to_tensor(photograph()[::2, ::2])).item()
+    assert found < 0.6 * jpeg2000.bits(pixels.to_tensor(photograph()[::2, ::2])).item()
 
 
 @pytest.mark.parametrize("size", [(96, 120), (33, 47), (2, 5), (1, 9), (1, 1)])
@@ -84,12 +84,10 @@ def test_the_wavelet_is_that_of_its_definition():
 
 
 def test_against_their_gradient_openjpegs_file_becomes_smaller():
-    lr = rescale.to_tensor(photograph(size=128)).requires_grad_()
+    lr = pixels.to_tensor(photograph(size=128)).requires_grad_()
     (gradient,) = torch.autograd.grad(jpeg2000.bits(lr).sum(), lr)
     step = 0.25 / 255 * gradient / gradient.square().mean().sqrt()  # of 0 to 2 levels after rounding
-    less, same, more = (
-        openjpegs_bits(rescale.to_image((lr.detach() + sign * step).clamp(0, 1))) for sign in (-1, 0, 1)
-    )
+    less, same, more = (openjpegs_bits(pixels.to_image((lr.detach() + sign * step).clamp(0, 1))) for sign in (-1, 0, 1))
     assert less < 0.99 * same and more > 1.03 * same
 
 
@@ -109,7 +107,7 @@ def test_the_price_of_bits_is_part_of_the_loss_and_reaches_the_resampler(name, j
     run = runs.get(name, "smoke", {"warm_start": None, "bit_price": 0.5})
     torch.manual_seed(0)
     rescaler = run_networks.Rescaler(run_networks.build(run), run.alpha, jpeg, run.priced)
-    hr = rescale.to_tensor(photograph(size=64))
+    hr = pixels.to_tensor(photograph(size=64))
     made = rescaler(hr)
     if jpeg is None:
         torch.testing.assert_close(made.cost, jpeg2000.bits(made.lr)[0] / 32**2)

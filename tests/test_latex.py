@@ -7,7 +7,7 @@ import subprocess
 import pandas as pd
 import pytest
 
-from carlib import results
+from carlib import artefacts, results
 from carlib.formats import latex, latex_layout
 
 FRAME = pd.DataFrame(
@@ -64,7 +64,7 @@ def test_rules_caption_label_and_columns():
 
 
 def test_a_saved_table_has_the_cells_of_its_markdown(tmp_path):
-    path = results.save_table(FRAME, tmp_path / "t", title="T_1", caption="c", command="d")
+    path = artefacts.save_table(FRAME, tmp_path / "t", title="T_1", caption="c", command="d")
     text = path.with_suffix(".tex").read_text()
     assert not unbalanced(text)
     assert r"33.66 & reproduced \\" in text and r"- & not \\" in text and r"\caption{T\_1. c}" in text

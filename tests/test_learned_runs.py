@@ -8,7 +8,7 @@ import torch
 from learned import image, mini, trained_looking
 from short_runs import go
 
-from carlib import data, downscale, experiments, models, rescale, results, runs, upscale, weights
+from carlib import data, downscale, experiments, models, pixels, rescale, results, runs, upscale, weights
 from carlib.training import checkpoint
 from carlib.training.patches import Patches, validation_images
 
@@ -162,7 +162,7 @@ def test_a_learned_downscaler_that_colours_grey_keeps_its_luma():
     coloured = rescale.learned_downscale(network, np.repeat(hr[..., None], 3, axis=2))
     assert (coloured != coloured[..., :1]).any()
     with torch.inference_mode():
-        exact = network(rescale.to_tensor(hr))[0].permute(1, 2, 0).numpy() @ np.array([0.299, 0.587, 0.114])
+        exact = network(pixels.to_tensor(hr))[0].permute(1, 2, 0).numpy() @ np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(rescale.learned_downscale(network, hr), np.clip(exact, 0, 1) * 255, rtol=0, atol=0.501)
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from carlib import experiments, notebook, results
+from carlib import artefacts, experiments, notebook, results
 from carlib.studies import figure3, figure6, illustrate
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
@@ -78,7 +78,7 @@ def test_a_saved_figure_is_shown_as_it_was_saved_and_drawn_anew_once_it_was_chan
     figure = Figure(figsize=(3, 2))
     axes = figure.add_subplot()
     told = dict.fromkeys(("title", "alt", "caption", "command"), "x")
-    path = results.save_figure(figure, tmp_path / "figure", **told)
+    path = artefacts.save_figure(figure, tmp_path / "figure", **told)
     with monkeypatch.context() as patched:
         patched.setattr(Figure, "savefig", None)
         shown = Image.open(io.BytesIO(notebook._png(figure)))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from carlib import evaluate, experiments, provenance, results, runs, weights
+from carlib import artefacts, evaluate, experiments, provenance, results, runs, weights
 from carlib.studies import joint, seeds
 
 TEXTS = {"title": "t", "caption": "c", "command": "d"}
@@ -20,7 +20,7 @@ def nothing_loaded(monkeypatch):
 
 
 def save(name="t", profile="demo"):
-    return results.save_table(pd.DataFrame({"a": [1]}), results.folder(profile, "tables", name), **TEXTS)
+    return artefacts.save_table(pd.DataFrame({"a": [1]}), results.folder(profile, "tables", name), **TEXTS)
 
 
 def record(home, name="tables-t.csv", profile="demo"):
@@ -72,13 +72,13 @@ def test_a_table_names_the_weights_of_all_runs_that_it_shows(home, monkeypatch, 
 
 
 def test_figures_and_metrics_have_one_too(home):
-    results.save_figure(Figure(figsize=(1, 1)), results.folder("demo", "figures", "f"), alt="a", **TEXTS)
-    results.save_rows([{"run": "r"}], results.folder("demo", "metrics", "m.csv"))
+    artefacts.save_figure(Figure(figsize=(1, 1)), results.folder("demo", "figures", "f"), alt="a", **TEXTS)
+    artefacts.save_rows([{"run": "r"}], results.folder("demo", "metrics", "m.csv"))
     assert record(home, "figures-f.png")["file"] == "figures/f.png" and record(home, "metrics-m.csv")
 
 
 def test_a_file_of_the_users_own_has_none(home, tmp_path):
-    results.save_rows([{"run": "r"}], tmp_path / "own" / "m.csv")
+    artefacts.save_rows([{"run": "r"}], tmp_path / "own" / "m.csv")
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["m.csv"]
 
 
@@ -118,7 +118,7 @@ def test_a_figure_is_the_same_bytes_each_time(tmp_path):
     def drawn():
         figure = Figure(figsize=(2, 1))
         figure.add_subplot().plot([1, 2])
-        path = results.save_figure(figure, tmp_path / "f", alt="a", **TEXTS)
+        path = artefacts.save_figure(figure, tmp_path / "f", alt="a", **TEXTS)
         return path.read_bytes(), path.with_suffix(".pdf").read_bytes()
 
     assert drawn() == drawn()

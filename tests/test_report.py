@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from carlib import results
+from carlib import artefacts
 from carlib.report import html_page, report
 
 
@@ -20,12 +20,14 @@ def folder(tmp_path):
     for number, rows in (("2", 3), ("10", 1)):
         frame = pd.DataFrame({"set": ["Set5"] * rows, "ours": [30.5] * rows, "verdict": ["partly"] * rows})
         path = tmp_path / "tables" / f"table{number}"
-        results.save_table(frame, path, title=f"Table {number}", caption="Of <sets> & 'all'.", command="carlib study 1")
+        artefacts.save_table(
+            frame, path, title=f"Table {number}", caption="Of <sets> & 'all'.", command="carlib study 1"
+        )
     for name in ("curve", "crops"):
         figure = Figure(figsize=(2, 1))
         figure.text(0, 0, name)
         path = tmp_path / "figures" / name
-        results.save_figure(
+        artefacts.save_figure(
             figure, path, title=name, alt=f'The "{name}"', caption="Look.", command=f"carlib study {name}"
         )
     return tmp_path
@@ -85,7 +87,7 @@ def test_every_verdict_has_a_look_of_its_own(folder):
     """Not by its colour alone."""
     words = list(html_page.VERDICTS)
     frame = pd.DataFrame({"what": words, "verdict": words})
-    results.save_table(frame, folder / "tables" / "t", title="t", caption="c", command="d")
+    artefacts.save_table(frame, folder / "tables" / "t", title="t", caption="c", command="d")
     text = build(folder)
     for word, look in html_page.VERDICTS.items():
         assert f'<span class="verdict {look}">{word}</span>' in text and f".{look} {{ color:" in text
@@ -115,7 +117,7 @@ def test_sidecar_text_is_escaped(folder, field):
 
 def test_cells_profile_and_headline_are_escaped(folder):
     path = folder / "tables" / "table2"
-    results.save_table(pd.DataFrame({"<b>": ["<i>"], "x": ["<u>"]}), path, title="t", caption="c", command="d")
+    artefacts.save_table(pd.DataFrame({"<b>": ["<i>"], "x": ["<u>"]}), path, title="t", caption="c", command="d")
     text = report.build(folder, "<s>", headline="<em> & more").read_text(encoding="utf-8")
     for tag in ("b", "i", "u", "s", "em"):
         assert f"&lt;{tag}&gt;" in text
@@ -151,7 +153,7 @@ def test_pair_makes_a_slider_with_both_pictures(folder):
 def test_a_saved_pair_is_a_slider_with_its_labels(folder):
     images = {"<before>": np.zeros((4, 6, 3), np.uint8), "after": np.full((4, 6, 3), 9, np.uint8)}
     texts = {"title": "t", "alt": "a", "caption": "c", "command": "d"}
-    results.save_pair(images, folder / "figures" / "fig3_slider1", **texts)
+    artefacts.save_pair(images, folder / "figures" / "fig3_slider1", **texts)
     text = build(folder)
     assert '<span class="left">&lt;before&gt;</span><span class="right">after</span>' in text
     for place in ("before", "after"):
@@ -159,7 +161,7 @@ def test_a_saved_pair_is_a_slider_with_its_labels(folder):
         assert base64.b64encode(png).decode() in text
     assert [i["alt"] for i in Page(text).all("img")][:2] == ["a: <before>", "a: after"]
     with pytest.raises(ValueError, match="fig3 takes two pictures of one size"):
-        results.save_pair({"a": images["after"], "b": images["after"][1:]}, folder / "figures" / "fig3", **texts)
+        artefacts.save_pair({"a": images["after"], "b": images["after"][1:]}, folder / "figures" / "fig3", **texts)
 
 
 @pytest.mark.parametrize("name", ["../tables/table2.csv", "missing.png"])
@@ -198,12 +200,12 @@ def test_headline_says_what_the_profile_is_worth(folder):
 
 
 def test_a_table_on_one_page_stands_before_its_long_form_which_is_folded(folder):
-    results.save_table(
+    artefacts.save_table(
         pd.DataFrame({"set": ["Set5"]}), folder / "tables" / "table2_grid", title="t", caption="c", command="d"
     )
     long = pd.DataFrame({"claim": range(25)})
     for name in ("table3", "table3_claims"):
-        results.save_table(long, folder / "tables" / name, title=name, caption="c", command="d")
+        artefacts.save_table(long, folder / "tables" / name, title=name, caption="c", command="d")
     sections = dict(re.findall('<section id="table-(\\w+)">(.*?)</section>', build(folder), re.S))
     assert list(sections) == ["table3_claims", "table2_grid", "table2", "table3", "table10"]
     folded = {name: re.findall("<summary>(.*?)</summary>", text) for name, text in sections.items()}
@@ -214,7 +216,7 @@ def test_a_table_on_one_page_stands_before_its_long_form_which_is_folded(folder)
 @pytest.mark.parametrize("exists", [False, True])
 def test_fig_7_has_its_place_behind_the_papers_other_figures(folder, exists):
     for number in ("6", "7") if exists else ("6",):
-        results.save_figure(
+        artefacts.save_figure(
             Figure(figsize=(1, 1)), folder / "figures" / f"fig{number}", title=number, alt="a", caption="c", command="d"
         )
     text = build(folder)
@@ -236,7 +238,7 @@ def test_further_tables_stand_at_the_end_under_their_headings(folder):
 def test_claims_come_first_then_the_papers_tables(folder):
     frame = pd.DataFrame({"claim": ["CAR is first", "x" * 29], "verdict": ["partly", "not"]})
     for name in ("alpha", "alpha_claims", "fig6_claims", "table10_claims", "table2_claims", "table1_claims"):
-        results.save_table(frame, folder / "tables" / name, title=name, caption="c", command="d")
+        artefacts.save_table(frame, folder / "tables" / name, title=name, caption="c", command="d")
     text = build(folder)
     names = [f"{name}_claims" for name in ("table1", "table2", "table10", "fig6", "alpha")]
     order = [text.index(f'<section id="table-{name}">') for name in (*names, "table2", "table10", "alpha")]

@@ -6,7 +6,7 @@ import io
 import pandas as pd
 import pytest
 
-from carlib import experiments, network_costs, overview, provenance, results
+from carlib import artefacts, experiments, network_costs, overview, provenance, results
 from carlib.report import costs
 
 TEXTS = {"title": "t", "caption": "c", "command": "d"}
@@ -20,7 +20,7 @@ def rows(table):
 def saved(home, monkeypatch):
     """A project with one table and two runs."""
     monkeypatch.setattr(overview, "declared", lambda _: ["car-edsr-x4-free", "bicubic-edsr-x4"])
-    results.save_table(pd.DataFrame({"a": [1]}), results.folder("demo", "tables", "t"), **TEXTS)
+    artefacts.save_table(pd.DataFrame({"a": [1]}), results.folder("demo", "tables", "t"), **TEXTS)
     return home
 
 

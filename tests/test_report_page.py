@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from carlib import results
+from carlib import artefacts
 from carlib.report import report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -53,12 +53,12 @@ def written(folder):
     wide = pd.DataFrame([[f"{claim} {row}", *np.arange(18) / 7] for row in range(40)])
     wide.columns = ["method", *(f"a column {number}" for number in range(18))]
     for name, frame in (("table1_claims", claims), ("table1", wide), ("table1_grid", wide[:3])):
-        results.save_table(frame, folder / "tables" / name, **TEXTS)
+        artefacts.save_table(frame, folder / "tables" / name, **TEXTS)
     figure = Figure(figsize=(15, 3))
     figure.text(0, 0, "drawn")
-    results.save_figure(figure, folder / "figures" / "fig2", alt="a", **TEXTS)
+    artefacts.save_figure(figure, folder / "figures" / "fig2", alt="a", **TEXTS)
     images = {"before": np.zeros((40, 900, 3), np.uint8), "after": np.full((40, 900, 3), 255, np.uint8)}
-    results.save_pair(images, folder / "figures" / "slider", alt="b", **TEXTS)
+    artefacts.save_pair(images, folder / "figures" / "slider", alt="b", **TEXTS)
     text = report.build(folder, "demo", headline="A headline.").read_text(encoding="utf-8")
     return text.replace("<head>", f"<head>{_PROBE}", 1)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from carlib import downscale, imresize, method_networks, models, rescale, upscale, weights
+from carlib import downscale, imresize, method_networks, models, pixels, rescale, upscale, weights
 from carlib.downscalers.dpid import dpid
 from carlib.downscalers.l0 import l0
 from carlib.downscalers.perceptual import perceptual
@@ -232,7 +232,7 @@ def test_weights_that_say_nothing_of_their_networks_are_refused(tmp_path):
 
 def test_tensors_and_images_are_the_same_pixels():
     hr = picture(4, 6, 3)
-    tensor = rescale.to_tensor(hr)
+    tensor = pixels.to_tensor(hr)
     assert tensor.shape == (1, 3, 4, 6)
     np.testing.assert_array_equal((tensor[0] * 255).round().byte().permute(1, 2, 0).numpy(), hr)
 
@@ -273,7 +273,7 @@ class Colouring(nn.Module):
 
 def test_what_is_brighter_than_white_or_darker_than_black_becomes_white_and_black():
     for shape in ((4, 3, 3), (4, 3)):
-        sr = rescale.to_8_bits(rescale.restore(Colouring(), picture(*shape)))
+        sr = pixels.to_8_bits(rescale.restore(Colouring(), picture(*shape)))
         assert (sr[:, :3] == 255).all() and (sr[:, 3:] == 0).all()
 
 

@@ -9,10 +9,7 @@ import pytest
 import carlib
 
 PACKAGE = Path(carlib.__file__).parent
-# Highest first; those of a line may know nothing of one another, but for the core's.
-CORE = {
-    "data", "devices", "method_networks", "provenance", "rescale", "results", "run_checks", "runs", "weights", "zssr",
-}  # fmt: skip
+# Highest first; those of a line may know nothing of one another.
 LAYERS = (
     {"__main__"},
     {"cli"},
@@ -23,10 +20,15 @@ LAYERS = (
     {"report", "train"},
     {"evaluate", "overview"},
     {"choice", "kept", "training"},
-    {"cells", "codecs", "jobs", "network_costs", "notebook", "origin", "run_networks", "sources", "tables"},
-    CORE,
-    {"basicsr"},
-    {"downscalers", "losses", "models"},
+    {"cells", "jobs", "network_costs", "notebook", "run_networks", "sources", "tables"},
+    {"artefacts", "origin"},
+    {"runs"},
+    {"run_checks"},
+    {"rescale"},
+    {"codecs", "method_networks", "zssr"},
+    {"pixels", "weights"},
+    {"basicsr", "data", "devices", "provenance"},
+    {"downscalers", "losses", "models", "results"},
     {"cores", "figures", "formats", "intervals", "memory", "metrics", "ops", "stopping", "tiles", "timing"},
 )
 
@@ -61,7 +63,7 @@ def test_every_room_has_one_place():
 @pytest.mark.parametrize("room", sorted({*rooms()} - {"__init__"}))
 def test_a_room_knows_only_those_below(room):
     (height,) = (i for i, layer in enumerate(LAYERS) if room in layer)
-    below = {room}.union(*LAYERS[height + 1 :], CORE if room in CORE else ())
+    below = {room}.union(*LAYERS[height + 1 :])
     assert {name for path in rooms()[room] for name in known_by(path)} <= below
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carlib import intervals, results, runs, tables
+from carlib import artefacts, intervals, results, runs, tables
 from carlib.studies import joint
 
 COLUMNS = [
@@ -260,7 +260,7 @@ def test_sets_stand_in_the_papers_order(home):
 
 def test_the_table_survives_its_file(home, tmp_path):
     table = tables.table1(rows("bicubic", "edsr", [30.0] * 3) + rows("car", "edsr", [31.0] * 3))
-    path = results.save_table(table, tmp_path / "t", title="t", caption="c", command="d")
+    path = artefacts.save_table(table, tmp_path / "t", title="t", caption="c", command="d")
     frame = pd.read_csv(path)
     assert list(frame.columns) == COLUMNS and frame["printed"].isna().all()
     assert frame["ours"].tolist() == table["ours"].tolist()

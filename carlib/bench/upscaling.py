@@ -16,7 +16,7 @@ from math import log10
 import numpy as np
 import torch
 
-from carlib import data, devices, experiments, memory, method_networks, models, rescale, timing
+from carlib import data, devices, experiments, memory, method_networks, models, pixels, rescale, timing
 from carlib.bench.rivals import grid_sample_resample
 from carlib.ops.imresize import imresize
 from carlib.ops.resample_op import automatic
@@ -83,7 +83,7 @@ def _upscalers(scale, size="base", side=_SIDE):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = models.create("edsr", scale, size).eval()
-    lr = rescale.to_tensor(data.centre_crop(_photograph(), side))
+    lr = pixels.to_tensor(data.centre_crop(_photograph(), side))
     return {
         name: partial(
             _upscale, copy.deepcopy(network).to(memory_format=layout), lr.contiguous(memory_format=layout), dtype
@@ -144,7 +144,7 @@ def _in_parts_or_whole(scale, way):
 
 
 def _restored(upscaler, lr, tile):
-    return rescale.to_8_bits(rescale.restore(upscaler, lr, tile))
+    return pixels.to_8_bits(rescale.restore(upscaler, lr, tile))
 
 
 def _plain_downscale(network, hr):

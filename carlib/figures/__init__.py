@@ -1,7 +1,7 @@
 """The pictures of the paper and of this kit: data in, a matplotlib Figure out.
 
-Nothing here computes a metric, loads a model or touches a file; results.save_figure writes what these functions return.
-Figures are built with matplotlib's object-oriented API in one fixed style, whatever the caller's rcParams are.
+Nothing here computes a metric, loads a model or touches a file; what these functions return artefacts.save_figure
+writes. Figures are built with matplotlib's object-oriented API in one fixed style, whatever the caller's rcParams are.
 """
 
 from carlib.figures.bars import bench

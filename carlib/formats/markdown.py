@@ -14,7 +14,9 @@ def table(lines) -> str:
     lines = list(lines)
     if not lines:
         raise NoLineError("a table has no line")
-    rows = [list(lines[0]), ["---"] * len(lines[0]), *(list(map(str, line.values())) for line in lines)]
+    rows = [list(lines[0]), *(list(map(str, line.values())) for line in lines)]
+    rows = [[text.replace("|", r"\|") for text in row] for row in rows]
+    rows.insert(1, ["---"] * len(lines[0]))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

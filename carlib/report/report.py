@@ -23,10 +23,10 @@ _FIG7 = {
 
 
 def build(folder: Path, profile: str, *, headline, more=None) -> Path:
-    """Write <folder>/report/index.html from every table and figure with a sidecar (results.save_table, save_figure).
+    """Write <folder>/report/index.html from every table and figure with a sidecar (artefacts.save_table, save_figure).
 
     A figure whose sidecar has "pair": {"before": "a.png", "after": "b.png"} (names in figures/; their "labels" there,
-    too, or the names) also gets a slider (results.save_pair).
+    too, or the names) also gets a slider (artefacts.save_pair).
 
     Args:
         folder:   results/<profile>.

@@ -1,6 +1,6 @@
 """The ablation (Table 3): CAR without its TV loss, without its offset loss, without offsets; each against the whole."""
 
-from carlib import cells, experiments, intervals, results, runs, tables
+from carlib import artefacts, cells, experiments, intervals, results, runs, tables
 from carlib.studies import contrasts
 
 WHOLE = "joint"  # the variant of data/paper/table3.csv that the others are compared with
@@ -108,9 +108,9 @@ def write(rows, absent, profile, scale=None, seeds=None, *, train=True):
     name = "table3" if scale is None else f"table3_x{scale}"
     given = {"scale": scale, "seeds": seeds, "train": train}
     command = experiments.papermill_command("03_ablation", profile, **given)
-    results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
+    artefacts.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, scale), claims(rows, scale)
-    results.save_table(
+    artefacts.save_table(
         made,
         results.folder(profile, "tables", name),
         title=f"Table 3: CAR without a part of it, profile {profile}",
@@ -123,7 +123,7 @@ def write(rows, absent, profile, scale=None, seeds=None, *, train=True):
         "A run without weights of this recipe has no numbers, and its note says so.",
         command=command,
     )
-    results.save_table(
+    artefacts.save_table(
         told,
         results.folder(profile, "tables", f"{name}_claims"),
         title=f"Table 3: the paper's order, profile {profile}",

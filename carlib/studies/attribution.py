@@ -9,7 +9,7 @@ the upscaler expected of it; so what a kernel can gain that follows no image is 
 
 import numpy as np
 
-from carlib import data, experiments, intervals, rescale, results, runs
+from carlib import artefacts, data, experiments, intervals, pixels, rescale, results, runs
 
 BASE = "bicubic and its EDSR"
 _COLOUR_ONLY, _LUMA_ONLY = "CAR's colour only", "CAR's luma only"
@@ -51,9 +51,9 @@ def study(profile, *, progress=True):
         ValueError: weights are missing, or none of the sets is here.
     """
     rows = [row for scale in (2, 4) for row in measure(profile, scale, progress=progress)]
-    results.save_rows(rows, results.folder(profile, "metrics", "attribution.csv"), ROW_COLUMNS)
+    artefacts.save_rows(rows, results.folder(profile, "metrics", "attribution.csv"), ROW_COLUMNS)
     table = gains(rows)
-    results.save_table(
+    artefacts.save_table(
         table,
         results.folder(profile, "tables", "attribution"),
         title=f"Where CAR's gain comes from: parts switched off at test time, one kernel trained, profile {profile}",
@@ -114,7 +114,7 @@ def lr_images(resampler, hr) -> dict:
 
     bicubic = rescale.classical("bicubic")(hr, resampler.scale)
     with torch.inference_mode():
-        tensor = rescale.to_tensor(hr, next(resampler.parameters()).device)
+        tensor = pixels.to_tensor(hr, next(resampler.parameters()).device)
         kernel, offset_v, offset_h = resampler(tensor)
         means = [part.mean((2, 3), keepdim=True).expand_as(part).contiguous() for part in (kernel, offset_v, offset_h)]
         still = torch.zeros_like(offset_v)
@@ -135,7 +135,7 @@ def _resampled(resampler, tensor, taps, grey):
     from carlib.ops.resample import resample
 
     lr = resample(tensor, *taps, scale=resampler.scale, taps=resampler.taps, border=resampler.border)
-    return rescale.to_image(lr, grey)
+    return pixels.to_image(lr, grey)
 
 
 def _with_luma_of(luma, colour):
@@ -175,7 +175,7 @@ def draw(profile, table):
     parts = {name: f"first {n} of {SETS[name].count}" for name, n in table.groupby("set").n.max().items()}
     parts = {name: told for name, told in parts.items() if SETS[name].count > _MOST}
     figure = figures.gains(table[table.variant.isin(shown)], shown, over="bicubic LR", parts=parts)
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(profile, "figures", "attribution"),
         title=f"Where CAR's gain comes from, profile {profile}",

@@ -9,7 +9,7 @@ take more. "takes" is what `carlib downscale --method best` would take: of CAR a
 is nearer in RGB.
 """
 
-from carlib import cells, codecs, experiments, intervals, kept, results, runs, tables
+from carlib import artefacts, cells, codecs, experiments, intervals, kept, pixels, results, runs, tables
 
 SET, PHOTOGRAPHS = "content", "demo"
 CHANNELS = ("psnr", "psnr_rgb", "psnr_cb", "psnr_cr")  # of what is restored
@@ -60,7 +60,7 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
     sets = dict.fromkeys([SET, PHOTOGRAPHS, *experiments.some_sets(chosen["sets"])])
     images = experiments.images(sets, chosen, job="colour, content", progress=progress)
     rows = kept.rows(profile, "content", made_by, images, measured)
-    results.save_rows(rows, results.folder(profile, "metrics", "content.csv"), ROW_COLUMNS)
+    artefacts.save_rows(rows, results.folder(profile, "metrics", "content.csv"), ROW_COLUMNS)
     return rows
 
 
@@ -71,7 +71,7 @@ def _row(hr, chain, label):
     scale = chain.run.scale
     colour = {"psnr_cb": float("nan"), "psnr_cr": float("nan")}
     if hr.ndim == 3:
-        own, restored = (_chroma(rescale.to_8_bits(image)) for image in (hr, sr))
+        own, restored = (_chroma(pixels.to_8_bits(image)) for image in (hr, sr))
         colour = {name: metrics.psnr(hr_, sr_, scale) for name, hr_, sr_ in zip(colour, own, restored, strict=True)}
     return {
         **{"run": chain.run.name, "downscaler": label, "scale": scale},
@@ -92,7 +92,7 @@ def _chroma(image):
 def colour(profile, rows):
     """`costs` of the rows, written as tables/colour."""
     found = costs(rows)
-    results.save_table(
+    artefacts.save_table(
         found.round(2),
         results.folder(profile, "tables", "colour"),
         title=f"What CAR's gain in luma costs in colour, profile {profile}",
@@ -108,7 +108,7 @@ def colour(profile, rows):
 def table(profile, rows):
     """`gains` of the rows, written as tables/content."""
     found = gains(rows)
-    results.save_table(
+    artefacts.save_table(
         found.round({"car_png": 1, "priced_png": 1}).round(2),
         results.folder(profile, "tables", "content"),
         title=f"CAR on text, drawings and scientific images, profile {profile}",
@@ -135,7 +135,7 @@ def figure(profile):
         illustrate.row(f"{SET}/{name}, x{scale}", data.crop_to_multiple(images[name], scale), box, shown)
         for name, box in _SHOWN.items()
     ])  # fmt: skip
-    results.save_figure(
+    artefacts.save_figure(
         drawn,
         results.folder(profile, "figures", "content"),
         title=f"CAR on stained tissue, a drawing and a terminal, x{scale}, profile {profile}",

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from carlib import experiments, notebook, results
+from carlib import artefacts, experiments, notebook, results
 from carlib.studies import illustrate
 
 _MARGIN = 2  # LR pixels at the rim of a crop that are not told: their taps lie outside the picture
@@ -24,7 +24,7 @@ def taps(profile, image, scale, box):
 
     hr, examples = _of_crop(profile, image, scale, box)
     figure = figures.effective_kernels(hr, examples, telling(hr, scale), scale)
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(profile, "figures", illustrate.name_of("taps", 4, image, box, scale)),
         title=f"Taps of single pixels of {image}, x{scale}, profile {profile}",

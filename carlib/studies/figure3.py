@@ -1,6 +1,6 @@
 """Fig. 3 of the paper: crops of its images downscaled by every method, and restored by the EDSR trained on each."""
 
-from carlib import experiments, results, runs
+from carlib import artefacts, experiments, results, runs
 from carlib.notebook import ParameterError
 from carlib.studies import illustrate
 
@@ -66,7 +66,7 @@ def draw(profile, crops=None, scale=4):
     rows = [illustrate.row(image, hr, boxes[image], chains) for image, hr in images.items()]
     figure = figures.crops(rows)
     without = f" Left out, without weights of this profile's recipe: {'; '.join(missing)}." if missing else ""
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(profile, "figures", _name(crops, scale)),
         title=f"Fig. 3, all downscalers: {', '.join(images)} downscaled by {scale} and restored by EDSR, "
@@ -92,7 +92,7 @@ def _save_slider(row, name, profile, crops, scale):
             crop = image[top : top + height, left : left + width]
             images[_SLID[label]] = crop.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)
             told.append(f"{_SLID[label]} {value}")
-    results.save_pair(
+    artefacts.save_pair(
         images,
         results.folder(profile, "figures", name),
         title=f"Fig. 3, before and after: {row['name']} downscaled by {scale} and restored, profile {profile}",

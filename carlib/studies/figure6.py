@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from carlib import experiments, results
+from carlib import artefacts, experiments, results
 from carlib.studies import illustrate, spectra
 
 _BEST, _ELSEWHERE = "set14/barbara", "demo/sail"
@@ -114,7 +114,7 @@ def draw(measured):
         panel = _panel(label, f"aliasing {100 * found.share:.2f} % of its energy", lr)
         panels.append({**panel, "aliasing": _average(found.residual)})
     figure = figures.spectra(panels)
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(measured.profile, "figures", _name("fig6", measured.image, scale)),
         title=f"Fig. 6: spectra of {measured.image} downscaled by {scale}, profile {measured.profile}",
@@ -147,7 +147,7 @@ def crops(measured):
     ]
     row = {"name": measured.image, "hr": to_colour(measured.hr), "box": tuple(box), "panels": panels}
     figure = figures.crops([row])
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(measured.profile, "figures", _name("fig6_crops", measured.image, measured.scale)),
         title=f"Fig. 6, crops: {measured.image} downscaled by {measured.scale}, profile {measured.profile}",
@@ -182,7 +182,7 @@ def table(measured):
         for label, found in measured.aliasing.items()
     ]
     frame = pd.DataFrame(lines)
-    results.save_table(
+    artefacts.save_table(
         frame,
         results.folder(measured.profile, "tables", _name("fig6", measured.image, measured.scale)),
         title=f"Fig. 6 in numbers: aliasing of {measured.image}, x{measured.scale}, profile {measured.profile}",
@@ -220,7 +220,7 @@ def verdicts(table):
         verdict = verdict if tested else "not tested"
         lines.append({"claim": claim, **shown, "verdict": verdict, "profile": profile})
     frame = pd.DataFrame(lines)
-    results.save_table(
+    artefacts.save_table(
         frame,
         results.folder(profile, "tables", _name("fig6_claims", image, scale)),
         title=f"What the paper says of Fig. 6, {image}, x{scale}, profile {profile}",

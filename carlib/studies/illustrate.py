@@ -1,6 +1,6 @@
 """The paper's pictures of images, kernels and offsets: networks run on one image, drawn by carlib.figures, written."""
 
-from carlib import experiments, results, runs
+from carlib import artefacts, experiments, pixels, results, runs
 from carlib.notebook import ParameterError
 
 # Figure -> the runs it shows, less their scale.
@@ -79,11 +79,11 @@ def check_crop(image, scale, box, figure=3):
 
 def sr_panel(label, hr, sr, scale):
     """A panel of `figures.crops`: SR in 8 bits, below its label PSNR and SSIM of the whole image."""
-    from carlib import metrics, rescale
+    from carlib import metrics
     from carlib.data import to_colour
 
     values = [getattr(metrics, metric)(hr, sr, scale) for metric in ("psnr", "ssim")]
-    return label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(rescale.to_8_bits(sr))
+    return label, f"{values[0]:.2f} dB / {values[1]:.4f}", to_colour(pixels.to_8_bits(sr))
 
 
 def panels(label, chain, hr, box, told=None) -> list:
@@ -130,7 +130,7 @@ def figure3(profile, image, scale, box):
     )
     shown = [by_bicubic[1], *(panel for pair in pairs for panel in pair)]  # both of bicubic have the same LR image
     figure = figures.crops([{"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": shown}])
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(profile, "figures", name_of(f"fig3_x{scale}", 3, image, box)),
         title=f"As Fig. 3, bicubic and CAR alone: {image} downscaled by {scale} and restored, profile {profile}",
@@ -156,7 +156,7 @@ def figure4(profile, image, scale, box):
     top, left, height, width = box
     maps = tap_maps(profile, image, scale, box)
     figure = figures.kernels_offsets(hr[top : top + height, left : left + width], kernels(maps, scale), scale)
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(profile, "figures", name_of("fig4", 4, image, box, scale)),
         title=f"Fig. 4: kernels and offsets for {image}, x{scale}, profile {profile}",
@@ -229,7 +229,7 @@ def over_training(profile, history, image, scale, box):
         examples.append((f"after {header['steps']:,} steps", *_predicted(networks["resampler"], hr, scale, box)))
     examples.insert(0, ("at the start: bicubic", bicubic_taps(scale, *examples[0][1].shape), None, None))
     figure = figures.kernels_offsets(hr[top : top + height, left : left + width], examples, scale)
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(profile, "figures", "over_training"),
         title=f"Kernels and offsets while they are learned: {header['run']} on {image}, profile {header['profile']}",
@@ -304,7 +304,7 @@ def figure5(profile, image, scale, box):
         raise ValueError(f"Fig. 5 has no run to show: {next(iter(absent.values()))}")
     row = {"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": sr_panels + lr_panels}
     figure = figures.crops([row])
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(profile, "figures", name_of(f"fig5_x{scale}", 5, image, box)),
         title=f"Fig. 5: LR and SR of {image} without and with the TV loss, x{scale}, profile {profile}",
@@ -338,11 +338,9 @@ def _predicted(resampler, hr, scale, box):
     """kernel, offset_v, offset_h of the whole image, NumPy arrays cut to the box."""
     import torch
 
-    from carlib import rescale
-
     top, left, height, width = (number // scale for number in box)
     with torch.inference_mode():
-        predicted = resampler(rescale.to_tensor(hr))
+        predicted = resampler(pixels.to_tensor(hr))
     return [tensor[0, :, top : top + height, left : left + width].numpy() for tensor in predicted]
 
 

@@ -1,6 +1,6 @@
 """Table 1: does CAR, trained jointly with the upscaler, make LR images that are restored better?"""
 
-from carlib import cells, experiments, intervals, results, tables
+from carlib import artefacts, cells, experiments, intervals, results, tables
 from carlib.studies import contrasts, seeds
 
 NOTEBOOK = "01_downscaling_for_sr"
@@ -25,9 +25,9 @@ def study(profile, *, train=True, executor="", progress=True):
     made = contrasts.seeds_ready(seeds.names(profile), own, profile, **training, progress=progress)
     names = [name for name in cells.names(1, profile) if name in made]
     rows = [row for name in names for row in experiments.measure(name, profile, progress=progress)]
-    results.save_rows(rows, results.folder(profile, "metrics", "table1.csv"))
+    artefacts.save_rows(rows, results.folder(profile, "metrics", "table1.csv"))
     table = tables.table1(rows)
-    results.save_table(
+    artefacts.save_table(
         table,
         results.folder(profile, "tables", "table1"),
         title=f"Table 1: PSNR (dB) and SSIM of down- and upscaling, profile {profile}",
@@ -53,14 +53,14 @@ def write_summaries(table, profile, *, train=True):
     import pandas as pd
 
     command = experiments.papermill_command(NOTEBOOK, profile, train=train)
-    results.save_table(
+    artefacts.save_table(
         tables.grid(table, ["upscaler", "downscaler"]),
         results.folder(profile, "tables", "table1_grid"),
         title=f"Table 1 on one page: PSNR (dB), ours (printed), profile {profile}",
         caption="Means over each set, Y, standard protocol. Each EDSR was trained on the LR images of its downscaler.",
         command=command,
     )
-    results.save_table(
+    artefacts.save_table(
         pd.DataFrame(tables.claims(table)),
         results.folder(profile, "tables", "table1_claims"),
         title=f"Table 1: what the paper claims of CAR and of the downscalers before it, profile {profile}",

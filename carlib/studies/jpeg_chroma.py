@@ -6,7 +6,7 @@ CAR writes detail into the colour of its LR images. JPEG as most programs write 
 
 import math
 
-from carlib import codecs, experiments, intervals, kept, results, runs, tables
+from carlib import artefacts, codecs, experiments, intervals, kept, results, runs, tables
 from carlib.studies import jpeg_lr
 
 RUNS = ("bicubic-edsr-x{}", "car-edsr-x{}")
@@ -35,7 +35,7 @@ def study(profile, *, device="auto", progress=True):
     )  # fmt: skip
     if not rows:
         raise ValueError(f"no image of {', '.join(chosen['sets'])} has colour, or no quality is {LEAST} or more")
-    results.save_rows(rows, results.folder(profile, "metrics", "jpeg_chroma.csv"), ROW_COLUMNS)
+    artefacts.save_rows(rows, results.folder(profile, "metrics", "jpeg_chroma.csv"), ROW_COLUMNS)
     return write(profile, rows)
 
 
@@ -43,7 +43,7 @@ def write(profile, rows):
     """`gains` of the rows, written as tables/jpeg_chroma."""
     found = gains(rows)
     seen = tables.seen(rows, runs.profile(profile)["jpeg"]["crop"])
-    results.save_table(
+    artefacts.save_table(
         found.round({"bits": 1}).round(2),
         results.folder(profile, "tables", "jpeg_chroma"),
         title=f"LR images stored as JPEG with colour halved and whole, profile {profile}",

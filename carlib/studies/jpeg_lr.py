@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from carlib import cells, codecs, experiments, intervals, kept, origin, overview, results, runs, tables
+from carlib import artefacts, cells, codecs, experiments, intervals, kept, origin, overview, results, runs, tables
 from carlib.studies import bjontegaard, contrasts, rate_distortion
 
 DOWNSCALERS, LOSSLESS = ("bicubic", "car"), 0
@@ -93,7 +93,7 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
 
     images = experiments.images(chosen["sets"], chosen, job="LR as JPEG", progress=progress)
     rows = kept.rows(profile, "jpeg", made_by, images, measured)
-    results.save_rows(rows, results.folder(profile, "metrics", "jpeg.csv"), ROW_COLUMNS)
+    artefacts.save_rows(rows, results.folder(profile, "metrics", "jpeg.csv"), ROW_COLUMNS)
     return rows
 
 
@@ -131,7 +131,7 @@ def _row(hr, sr, coded, **named):
 def table(profile, rows):
     """`gains` of the rows, written as tables/jpeg."""
     found = gains(rows)
-    results.save_table(
+    artefacts.save_table(
         found.round({"bits": 1}).round(2),
         results.folder(profile, "tables", "jpeg"),
         title=f"LR images stored as JPEG, profile {profile}",
@@ -152,7 +152,7 @@ def table(profile, rows):
 def rates(profile, rows):
     """`savings` of the rows, written as tables/jpeg_rates."""
     found = savings(rows)
-    results.save_table(
+    artefacts.save_table(
         found.round(dict.fromkeys(_PERCENT, 1)).round(2),
         results.folder(profile, "tables", "jpeg_rates"),
         title=f"Bits of LR images stored as JPEG, profile {profile}",
@@ -175,7 +175,7 @@ def rates(profile, rows):
 def prices(profile, rows):
     """`worth` of the rows, written as tables/jpeg_worth."""
     found = worth(rows)
-    results.save_table(
+    artefacts.save_table(
         found.round({"saved": 3, "worth": 2}),
         results.folder(profile, "tables", "jpeg_worth"),
         title=f"What a bit of a bicubic LR image's JPEG saves, profile {profile}",
@@ -198,7 +198,7 @@ def figure(profile, rows):
     from carlib import figures
 
     drawn = figures.jpeg_curves({key: curve for key, curve in curves(rows).items() if key[1] not in OTHERS})
-    results.save_figure(
+    artefacts.save_figure(
         drawn,
         results.folder(profile, "figures", "jpeg"),
         title=f"LR images stored as JPEG and restored, profile {profile}",

@@ -7,7 +7,7 @@ evaluation an HR image loses what exceeds a multiple of 8 at its right and botto
 is an image of three equal channels: the released code reads RGB only.
 """
 
-from carlib import cells, codecs, experiments, results, runs
+from carlib import artefacts, cells, codecs, experiments, results, runs
 from carlib.studies import contrasts, lossless_tables
 
 CODINGS = {
@@ -37,10 +37,10 @@ def table5(profile, *, train=True, executor="", progress=True):
     own = [cell.run for cell in cells.of(5, profile)]
     contrasts.make_ready(own, profile, train=train, executor=executor, progress=progress)
     rows = measure(profile, progress=progress)
-    results.save_rows(rows, results.folder(profile, "metrics", "table5.csv"), ROW_COLUMNS)
+    artefacts.save_rows(rows, results.folder(profile, "metrics", "table5.csv"), ROW_COLUMNS)
     table = lossless_tables.table5(rows)
     command = experiments.papermill_command("05_lossless_size", profile, train=train)
-    results.save_table(
+    artefacts.save_table(
         lossless_tables.by_codec(table).round(2),
         results.folder(profile, "tables", "table5"),
         title=f"Table 5: bits per LR pixel, printed and by three lossless codecs, profile {profile}",
@@ -56,7 +56,7 @@ def table5(profile, *, train=True, executor="", progress=True):
         "tolerance (params.yaml) of the printed value.",
         command=command,
     )
-    results.save_table(
+    artefacts.save_table(
         lossless_tables.findings(table),
         results.folder(profile, "tables", "table5_findings"),
         title=f"What Table 5 counted, and what the paper says of CAR there, profile {profile}",
@@ -68,7 +68,7 @@ def table5(profile, *, train=True, executor="", progress=True):
         "every set if they agree, else partly; of values by the tolerance of params.yaml.",
         command=command,
     )
-    results.save_table(
+    artefacts.save_table(
         lossless_tables.totals(table).round(3),
         results.folder(profile, "tables", "table5_totals"),
         title=f"Table 5 counted otherwise: per LR and per HR pixel, mean over images and total, profile {profile}",

@@ -11,7 +11,7 @@ Fidelity: PSNR by the protocol "standard". Size: the whole file over LR pixels, 
 
 import math
 
-from carlib import cells, codecs, experiments, intervals, kept, overview, results, runs, tables
+from carlib import artefacts, cells, codecs, experiments, intervals, kept, overview, results, runs, tables
 from carlib.studies import contrasts, illustrate, lossless, lossless_tables
 
 SCALES, OTHERS, BASE = cells.SCALES, cells.OTHER_SCALES, "bicubic"
@@ -60,7 +60,7 @@ def study(profile, *, train=True, executor="", device="auto", progress=True) -> 
 
     images = experiments.images(experiments.some_sets(chosen["sets"]), chosen, job="gain, bits", progress=progress)
     rows = kept.rows(profile, "lossless_gain", made_by, images, measured)
-    results.save_rows(rows, results.folder(profile, "metrics", "lossless_gain.csv"), ROW_COLUMNS)
+    artefacts.save_rows(rows, results.folder(profile, "metrics", "lossless_gain.csv"), ROW_COLUMNS)
     return rows
 
 
@@ -89,7 +89,7 @@ def _bits(lr, coding) -> float:
 def table(profile, rows):
     """`gains` of the rows, written as tables/lossless_gain."""
     found = gains(rows)
-    results.save_table(
+    artefacts.save_table(
         found.round(dict.fromkeys((*CODINGS, "printed_bits"), 1)).round(2),
         results.folder(profile, "tables", "lossless_gain"),
         title=f"CAR's gain and the bits of its lossless LR images, profile {profile}",
@@ -120,7 +120,7 @@ def figure(profile):
         shown = {label: experiments.chain(name, profile) for label, name in named.items()}
         rows.append(illustrate.row(f"{_IMAGE}, x{scale}", hr, _BOX, shown, _bits_told))
     drawn = figures.crops(rows)
-    results.save_figure(
+    artefacts.save_figure(
         drawn,
         results.folder(profile, "figures", "lossless_gain"),
         title=f"Lossless LR images and what is restored from them, profile {profile}",

@@ -4,7 +4,7 @@ Of the networks on bicubic LR, ZSSR trains on each image that is measured; publi
 measured beside ours.
 """
 
-from carlib import cells, experiments, intervals, results, runs, tables
+from carlib import artefacts, cells, experiments, intervals, results, runs, tables
 from carlib.studies import contrasts, public_weights
 
 PAPER = "CAR paper"  # the source of Tables 1 and 4; those of later numbers are in data/paper/later.csv
@@ -256,10 +256,10 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, tra
     name = "_".join(["table4", *([f"x{scale}"] if scale else []), *(sets or []), *(["public"] if checkpoints else [])])
     given = {"scale": scale, "sets": sets, "checkpoints": checkpoints or None, "train": train}
     command = experiments.papermill_command("04_benchmark", profile, **given)
-    results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
+    artefacts.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, scale, checkpoints), claims(rows, profile, scale, checkpoints)
     folder = results.folder(profile, "tables")
-    results.save_table(
+    artefacts.save_table(
         made,
         folder / name,
         title=f"Table 4: CAR among other methods, profile {profile}",
@@ -273,7 +273,7 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, tra
         f"{contrasts.VERDICT}; of public weights: whether off is within the tolerance.",
         command=command,
     )
-    results.save_table(
+    artefacts.save_table(
         tables.grid(made, [*_SHOWN, "weights"], _doubted(made)),
         folder / f"{name}_grid",
         title=f"Table 4 on one page: PSNR (dB), ours (printed), profile {profile}",
@@ -283,7 +283,7 @@ def write(rows, absent, profile, scale=None, sets=None, checkpoints=None, *, tra
         "that is an erratum or was measured by another protocol, see the note of its line in the long table.",
         command=command,
     )
-    results.save_table(
+    artefacts.save_table(
         told,
         folder / f"{name}_claims",
         title=f"Table 4: the paper's order, and IRN, profile {profile}",

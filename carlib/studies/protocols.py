@@ -6,7 +6,7 @@ image. Papers rarely say; a difference between two tables may be nothing else.
 
 import numpy as np
 
-from carlib import data, experiments, metrics, rescale, results, runs
+from carlib import artefacts, data, experiments, metrics, pixels, rescale, results, runs
 from carlib.ops.imresize import imresize
 
 CHAINS = ("bicubic-bicubic", "bicubic-edsr", "car-edsr")
@@ -25,10 +25,10 @@ def study(profile, *, progress=True):
         ValueError: weights are missing, or none of the sets is here.
     """
     rows = [row for scale in (2, 4) for row in measure(profile, scale, progress=progress)]
-    results.save_rows(rows, results.folder(profile, "metrics", "protocol.csv"), ROW_COLUMNS)
+    artefacts.save_rows(rows, results.folder(profile, "metrics", "protocol.csv"), ROW_COLUMNS)
     made = table(rows)
     used = {name: len({row["image"] for row in rows if row["set"] == name}) for name in experiments.SMALL}
-    results.save_table(
+    artefacts.save_table(
         made,
         results.folder(profile, "tables", "protocol"),
         title=f"What each choice of a protocol is worth in dB, profile {profile}",
@@ -67,7 +67,7 @@ def compared(chain, image) -> dict:
     hr = data.crop_to_multiple(image, scale)
     lr, sr = chain(hr)
     levels = _unrounded(lr, sr, scale)
-    sr = rescale.to_8_bits(sr)
+    sr = pixels.to_8_bits(sr)
     over_255 = "standard" if hr.ndim == 2 else "car-release"  # a grey image has no weights of Y
     return {
         STANDARD: metrics.psnr(hr, sr, scale),
@@ -154,7 +154,7 @@ def _float_lr(chain, hr):
         return imresize(hr.astype(np.float64), 1 / chain.run.scale)
     resampler = chain.networks["resampler"]
     with torch.inference_mode():
-        lr, _ = resampler.downscale(rescale.to_tensor(hr, next(resampler.parameters()).device))
+        lr, _ = resampler.downscale(pixels.to_tensor(hr, next(resampler.parameters()).device))
     lr = 255 * lr[0].permute(1, 2, 0).cpu().numpy()
     return lr[..., 0] if hr.ndim == 2 else lr
 

@@ -12,7 +12,7 @@ import itertools
 
 import numpy as np
 
-from carlib import cells, codecs, experiments, intervals, kept, results, runs, tables
+from carlib import artefacts, cells, codecs, experiments, intervals, kept, results, runs, tables
 from carlib.studies import bjontegaard
 
 CLAIM = (
@@ -32,7 +32,7 @@ def study(profile, *, device="auto", progress=True) -> list[dict]:
     Returns, raises: as `measure`.
     """
     rows = measure(profile, device=device, progress=progress)
-    results.save_rows(rows, results.folder(profile, "metrics", "rate_distortion.csv"), ROW_COLUMNS)
+    artefacts.save_rows(rows, results.folder(profile, "metrics", "rate_distortion.csv"), ROW_COLUMNS)
     return rows
 
 
@@ -40,7 +40,7 @@ def table(profile, rows):
     """`savings` of the rows, written as tables/rate_distortion, and their `claims` as tables/rate_distortion_claims."""
     found, seen, tolerance = savings(rows), _seen(profile, rows), runs.tolerance()
     command = experiments.papermill_command("05b_rate_distortion", profile)
-    results.save_table(
+    artefacts.save_table(
         found.round(dict.fromkeys(("bd_rate", "saved_share", "by_image", "least", "most"), 1)).round(2),
         results.folder(profile, "tables", "rate_distortion"),
         title=f"Bits saved by storing an LR image and restoring it, profile {profile}",
@@ -60,7 +60,7 @@ def table(profile, rows):
         f"{_conditions(profile)} The networks were trained on LR images that nothing had coded.",
         command=command,
     )
-    results.save_table(
+    artefacts.save_table(
         claims(found),
         results.folder(profile, "tables", "rate_distortion_claims"),
         title=f"Does storing CAR's LR image save bits? profile {profile}",
@@ -80,7 +80,7 @@ def figure(profile, rows):
     said = "; ".join(
         f"{line.claim}: {line.verdict} at {line.scale} ({line.bd_rate})" for line in claims(savings(rows)).itertuples()
     )
-    results.save_figure(
+    artefacts.save_figure(
         drawn,
         results.folder(profile, "figures", "rate_distortion"),
         title=f"Bits against fidelity: LR images restored, and HR images coded, profile {profile}",

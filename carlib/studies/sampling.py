@@ -68,7 +68,7 @@ def draw(profile, scale=2):
     Raises:
         ParameterError (a ValueError): the scale is not 2, 3 or 4 (more taps cannot be told apart).
     """
-    from carlib import experiments, figures, results
+    from carlib import artefacts, experiments, figures, results
     from carlib.notebook import ParameterError
 
     if scale not in (2, 3, 4):
@@ -80,7 +80,7 @@ def draw(profile, scale=2):
         (f"K = {released} with offsets", sample(scale, released, "symmetric", *toward_a_line(released))),
     ]
     figure = figures.sampling(kernels, tap=(1, released - 2))
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(profile, "figures", "fig2"),
         title=f"Fig. 2: non-uniform resampling, x{scale}",

@@ -3,7 +3,7 @@
 An image loses what exceeds a multiple of the scale, so that scales measure slightly different images.
 """
 
-from carlib import cells, experiments, intervals, overview, results, runs, tables
+from carlib import artefacts, cells, experiments, intervals, overview, results, runs, tables
 from carlib.studies import contrasts, illustrate, seeds
 
 SCALES = sorted([*cells.SCALES, *cells.OTHER_SCALES])
@@ -38,9 +38,9 @@ def study(profile, *, device="auto", progress=True):
     wanted = [name for name in further if runs.split_seed(name, runs.names())[0] in measured]
     there = [name for name in wanted if not overview.why_absent(name, profile)]
     rows = contrasts.measure(dict.fromkeys([*measured, *there]), profile, device=device, progress=progress)
-    results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", "scales.csv"))
+    artefacts.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", "scales.csv"))
     made = table(rows, profile)
-    results.save_table(
+    artefacts.save_table(
         made,
         results.folder(profile, "tables", "scales"),
         title=f"CAR's gain by scale, profile {profile}",
@@ -124,9 +124,9 @@ def figure(profile):
         hr = illustrate.check_crop(_IMAGE, scale, _BOXES[scale])
         rows.append(illustrate.row(f"{_IMAGE}, x{scale}", hr, _BOXES[scale], shown))
     if not rows:
-        return results.remove_figure(path)
+        return artefacts.remove_figure(path)
     drawn = figures.crops(rows)
-    results.save_figure(
+    artefacts.save_figure(
         drawn,
         path,
         title=f"Downscaled at other scales than the paper's and restored, profile {profile}",

@@ -1,6 +1,6 @@
 """Is CAR's gain an accident of the seed? Table 1's pair, EDSR on bicubic LR and CAR with EDSR, under several."""
 
-from carlib import cells, experiments, intervals, results, runs, tables
+from carlib import artefacts, cells, experiments, intervals, results, runs, tables
 from carlib.studies import contrasts
 
 BASE, CAR = "bicubic", "car"
@@ -72,9 +72,9 @@ def write(rows, profile, *, train=True):
     Args:
         train: False if nothing was trained for it, which the command that makes it again then says.
     """
-    results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", "seeds.csv"))
+    artefacts.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", "seeds.csv"))
     made = table(rows, profile)
-    results.save_table(
+    artefacts.save_table(
         made,
         results.folder(profile, "tables", "seeds"),
         title=f"Table 1's pair under several seeds, profile {profile}",

@@ -3,7 +3,7 @@
 The paper's order, for each of its four networks and each image set: joint > frozen > bicubic.
 """
 
-from carlib import cells, experiments, intervals, results, runs, tables
+from carlib import artefacts, cells, experiments, intervals, results, runs, tables
 from carlib.studies import contrasts
 
 NETWORKS = {"srdensenet": "SRDenseNet", "d-dbpn": "D-DBPN", "rdn": "RDN", "rcan": "RCAN"}  # printed name -> shown
@@ -155,10 +155,10 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
     name = "_".join(["table2", *(networks or []), *(sets or [])])
     given = {"networks": networks, "sets": sets, "train": train}
     command = experiments.papermill_command("02_sr_networks", profile, **given)
-    results.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
+    artefacts.save_rows(rows.to_dict("records"), results.folder(profile, "metrics", f"{name}.csv"))
     made, told = table(rows, absent, profile, networks), claims(rows, networks)
     folder = results.folder(profile, "tables")
-    results.save_table(
+    artefacts.save_table(
         made,
         folder / name,
         title=f"Table 2: other networks behind CAR, x4, profile {profile}",
@@ -170,14 +170,14 @@ def write(rows, absent, profile, networks=None, sets=None, *, train=True):
         f"{contrasts.VERDICT}. A line without numbers of ours says why in its note.",
         command=command,
     )
-    results.save_table(
+    artefacts.save_table(
         tables.grid(made, ["network", "lr"]),
         folder / f"{name}_grid",
         title=f"Table 2 on one page: PSNR (dB), ours (printed), profile {profile}",
         caption="Means over each set, Y, standard protocol. lr: what the network was trained on, and is measured on.",
         command=command,
     )
-    results.save_table(
+    artefacts.save_table(
         told,
         folder / f"{name}_claims",
         title=f"Table 2: CAR trained jointly > CAR trained with EDSR and frozen > bicubic? profile {profile}",

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from carlib import data, experiments, results, runs
+from carlib import artefacts, data, experiments, results, runs
 
 COLUMNS = [
     "run", "profile", "parameters", "steps", "seconds", "precision", "commit", "start", "validation", "adaptivity",
@@ -173,7 +173,7 @@ def draw(table, profile):
     from carlib import figures
 
     command = experiments.papermill_command("03_ablation", profile, train=False)  # trials are trained beforehand
-    results.save_table(
+    artefacts.save_table(
         table,
         results.folder(profile, "tables", "sensitivity"),
         title="Sensitivity: short trainings of CAR with other numbers, mini size",
@@ -195,7 +195,7 @@ def draw(table, profile):
     if not groups:
         raise ValueError("no trial differs from another in one number: there is nothing to draw")
     figure = figures.changes(groups, over="the training without this change")
-    results.save_figure(
+    artefacts.save_figure(
         figure,
         results.folder(profile, "figures", "sensitivity"),
         title="Sensitivity: what one changed number does to CAR, mini size",

@@ -6,7 +6,7 @@ of preference here. Without answers every verdict is "not tested".
 
 import numpy as np
 
-from carlib import experiments, intervals, results, runs
+from carlib import artefacts, experiments, intervals, results, runs
 from carlib.user_study import study_answers, study_kit
 
 CHOICES = ("car", "equal", "rival")
@@ -122,7 +122,7 @@ def table(profile, found):
     tolerance = params["tolerance"]
     digests = sorted({f"{one['task']} {one['kit'][:8]}" for one in found})
     asked = f"Kits: {', '.join(digests)}. " if found else "Nobody has been asked yet. "
-    results.save_table(
+    artefacts.save_table(
         made.round({name: 1 for name in COLUMNS[2:11]}),
         results.folder(profile, "tables", "user_study"),
         title=f"User study: whose images look better, CAR's or a rival's, profile {profile}",
@@ -146,9 +146,9 @@ def figure(profile, made):
 
     path = results.folder(profile, "figures", "fig7")
     if not made.participants.any():
-        return results.remove_figure(path)
+        return artefacts.remove_figure(path)
     drawn = figures.preferences(made)
-    results.save_figure(
+    artefacts.save_figure(
         drawn,
         path,
         title=f"Fig. 7: what people prefer, profile {profile}",

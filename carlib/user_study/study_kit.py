@@ -13,7 +13,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from carlib import cells, experiments, results, runs
+from carlib import cells, experiments, pixels, results, runs
 from carlib.user_study import study_page
 
 TASKS = ("sr", "downscaling")
@@ -171,7 +171,7 @@ def _questions(folder, images, chains, task, scale, crop, progress) -> list[dict
     """Write every image once; a question names its image and rival, and the three files."""
     from tqdm import tqdm
 
-    from carlib import data, rescale
+    from carlib import data
 
     questions = []
     for set_name, file in tqdm(images, unit="image", desc=f"study, {task}", disable=not progress):
@@ -179,7 +179,7 @@ def _questions(folder, images, chains, task, scale, crop, progress) -> list[dict
         shown = {"original": hr}
         for method, chain in chains.items():
             lr, sr = chain(hr)
-            shown[method] = rescale.to_8_bits(sr) if task == "sr" else lr
+            shown[method] = pixels.to_8_bits(sr) if task == "sr" else lr
         names = {method: _written(folder / "images", image) for method, image in shown.items()}
         named = {"image": f"{set_name}/{file.stem}", "original": names["original"], "car": names["car"]}
         questions += [{**named, "rival": rival, "other": names[rival]} for rival in RIVALS]

@@ -90,7 +90,7 @@ def check(device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto"
     """See whether this installation computes what it should.
 
     Compares the shipped weights with their digests, each implementation of the operator with the formula, the codecs
-    with the pixels they were given, and PSNR with the numbers in results/demo. Exit code 1 where one differs.
+    with the pixels they were given, and PSNR with that of the machine that shipped them. Exit code 1 where one differs.
     """
     from carlib import check as checks
 

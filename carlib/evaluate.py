@@ -108,12 +108,13 @@ def evaluate(chain: Chain, set_name, *, protocols=("standard",), limit=None, cro
 
     for protocol in protocols:
         metrics.check_protocol(protocol)
-    if seen := len(data.shared(set_name, chain.trained_on)):
-        told = f"{chain.run.name} was trained on {seen} of the {len(data.find(set_name))} images of {set_name}"
+    measured = data.find(set_name)[:limit]
+    if seen := len(set(measured).intersection(data.shared(set_name, chain.trained_on))):
+        told = f"{chain.run.name} was trained on {seen} of the {len(measured)} images that are measured of {set_name}"
         print(f"{told}: its numbers there say nothing about others", file=sys.stderr)
     loaded = tqdm(
         data.load(set_name, limit=limit),
-        total=len(data.find(set_name)[:limit]),
+        total=len(measured),
         desc=f"{chain.run.name} on {set_name}",
         unit="image",
         disable=not progress,

@@ -61,8 +61,9 @@ def prepare(
     if default and folder.name != run.name:
         _tell_of_own(run, folder)
     begun = (folder / "last.ckpt").is_file() and all(map(Path.is_file, run_networks.start_files(run).values()))
-    if renew or restart or not begun:
+    if restart or not train.ended(run, folder):
         train.check(run, folder)
+    if renew or restart or not begun:
         for other in run.needs:
             prepare(other, run.profile, renew=renew, device=device, progress=progress)
 
@@ -97,11 +98,24 @@ def own_folder(run) -> Path:
 
     What tables show is in the former: a single training with `-p` must not take its place, nor be renewed with it.
     """
-    declared, own = (json.loads(json.dumps(runs.as_dict(each))) for each in (runs.get(run.name, run.profile), run))
+    declared, own = (json.loads(json.dumps(_placed(each))) for each in (runs.get(run.name, run.profile), run))
     if not (other := {key: value for key, value in own.items() if value != declared[key]}):
         return results.folder(run.profile, "runs", run.name)
     digest = hashlib.sha256(json.dumps(other, sort_keys=True).encode()).hexdigest()[:8]
     return results.folder(run.profile, "runs", f"{run.name}-with-{digest}")
+
+
+def _placed(run) -> dict:
+    """A run as a dict, in which folders and weights files are told by where they are, whatever the working folder."""
+    from carlib import data
+
+    def placed(name):
+        folder = data.own_folder(name)
+        return name if folder is None else str(folder.resolve())
+
+    files = {start: str(Path(other).resolve()) for start, other in run.starts.items() if runs.is_weights_file(other)}
+    sets = {"train_sets": [placed(name) for name in run.train_sets], "validation_set": placed(run.validation_set)}
+    return runs.as_dict(run) | files | sets
 
 
 def _tell_of_own(run, folder):
@@ -113,22 +127,23 @@ def _tell_of_own(run, folder):
 
 
 def _brought(run, folder, renew, history) -> Path | None:
-    """Weights that were copied here from where they were trained, which no checkpoint tells; None: there are none.
+    """Weights without a checkpoint, copied here from where they were trained, say; None: there are none.
 
     Raises:
-        ValueError: they are of another recipe, and that is no reason to renew; or `history` is wanted of them.
+        ValueError: they are of another recipe or half-trained, and that is no reason to renew; `history` is wanted.
     """
-    path, step = folder / "weights.safetensors", overview.logged(folder / "log.csv")[0]
-    if not path.is_file() or (folder / "last.ckpt").is_file() or 0 < step < run.steps:
+    if not overview.is_brought(folder):
         return None
-    if told := overview.other_recipe(path, run):
-        if renew:
-            print(f"{path}: {told}: training anew", file=sys.stderr)
-            return None
+    path, step = folder / "weights.safetensors", overview.logged(folder / "log.csv")[0]
+    told = f"half-trained, {step} of {run.steps} steps" if 0 < step < run.steps else overview.other_recipe(path, run)
+    if told and renew:
+        print(f"{path}: {told}: training anew", file=sys.stderr)
+        return None
+    if told:
         raise ValueError(f"{path}: {told}, and no checkpoint beside: use --renew, or another --out")
     if history:
-        raise ValueError(f"{folder} holds weights that were brought, and none of the way: --history needs --restart")
-    print(f"{path}: trained elsewhere, by the recipe of params.yaml: taken as it is", file=sys.stderr)
+        raise ValueError(f"{folder} holds weights without a checkpoint, none of the way: --history needs --restart")
+    print(f"{path}: no checkpoint beside, of this very recipe: taken as it is", file=sys.stderr)
     return path
 
 

@@ -167,6 +167,11 @@ def _trained(run) -> dict:
 _MISSING = {"state": "missing", "note": ""}
 
 
+def is_brought(folder) -> bool:
+    """Whether a run's folder holds weights and no checkpoint: they were trained elsewhere, and copied."""
+    return (folder / "weights.safetensors").is_file() and not (folder / "last.ckpt").is_file()
+
+
 def logged(path):
     """Step and seconds at the last validation that a log.csv tells."""
     import csv

@@ -107,10 +107,15 @@ def start_files(run: runs.Run) -> dict[str, Path]:
 
 
 def _check_same_upscaler(run, other):
-    ours, theirs = (models.specification(**each.networks()["upscaler"]) for each in (run, other))
-    if ours != theirs:
+    theirs, ours = (each.networks()["upscaler"] for each in (other, run))
+    if theirs != ours and _shapes(theirs) != _shapes(ours):  # some networks' weights fit every scale
         theirs, ours = ("{name} x{scale}, size {size}".format(**spec) for spec in (theirs, ours))
         raise ValueError(f"warm_start={other.name!r} is of another upscaler ({theirs}) than {run.name} ({ours})")
+
+
+def _shapes(spec) -> dict:
+    with torch.device("meta"):  # no numbers
+        return {key: value.shape for key, value in models.create(**spec).state_dict().items()}
 
 
 def _check_same_resampler(run, start, theirs):

@@ -46,13 +46,11 @@ def train(
     Raises:
         ValueError: nothing to train, a set is missing, the folder holds other parameters or cannot be written to, the
             batch cannot be shared out, or the loss or the validation is no number (loop.Diverged).
-        stopping.Stopped: SIGTERM or Ctrl-C came. The checkpoint is of the step during which it came.
+        stopping.Stopped: SIGTERM, SIGHUP or Ctrl-C came. The checkpoint is of the step during which it came.
     """
-    if not run.trains or not run.steps:
-        when = ": it trains on each image when it is measured, call `carlib evaluate`" if run.image_steps else ""
-        raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train{when}")
+    _check_trains(run)
     folder = Path(folder)
-    if not restart and (log := _ended(run, folder)):
+    if not restart and (log := ended(run, folder)):
         if history and not (folder / "steps").is_dir():
             raise ValueError(f"{folder} is finished and kept no weights on the way: --history needs --restart")
         if on_validation and not (folder / "curve.png").is_file():
@@ -118,13 +116,21 @@ def check(run: runs.Run, folder):
     """Refuse, before what it begins with is trained for nothing, what `train` would refuse after that.
 
     Raises:
-        ValueError: an image set is missing, the batch cannot be shared out, or the folder cannot be written to.
+        ValueError: nothing to train, an image set is missing, the batch cannot be shared out, or the folder cannot be
+            written to.
     """
+    _check_trains(run)
     here, nodes = devices.processes()
     devices.check_shares(run, here * nodes)
     for name in dict.fromkeys([*run.train_sets, run.validation_set]):
         data.find(name)
     results.check_writable(Path(folder) / "last.ckpt")
+
+
+def _check_trains(run):
+    if not run.trains or not run.steps:
+        when = ": it trains on each image when it is measured, call `carlib evaluate`" if run.image_steps else ""
+        raise ValueError(f"run {run.name} under profile {run.profile} has nothing to train{when}")
 
 
 def metadata(run: runs.Run, step: int, psnr: float, commit: str, device: str, precision: str) -> dict:
@@ -134,7 +140,7 @@ def metadata(run: runs.Run, step: int, psnr: float, commit: str, device: str, pr
         "profile": run.profile,
         "commit": commit,
         "device": device,
-        "data": run.train_sets,
+        "data": [str(folder.resolve()) if (folder := data.own_folder(name)) else name for name in run.train_sets],
         "steps": step,
         "seed": run.seed,
         "validation": {"set": run.validation_set, "psnr_rgb": round(psnr, 4)},
@@ -143,7 +149,7 @@ def metadata(run: runs.Run, step: int, psnr: float, commit: str, device: str, pr
     }
 
 
-def _ended(run, folder) -> list | None:
+def ended(run, folder) -> list | None:
     """The log of a run that is at its end, by this very recipe; None of any other, or with several processes.
 
     Asked first: a table asks for each of its runs, and to load Fabric and make networks takes seconds.

@@ -288,7 +288,7 @@ def test_threads_do_not_change_a_pixel():
 
 @pytest.mark.parametrize("first", ["import torch; ", ""])
 def test_the_first_loop_of_a_process_takes_no_more_threads_than_it_may(first):
-    """numba's first launch sets OpenMP's number, which is PyTorch's as well."""
+    """numba's first launch sets OpenMP's number, which is PyTorch's as well (where that is imported before)."""
     told = (
         f"{first}import numba, numpy, sys; from carlib.downscalers.dpid import dpid; "
         "dpid(numpy.zeros((8, 8), numpy.uint8), (4, 4)); torch = sys.modules.get('torch'); "

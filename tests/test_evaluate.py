@@ -323,7 +323,10 @@ def test_rows_come_back_from_their_file(sets, tmp_path):
 def test_images_that_were_trained_on_are_told(sets, tmp_path, capsys):
     run, shown = runs.get("car-edsr-x2", "smoke"), tmp_path / "w.safetensors"
     networks, header = weights.load_run(trained(run, shown))
-    for data_of, expected in ((["demo", "./gone"], ""), ([str(sets)], "was trained on 2 of the 2 images of set5")):
+    for data_of, expected in (
+        (["demo", "./gone"], ""),
+        ([str(sets)], "was trained on 2 of the 2 images that are measured of set5"),
+    ):
         weights.save(networks, shown, header | {"data": data_of})
         capsys.readouterr()
         experiments.measure(run.name, "smoke", ["set5"], weights=shown, progress=False)

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -163,12 +164,15 @@ def test_a_copy_that_dies_leaves_nothing_at_its_name(world, monkeypatch):
 
 def test_what_a_killed_run_left_goes_with_the_next(tmp_path):
     """What another process has in hand does not."""
-    for name, age in ((".fetch-killed", 2 * module._STALE), (".fetch-other", 60)):
+    names = (".fetch", ".fetch-killed", ".fetch-at-work", ".fetch-begun")
+    for name in names:
         (tmp_path / name / "unpacked").mkdir(parents=True)
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
-    with module._scratch(tmp_path) as folder:
-        assert list(folder.iterdir()) == [] and folder.name.startswith(".fetch-")
-    assert [entry.name for entry in tmp_path.iterdir()] == [".fetch-other"]
+    with FileLock(tmp_path / ".fetch-at-work" / "lock"):
+        for name in names[:3]:
+            os.utime(tmp_path / name, (time.time() - 2 * module._NEW,) * 2)
+        with module._scratch(tmp_path) as folder:
+            assert list(folder.iterdir()) == [] and folder.parent.name.startswith(".fetch-")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".fetch-at-work", ".fetch-begun"]
 
 
 def test_demo_and_unknown_sets_cannot_be_fetched(world):

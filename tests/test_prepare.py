@@ -9,7 +9,8 @@ import pytest
 import yaml
 from torch import nn
 
-from carlib import experiments, models, results, runs, train, weights
+from carlib import experiments, models, results, run_networks, runs, train, weights
+from carlib.dispatch import queue
 from carlib.training import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -251,12 +252,68 @@ def test_weights_that_were_brought_are_taken_for_trained(started, monkeypatch, c
         for options in ({}, {"renew": True}):
             capsys.readouterr()
             assert prepare("car-edsr-x2", **options) == path
-            assert "trained elsewhere, by the recipe of params.yaml: taken as it is" in capsys.readouterr().err
+            assert "no checkpoint beside, of this very recipe: taken as it is" in capsys.readouterr().err
         assert_refused("none of the way: --history needs --restart", prepare, "car-edsr-x2", history=True)
     path.unlink()
     (run / "log.csv").unlink()
     prepare("car-edsr-x2")  # trained from the start that was brought
     assert [folder.joinpath("weights.safetensors").read_bytes() for folder in (start, run)] == before
+
+
+def test_half_trained_weights_without_a_checkpoint_are_not_trained_over_unless_that_is_wanted(started):
+    start, _ = started
+    interrupt("bicubic-edsr-x2-start", start)
+    (start / "last.ckpt").unlink()
+    before = (start / "weights.safetensors").read_bytes()
+    assert_refused("half-trained, 2 of 4 steps, and no checkpoint beside: use --renew", prepare, start.name)
+    assert (start / "weights.safetensors").read_bytes() == before
+    prepare(start.name, renew=True)
+    assert last_step(start) == 4
+
+
+def test_weights_that_were_brought_are_current_for_a_queue(started):
+    start, _ = started
+    prepare(start.name)
+    (start / "last.ckpt").unlink()
+    assert queue.is_current(start.name, "smoke") and queue.trained(start.name, "smoke").startswith("trained, 4 steps, ")
+    (start / "log.csv").unlink()
+    assert queue.is_current(start.name, "smoke") and queue.trained(start.name, "smoke") == "trained, 4 steps"
+
+
+def test_folders_of_one_name_are_told_apart(home, tmp_path, monkeypatch):
+    found = []
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        found.append(experiments.own_folder(runs.get("car-edsr-x2", "smoke", {"train_sets": ["./photos"]})))
+    run = runs.get("car-edsr-x2", "smoke", {"train_sets": [str(tmp_path / "b" / "photos")]})
+    assert found[0] != found[1] == experiments.own_folder(run)
+
+
+def test_a_finished_run_is_renewed_where_nothing_can_be_written(started, monkeypatch):
+    start, _ = started
+    path = prepare(start.name)
+
+    def read_only(target):
+        raise ValueError(f"cannot write {target}")
+
+    monkeypatch.setattr(results, "check_writable", read_only)
+    assert prepare(start.name, renew=True) == path
+    assert_refused("cannot write", prepare, start.name, restart=True)
+
+
+def test_a_run_without_anything_to_train_is_refused_before_its_sets_are_missed(home):
+    assert_refused("has nothing to train: it trains on each image", prepare, "bicubic-zssr-x2", "paper")
+    assert not (home / "results").exists()
+
+
+def test_a_start_of_another_scale_is_taken_where_its_weights_fit(home):
+    for name, other in (("vdsr", "bicubic-vdsr-x4"), ("edsr", "bicubic-edsr-x4")):
+        run = runs.get(f"bicubic-{name}-x2", "smoke", {"warm_start": other})
+        if name == "vdsr":
+            run_networks.check_starts(run)
+        else:
+            assert_refused("is of another upscaler", run_networks.check_starts, run)
 
 
 def test_weights_of_another_recipe_are_not_trained_over_unless_that_is_wanted(home, started, capsys):

@@ -1,6 +1,7 @@
 """Trials of the recipe: what was trained is what the table says."""
 
 import math
+import threading
 
 import pandas as pd
 import pytest
@@ -191,3 +192,16 @@ def test_a_trial_of_another_system_is_refused(home, param):
     key = param.partition("=")[0]
     with pytest.raises(ValueError, match=f"a trial of bicubic-edsr-x2 cannot have another {key}: declare a run"):
         trials.trial("bicubic-edsr-x2", "smoke", [param], progress=False)
+
+
+def test_trials_side_by_side_lose_no_line(tmp_path):
+    """Each reads the table, adds its lines and writes it: one at a time."""
+    path = tmp_path / "trials.csv"
+    line = dict.fromkeys(trials.COLUMNS, "") | {"run": "a", "set": "set5"}
+    with results.alone(tmp_path / ".trials.csv.lock"):
+        other = threading.Thread(target=trials._append, args=([line], path))
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not path.exists()
+    other.join(10)
+    assert len(pd.read_csv(path)) == 1

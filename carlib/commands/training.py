@@ -30,7 +30,9 @@ def train(
     param: Parameters = None,
     all_: Annotated[bool, typer.Option("--all", help="Every run that is missing.")] = False,
     only: Annotated[str | None, typer.Option(help="With --all: the runs of one table, such as table3.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; default: results/<profile>/runs/<run>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; default: results/<profile>/runs/<run>, with -p one of its own.")
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard the checkpoint in the folder, and begin anew.")
     ] = False,

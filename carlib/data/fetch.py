@@ -22,7 +22,7 @@ from carlib import results
 from carlib.data import manifest, sets
 from carlib.data.archives import unpack
 
-_STALE = 24 * 3600  # seconds after which nobody can be at work in a folder any more
+_NEW = 10  # seconds within which a folder that was made has its lock
 GITHUB = "https://raw.githubusercontent.com"
 
 
@@ -220,11 +220,34 @@ def _check_md5(key, archive, again):
 @contextlib.contextmanager
 def _scratch(folder):
     """An empty folder in another for a while, no second process's. What a killed one left, 4 GB perhaps, goes first."""
-    for left in folder.glob(".fetch-*"):
-        if time.time() - left.stat().st_mtime > _STALE:
+    from filelock import FileLock
+
+    for left in folder.glob(".fetch*"):
+        if _is_left(left):
             shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
-        yield Path(temporary)
+    try:
+        own = Path(tempfile.mkdtemp(dir=folder, prefix=".fetch-"))
+    except OSError as error:
+        raise ValueError(f"cannot write {folder}/: {error.strerror or error}") from error
+    try:
+        with FileLock(own / "lock"):
+            _make(own / "files")
+            yield own / "files"
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _is_left(scratch) -> bool:
+    """Whether nobody works in a scratch folder any more; one that is new may not have its lock yet."""
+    from filelock import FileLock, Timeout
+
+    try:
+        if time.time() - scratch.stat().st_mtime < _NEW:
+            return False
+        with FileLock(scratch / "lock", timeout=0):
+            return True
+    except (OSError, Timeout):  # gone meanwhile, or in use
+        return False
 
 
 def _archive_name(key) -> str:

@@ -228,8 +228,7 @@ class _Fleet:
             since = time.monotonic() - self.gone.setdefault(name, time.monotonic())
             return self._fail(name, job.note) if since >= _LAST_FILES[self.executor] else ""
         self.left.remove(name)
-        line = overview.line(name, self.profile)
-        return f"trained, {line['steps']} steps, {line['seconds']:.0f} s"
+        return queue.trained(name, self.profile)
 
     def _fail(self, name, reason) -> str:
         self.left.remove(name)

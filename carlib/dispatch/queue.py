@@ -67,7 +67,7 @@ def train(everything, left, profile, begin, *, count=1, stop=lambda: False, tell
             note(name, f"failed: {why}")
         elif name:
             ready.append(name)
-            note(name, _trained(name, profile))
+            note(name, trained(name, profile))
     return failed
 
 
@@ -123,9 +123,11 @@ def why_failed(name, profile, options) -> str:
     return ""
 
 
-def _trained(name, profile) -> str:
+def trained(name, profile) -> str:
+    """What to say of a run that is ready: steps, and seconds where a log tells them."""
     found = overview.line(name, profile)
-    return f"trained, {found['steps']} steps, {found['seconds']:.0f} s"
+    seconds = f", {found['seconds']:.0f} s" if found["seconds"] == found["seconds"] else ""
+    return f"trained, {found['steps']} steps{seconds}"
 
 
 def is_done(name, profile, renew=False) -> bool:
@@ -146,9 +148,12 @@ def is_current(name, profile) -> bool:
     """
     from carlib.training import checkpoint
 
-    run = runs.get(name, profile)
+    run, folder = runs.get(name, profile), results.folder(profile, "runs", name)
+    if overview.is_brought(folder):  # of which nothing else tells
+        found = overview.line(name, profile)
+        return found["state"] == "trained" and not found["note"]
     try:
-        state = checkpoint.read(results.folder(profile, "runs", name))
+        state = checkpoint.read(folder)
     except ValueError:  # damaged: training again will say so
         return False
     if state is None or state["step"] < run.steps:

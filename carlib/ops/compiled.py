@@ -43,7 +43,7 @@ event.register("numba:compile", notice)
 
 def threads() -> int:
     """How many a loop may use: PyTorch's number; of a process that has none of it OMP_NUM_THREADS, else all cores."""
-    most, given = numba.config.NUMBA_NUM_THREADS, os.environ.get("OMP_NUM_THREADS", "")
+    most, given = numba.config.NUMBA_NUM_THREADS, os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if torch := sys.modules.get("torch"):  # not imported: downscalers without networks need none of it
         return max(1, min(torch.get_num_threads(), most))
     return max(1, min(int(given), most)) if given.isdecimal() else most

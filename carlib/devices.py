@@ -156,6 +156,7 @@ def determinism(wanted: bool):
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
     cudnn, filled = torch.backends.cudnn, torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled()
+    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
     others = cudnn.benchmark, filled.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     cudnn.benchmark = False
@@ -163,7 +164,7 @@ def determinism(wanted: bool):
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before, warn_only=only_warned)
         cudnn.benchmark, filled.fill_uninitialized_memory = others
 
 

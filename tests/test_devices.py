@@ -265,6 +265,16 @@ def test_processes_are_those_of_torchrun_or_of_srun(monkeypatch):
     assert devices.processes() == (2, 3) and devices.is_first()
 
 
+def test_determinism_leaves_the_callers_setting():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with devices.determinism(True):
+            assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize("name", ["car-edsr-x2", "bicubic-edsr-x2"])
 def test_strict_determinism_trains_the_same(home, tmp_path, name):
     """Nothing in CAR's training is refused on a CPU, and PyTorch's setting is as before."""

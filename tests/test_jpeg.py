@@ -108,6 +108,7 @@ def test_a_coefficient_that_becomes_0_gives_back_nothing():
 @pytest.mark.parametrize(("image", "quality", "message"), [
     (torch.zeros(3, 8, 8), 50, r"shape \(3, 8, 8\) is not \(N, 3, H, W\)"),
     (torch.zeros(1, 1, 8, 8), 50, r"shape \(1, 1, 8, 8\) is not"),
+    (torch.zeros(0, 3, 8, 8), 50, r"shape \(0, 3, 8, 8\) is not"),
     (torch.zeros((1, 3, 8, 8), dtype=torch.uint8), 50, r"of torch.uint8 is no float in \[0, 1\]: divide 8 bits by 255"),
     (torch.zeros(1, 3, 8, 8), 0, r"quality=\[0\] is not 1 to 100"),
     (torch.zeros(1, 3, 8, 8), 101, r"quality=\[101\] is not 1 to 100"),

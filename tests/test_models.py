@@ -1,6 +1,7 @@
 """Networks: sizes and keys of the published ones, and the laws of what they predict."""
 
 import inspect
+import math
 
 import numpy as np
 import pytest
@@ -264,6 +265,12 @@ def test_bicubic_refuses_other_shapes(shape):
         Bicubic(2)(torch.zeros(shape))
 
 
+@pytest.mark.parametrize("scale", [0, 1.5, math.inf, math.nan, True])
+def test_bicubic_refuses_what_is_no_factor(scale):
+    with pytest.raises(ValueError, match=f"Bicubic cannot have scale={scale}: it is a whole number >= 1"):
+        Bicubic(scale)
+
+
 def test_the_mean_shift_is_frozen():
     for net in (EDSR(2, blocks=1, channels=4), tiny(2)):
         assert not any(p.requires_grad for name, p in net.named_parameters() if "mean" in name)
@@ -275,6 +282,8 @@ def test_the_mean_shift_is_frozen():
     ({"bound": 0}, "bound=0 is not a number above 0"),
     ({"bound": "a"}, "bound='a' is not a number above 0"),
     ({"kernel_size": 3.0}, "kernel_size=3.0 is not a whole number"),
+    ({"width": 8.0}, "width=8.0 is not a positive multiple of 4"),
+    ({"blocks": -1}, "blocks=-1 is not a whole number >= 0"),
 ])  # fmt: skip
 def test_an_option_that_cannot_be_is_refused_when_the_network_is_made(options, told):
     with pytest.raises(ValueError, match=told):

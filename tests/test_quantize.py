@@ -37,7 +37,7 @@ def test_black_and_white_themselves_have_a_gradient():
     assert lr.grad.tolist() == [1, 1, 0, 0]
 
 
-@pytest.mark.parametrize("alpha", [-1, math.nan, math.inf, None, "1", 1j])
+@pytest.mark.parametrize("alpha", [-1, math.nan, math.inf, None, "1", 1j, True])
 def test_alpha_must_be_a_number(alpha):
     with pytest.raises(ValueError, match=r"alpha=.* must be a finite number >= 0") as caught:
         quantize(torch.rand(3), alpha)

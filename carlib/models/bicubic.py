@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from carlib.models.blocks import check_counts
 from carlib.models.layers import at_least_float32
 from carlib.ops.imresize import contributions
 
@@ -17,9 +18,8 @@ class Bicubic(nn.Module):
 
     def __init__(self, scale):
         super().__init__()
-        if scale != int(scale) or scale < 1:
-            raise ValueError(f"scale={scale!r} is not a whole number >= 1")
-        self.scale = int(scale)
+        check_counts(type(self).__name__, scale=scale)
+        self.scale = scale
         phases, self.reach = _phases(self.scale)
         filters = torch.einsum("ay,bx->abyx", phases, phases).flatten(0, 1)[:, None]
         self.register_buffer("filters", filters.float(), persistent=False)  # (scale^2, 1, taps, taps)
@@ -45,9 +45,8 @@ class BicubicReduction(nn.Module):
 
     def __init__(self, scale):
         super().__init__()
-        if scale != int(scale) or scale < 1:
-            raise ValueError(f"scale={scale!r} is not a whole number >= 1")
-        self.scale = int(scale)
+        check_counts(type(self).__name__, scale=scale)
+        self.scale = scale
         middle = 8  # an LR pixel whose taps do not meet the border
         weights, indices = contributions(2 * middle * self.scale, 2 * middle, 1 / self.scale)
         dense = np.zeros(2 * middle * self.scale)

@@ -67,7 +67,7 @@ def check_rgb(image):
     Raises:
         ValueError: it is not (N, 3, H, W), is empty, or has whole numbers.
     """
-    if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape[2:]:
+    if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
         raise ValueError(f"an image of shape {tuple(image.shape)} is not (N, 3, H, W)")
     if not image.is_floating_point():
         raise ValueError(f"an image of {image.dtype} is no float in [0, 1]: divide 8 bits by 255")

@@ -23,7 +23,7 @@ def quantize(lr, alpha=1.0):
     """
     if not isinstance(lr, torch.Tensor) or not lr.is_floating_point():
         raise ValueError(f"lr is {getattr(lr, 'dtype', type(lr).__name__)}, not a floating-point tensor in [0, 1]")
-    if not isinstance(alpha, numbers.Real) or not 0 <= alpha < math.inf:
+    if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 <= alpha < math.inf:
         raise ValueError(f"alpha={alpha!r} must be a finite number >= 0")
     return _SoftRound.apply(lr, alpha)
 

@@ -154,7 +154,7 @@ def _figure_html(figure) -> str:
 def _size(png) -> str:
     """The width and height to show a picture at, 110 screen pixels an inch, from the file's own pixels and density."""
     found = re.search(rb"pHYs(.{4})(.{4})\x01", png[:400], re.DOTALL)  # pixels per metre; before the image's data
-    if not found or not png.startswith(b"\x89PNG"):
+    if not found or not int.from_bytes(found[1]) or not png.startswith(b"\x89PNG"):
         return ""
     scale = 110 / (int.from_bytes(found[1]) * 0.0254)
     width, height = (round(int.from_bytes(png[start : start + 4]) * scale) for start in (16, 20))

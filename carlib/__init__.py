@@ -33,8 +33,8 @@ _DOORS = {
     "upscale": "carlib.rescale",
 }
 _ROOMS = (
-    "choice", "codecs", "data", "evaluate", "figures", "losses", "metrics", "models", "ops", "results", "train",
-    "weights", "zssr",
+    "artefacts", "choice", "codecs", "data", "evaluate", "figures", "losses", "metrics", "models", "ops", "pixels",
+    "results", "train", "weights", "zssr",
 )  # fmt: skip
 
 __all__ = [*_DOORS, *_ROOMS]

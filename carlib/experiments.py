@@ -58,11 +58,11 @@ def prepare(
     if not restart and (path := _brought(run, folder, renew, history)):
         return path
     run_networks.check_starts(run)
-    if default and folder.name != run.name:
-        _tell_of_own(run, folder)
     begun = (folder / "last.ckpt").is_file() and all(map(Path.is_file, run_networks.start_files(run).values()))
     if restart or not train.ended(run, folder):
         train.check(run, folder)
+    if default and folder.name != run.name:
+        _tell_of_own(run, folder)
     if renew or restart or not begun:
         for other in run.needs:
             prepare(other, run.profile, renew=renew, device=device, progress=progress)
@@ -119,11 +119,15 @@ def _placed(run) -> dict:
 
 
 def _tell_of_own(run, folder):
-    from carlib import devices
+    from carlib import devices, evaluate
 
-    if devices.is_first():
-        measured = f"carlib evaluate {run.name} --profile {run.profile} --weights {folder / 'weights.safetensors'}"
-        print(f"{run.name} with settings of its own: in {folder}; `{measured}` measures it", file=sys.stderr)
+    if not devices.is_first():
+        return
+    told, path = f"{run.name} with settings of its own: in {folder}", shlex.quote(str(folder / "weights.safetensors"))
+    declared = runs.get(run.name, run.profile)
+    if all(getattr(run, key) == getattr(declared, key) for key in evaluate.SYSTEM):  # others are no such run
+        told += f"; `carlib evaluate {run.name} --profile {run.profile} --weights {path}` measures it"
+    print(told, file=sys.stderr)
 
 
 def _brought(run, folder, renew, history) -> Path | None:
@@ -135,7 +139,8 @@ def _brought(run, folder, renew, history) -> Path | None:
     if not overview.is_brought(folder):
         return None
     path, step = folder / "weights.safetensors", overview.logged(folder / "log.csv")[0]
-    told = f"half-trained, {step} of {run.steps} steps" if 0 < step < run.steps else overview.other_recipe(path, run)
+    half = "" if overview.is_whole(folder, run) else f"half-trained, {step} of {run.steps} steps"
+    told = half or overview.other_recipe(path, run)
     if told and renew:
         print(f"{path}: {told}: training anew", file=sys.stderr)
         return None
@@ -143,7 +148,8 @@ def _brought(run, folder, renew, history) -> Path | None:
         raise ValueError(f"{path}: {told}, and no checkpoint beside: use --renew, or another --out")
     if history:
         raise ValueError(f"{folder} holds weights without a checkpoint, none of the way: --history needs --restart")
-    print(f"{path}: no checkpoint beside, of this very recipe: taken as it is", file=sys.stderr)
+    unsure = "" if (folder / "log.csv").is_file() else ", and no log.csv to tell whether training had ended"
+    print(f"{path}: of this very recipe, no checkpoint beside{unsure}: taken as it is", file=sys.stderr)
     return path
 
 
@@ -209,7 +215,7 @@ def ready(name, profile, *, any_recipe=False) -> Path | None:
     if path.is_file():
         told = overview.why_absent(name, run.profile).removeprefix("missing: ")
         if told and not any_recipe:
-            again = f"`carlib train {name} --profile {run.profile} --renew` brings it to its end"
+            again = f"`carlib train {name} --profile {run.profile} --renew` trains it to its end"
             raise ValueError(f"run {name} cannot be measured, {told}: {again}")
         if told:
             print(f"{path}: {told}", file=sys.stderr)

@@ -154,10 +154,10 @@ def _shipped(run) -> dict:
 
 def _trained(run) -> dict:
     folder = results.folder(run.profile, "runs", run.name)
-    path, log = folder / "weights.safetensors", folder / "log.csv"
-    step, seconds = logged(log)
+    path = folder / "weights.safetensors"
+    step, seconds = logged(folder / "log.csv")
     known = {"path": path, "seconds": seconds}
-    if path.is_file() and (step >= run.steps or not log.is_file()):  # training writes the log first: they were brought
+    if path.is_file() and is_whole(folder, run):
         return known | {"state": "trained", "note": other_recipe(path, run)}
     if not path.is_file() and not step and substitute(run):
         return _shipped(run)
@@ -170,6 +170,12 @@ _MISSING = {"state": "missing", "note": ""}
 def is_brought(folder) -> bool:
     """Whether a run's folder holds weights and no checkpoint: they were trained elsewhere, and copied."""
     return (folder / "weights.safetensors").is_file() and not (folder / "last.ckpt").is_file()
+
+
+def is_whole(folder, run) -> bool:
+    """Whether the log beside a run's weights says that training had ended, or there is none, which says nothing."""
+    log = folder / "log.csv"  # training writes it first
+    return not log.is_file() or logged(log)[0] >= run.steps
 
 
 def logged(path):

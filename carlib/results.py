@@ -1,4 +1,4 @@
-"""The only room that knows the layout of results/: one folder a profile, every artefact written atomically.
+"""The layout of results/: one folder a profile, every file written atomically (artefacts.py: with its origin).
 
 results/<profile>/metrics/*.csv      long-form rows: ROW_COLUMNS, or those that the module which measured them names
 results/<profile>/tables/*.csv       the paper's tables, ours beside the printed value; as .md and .tex too

@@ -87,8 +87,11 @@ def check_starts(run: runs.Run):
                 raise ValueError(
                     f"{start}={other!r} is not there: name a weights file, or a run of `carlib experiments`"
                 )
+            held = weights.header(other).get("networks", {})
+            if start == "warm_start" and "upscaler" in held:
+                _check_same_upscaler(run, other, held["upscaler"])
         elif start == "warm_start":
-            _check_same_upscaler(run, runs.get(other, run.profile))
+            _check_same_upscaler(run, other, runs.get(other, run.profile).networks()["upscaler"])
         else:
             theirs = runs.get(other, run.profile).networks().get("resampler")
             if theirs is None:
@@ -106,11 +109,13 @@ def start_files(run: runs.Run) -> dict[str, Path]:
     }
 
 
-def _check_same_upscaler(run, other):
-    theirs, ours = (each.networks()["upscaler"] for each in (other, run))
-    if theirs != ours and _shapes(theirs) != _shapes(ours):  # some networks' weights fit every scale
+def _check_same_upscaler(run, start, theirs):
+    """Of the same kind and numbers, but for the scale, where their weights fit all the same."""
+    ours, theirs = (models.specification(**spec) for spec in (run.networks()["upscaler"], theirs))
+    kinds = [{key: value for key, value in spec.items() if key not in ("scale", "size")} for spec in (ours, theirs)]
+    if kinds[0] != kinds[1] or (ours["scale"] != theirs["scale"] and _shapes(ours) != _shapes(theirs)):
         theirs, ours = ("{name} x{scale}, size {size}".format(**spec) for spec in (theirs, ours))
-        raise ValueError(f"warm_start={other.name!r} is of another upscaler ({theirs}) than {run.name} ({ours})")
+        raise ValueError(f"warm_start={start!r} is of another upscaler ({theirs}) than {run.name} ({ours})")
 
 
 def _shapes(spec) -> dict:

@@ -140,7 +140,7 @@ def metadata(run: runs.Run, step: int, psnr: float, commit: str, device: str, pr
         "profile": run.profile,
         "commit": commit,
         "device": device,
-        "data": [str(folder.resolve()) if (folder := data.own_folder(name)) else name for name in run.train_sets],
+        "data": run.train_sets,
         "steps": step,
         "seed": run.seed,
         "validation": {"set": run.validation_set, "psnr_rgb": round(psnr, 4)},

@@ -88,6 +88,16 @@ def test_a_result_or_gradient_that_is_no_number_is_found(home, monkeypatch, plac
     assert found["operator torch"] and not found["operator numba"]
 
 
+def test_a_photograph_that_is_damaged_or_gone_is_told(clone):
+    path = clone / "data" / "demo" / "astronaut.png"
+    path.write_bytes(path.read_bytes()[:1000])
+    damaged = {line.what: line for line in check._networks("cpu")}
+    assert "astronaut.png" in damaged["car-edsr-x2"].told and not any(line.passed for line in damaged.values())
+    path.unlink()
+    (gone,) = check._networks("cpu")
+    assert gone.passed is False and "astronaut.png is missing: `git checkout data/demo`" in gone.told
+
+
 def test_without_a_clone_what_cannot_be_compared_is_said_to_be(home, monkeypatch):
     def absent(*parts):
         raise ValueError("missing")

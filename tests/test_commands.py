@@ -112,6 +112,8 @@ def test_train_trains_and_evaluate_takes_it(carlib, home):
     assert code == 0 and aside.parent.name.startswith("bicubic-edsr-x2-with-") and not folder.exists()
     told = re.search(r"`carlib (evaluate .*)` measures it", err)[1]
     assert carlib(*told.split(), "--set", "demo")[0] == 0
+    code, _, err = carlib("train", *run, *small, "-p", "downscaler=box", "--device", "cpu")
+    assert code == 0 and "measures it" not in err and "with settings of its own" in err  # no run to measure it as
     small += ["--out", folder]
     code, out, _ = carlib("train", *run, *small, "--device", "cpu")
     assert code == 0 and out.strip() == str(folder / "weights.safetensors")

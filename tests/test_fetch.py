@@ -1,11 +1,13 @@
 """Downloads and archives: nothing unverified gets a final name, nothing leaves its folder. No network is used."""
 
+import errno
 import functools
 import hashlib
 import http.server
 import importlib
 import io
 import os
+import socket
 import stat
 import tarfile
 import threading
@@ -164,15 +166,28 @@ def test_a_copy_that_dies_leaves_nothing_at_its_name(world, monkeypatch):
 
 def test_what_a_killed_run_left_goes_with_the_next(tmp_path):
     """What another process has in hand does not."""
-    names = (".fetch", ".fetch-killed", ".fetch-at-work", ".fetch-begun")
-    for name in names:
+    here = f".fetch-{socket.gethostname()}"
+    ages = {
+        f"{here}-killed": 2 * module._NEW, f"{here}-at-work": 2 * module._NEW, f"{here}-begun": 0,
+        ".fetch-elsewhere-1": 2 * module._NEW, ".fetch-elsewhere-2": 2 * module._STALE, ".fetch": 2 * module._STALE,
+    }  # fmt: skip
+    for name in ages:
         (tmp_path / name / "unpacked").mkdir(parents=True)
-    with FileLock(tmp_path / ".fetch-at-work" / "lock"):
-        for name in names[:3]:
-            os.utime(tmp_path / name, (time.time() - 2 * module._NEW,) * 2)
+    with FileLock(tmp_path / f"{here}-at-work" / "lock"):
+        for name, age in ages.items():
+            os.utime(tmp_path / name, (time.time() - age,) * 2)
         with module._scratch(tmp_path) as folder:
-            assert list(folder.iterdir()) == [] and folder.parent.name.startswith(".fetch-")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".fetch-at-work", ".fetch-begun"]
+            assert list(folder.iterdir()) == [] and folder.parent.name.startswith(f"{here}-")
+    assert {entry.name for entry in tmp_path.iterdir()} == {f"{here}-at-work", f"{here}-begun", ".fetch-elsewhere-1"}
+
+
+def test_a_disk_without_locks_is_one_line(tmp_path, monkeypatch):
+    def unsupported(self):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", unsupported)
+    with pytest.raises(ValueError, match=r"cannot write .*: No locks available"), module._scratch(tmp_path):
+        pass
 
 
 def test_demo_and_unknown_sets_cannot_be_fetched(world):

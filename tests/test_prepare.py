@@ -252,7 +252,7 @@ def test_weights_that_were_brought_are_taken_for_trained(started, monkeypatch, c
         for options in ({}, {"renew": True}):
             capsys.readouterr()
             assert prepare("car-edsr-x2", **options) == path
-            assert "no checkpoint beside, of this very recipe: taken as it is" in capsys.readouterr().err
+            assert "of this very recipe, no checkpoint beside" in capsys.readouterr().err
         assert_refused("none of the way: --history needs --restart", prepare, "car-edsr-x2", history=True)
     path.unlink()
     (run / "log.csv").unlink()
@@ -265,8 +265,13 @@ def test_half_trained_weights_without_a_checkpoint_are_not_trained_over_unless_t
     interrupt("bicubic-edsr-x2-start", start)
     (start / "last.ckpt").unlink()
     before = (start / "weights.safetensors").read_bytes()
-    assert_refused("half-trained, 2 of 4 steps, and no checkpoint beside: use --renew", prepare, start.name)
-    assert (start / "weights.safetensors").read_bytes() == before
+    log = (start / "log.csv").read_text()
+    for step, told in ((0, log.splitlines()[0]), (2, log)):
+        (start / "log.csv").write_text(told)
+        refused = f"half-trained, {step} of 4 steps, and no checkpoint beside: use --renew"
+        assert_refused(refused, prepare, start.name)
+        assert not queue.is_current(start.name, "smoke") and not queue.is_done(start.name, "smoke")
+        assert (start / "weights.safetensors").read_bytes() == before
     prepare(start.name, renew=True)
     assert last_step(start) == 4
 
@@ -307,13 +312,23 @@ def test_a_run_without_anything_to_train_is_refused_before_its_sets_are_missed(h
     assert not (home / "results").exists()
 
 
-def test_a_start_of_another_scale_is_taken_where_its_weights_fit(home):
-    for name, other in (("vdsr", "bicubic-vdsr-x4"), ("edsr", "bicubic-edsr-x4")):
-        run = runs.get(f"bicubic-{name}-x2", "smoke", {"warm_start": other})
-        if name == "vdsr":
-            run_networks.check_starts(run)
-        else:
-            assert_refused("is of another upscaler", run_networks.check_starts, run)
+@pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.parametrize(
+    "name, other, fits",
+    [("vdsr", "vdsr-x4", True), ("edsr", "edsr-x4", False), ("dncnn", "vdsr-x2", False)],  # of one shape, another sense
+)
+def test_a_start_of_another_scale_is_taken_where_its_weights_fit(home, tmp_path, name, other, fits, as_file):
+    start = f"bicubic-{other}"
+    if as_file:
+        spec = runs.get(start, "smoke").networks()
+        networks = nn.ModuleDict({role: models.create(**options) for role, options in spec.items()})
+        start = str(tmp_path / "start.safetensors")
+        weights.save(networks, start, {"networks": spec})
+    run = runs.get(f"bicubic-{name}-x2", "smoke", {"warm_start": start})
+    if fits:
+        run_networks.check_starts(run)
+    else:
+        assert_refused("is of another upscaler", run_networks.check_starts, run)
 
 
 def test_weights_of_another_recipe_are_not_trained_over_unless_that_is_wanted(home, started, capsys):

@@ -356,7 +356,7 @@ def test_half_trained_weights_and_those_of_another_recipe_are_not_measured(home,
     folder = home / "results" / "smoke" / "runs" / "bicubic-edsr-x2"
     go(short(), folder)
     with pytest.raises(
-        ValueError, match=r"cannot be measured, weights of another recipe: .*--renew` brings it to its end"
+        ValueError, match=r"cannot be measured, weights of another recipe: .*--renew` trains it to its end"
     ):
         experiments.ready("bicubic-edsr-x2", "smoke")
     lines = (folder / "log.csv").read_text().splitlines()

@@ -10,6 +10,7 @@ import filecmp
 import hashlib
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -22,7 +23,7 @@ from carlib import results
 from carlib.data import manifest, sets
 from carlib.data.archives import unpack
 
-_NEW = 10  # seconds within which a folder that was made has its lock
+_NEW, _STALE = 10, 24 * 3600  # seconds, see _is_left
 GITHUB = "https://raw.githubusercontent.com"
 
 
@@ -226,23 +227,29 @@ def _scratch(folder):
         if _is_left(left):
             shutil.rmtree(left, ignore_errors=True)
     try:
-        own = Path(tempfile.mkdtemp(dir=folder, prefix=".fetch-"))
+        own = Path(tempfile.mkdtemp(dir=folder, prefix=f".fetch-{socket.gethostname()}-"))
+        (own / "files").mkdir()
+        lock = FileLock(own / "lock")
+        lock.acquire()
     except OSError as error:
         raise ValueError(f"cannot write {folder}/: {error.strerror or error}") from error
     try:
-        with FileLock(own / "lock"):
-            _make(own / "files")
-            yield own / "files"
+        yield own / "files"
     finally:
+        lock.release()
         shutil.rmtree(own, ignore_errors=True)
 
 
 def _is_left(scratch) -> bool:
-    """Whether nobody works in a scratch folder any more; one that is new may not have its lock yet."""
+    """Whether nobody works in a scratch folder any more; one that is new may not have its lock yet.
+
+    A lock may not be seen on another machine: its folder is left alone for a day.
+    """
     from filelock import FileLock, Timeout
 
+    ours = scratch.name.startswith(f".fetch-{socket.gethostname()}-")
     try:
-        if time.time() - scratch.stat().st_mtime < _NEW:
+        if time.time() - scratch.stat().st_mtime < (_NEW if ours else _STALE):
             return False
         with FileLock(scratch / "lock", timeout=0):
             return True

@@ -56,8 +56,10 @@ def train_all(
             while _looked(fleet, bar) and wait:
                 time.sleep(POLL[executor])
         except KeyboardInterrupt:
-            going_on = "what Slurm has" if executor == "slurm" else "the job that has begun"
-            tell(f"no longer waiting: {going_on} goes on, and the same command waits for it again")
+            if executor == "slurm":
+                tell("no longer waiting: what Slurm has goes on, and the same command waits for it again")
+            else:  # of the terminal's process group: Ctrl-C came to them as well
+                tell("what was training ends with a checkpoint: the same command continues")
             raise
     return fleet.failed if wait else fleet.failed | fleet.held_up()
 

@@ -66,6 +66,9 @@ def test_a_crop_that_fits_gives_the_image(home):
     hr = illustrate.check_crop("demo/kodim23", 4, BOX)
     assert hr.dtype == np.uint8 and hr.ndim == 3 and not any(side % 4 for side in hr.shape[:2])
     height, width = hr.shape[:2]
+    own = shutil.copy(ROOT / "data" / "demo" / "kodim23.png", home / "mine.png")
+    np.testing.assert_array_equal(illustrate.check_crop(str(own), 4, BOX), hr)
+    np.testing.assert_array_equal(illustrate.check_crop("mine.png", 4, BOX), hr)  # in the project's folder
     illustrate.check_crop("demo/kodim23", 4, [height - 8, width - 4, 8, 4])  # to the very corner
     illustrate.check_crop("demo/kodim23", 2, [0, 0, height, width])
 
@@ -74,6 +77,7 @@ def test_a_crop_that_fits_gives_the_image(home):
     ("demo/kodim23", 5, BOX, r"scale=5 has no runs for Fig\. 3 in params\.yaml: use 2, 3, 4, 8"),
     ("demo/kodim23", "x", BOX, "scale='x' has no runs"),
     ("demo/kodim", 4, BOX, "no image 'kodim' in demo: there are astronaut, camera, "),
+    ("nothing/at-all.jpg", 4, BOX, "image='nothing/at-all.jpg': "),
     ("demo", 4, BOX, "no image '' in demo"),
     ("demo/sub/kodim23", 4, BOX, "no image 'sub/kodim23' in demo"),
     ("dmeo/kodim23", 4, BOX, r"image='dmeo/kodim23': unknown image set 'dmeo' \(did you mean demo\?\)"),

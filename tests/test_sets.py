@@ -290,6 +290,6 @@ def test_a_large_folder_is_kept_decoded(home, tmp_path, monkeypatch):
 def test_an_image_of_a_folder_that_cannot_be_taken_as_it_is_is_told_with_what_helps_there(tmp_path, pixels, told):
     """No command that names a set has options for it."""
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match=rf"a\.png {told}; a set takes none: convert it first") as refusal:
+    with pytest.raises(ValueError, match=rf"a\.png {told}, which is not taken here: convert it first") as refusal:
         list(sets.load(f"{tmp_path}/"))
     assert "--" not in str(refusal.value)

@@ -11,6 +11,7 @@ from carlib.data.images import (
     jpeg_quality,
     note,
     read_image,
+    read_of_set,
     to_colour,
     to_grey,
     write_image,
@@ -21,5 +22,6 @@ from carlib.data.sets import NAMES, available, canonical, find, held, inventory,
 __all__ = [
     "LUMA", "NAMES", "available", "canonical", "centre_crop", "check_image", "check_writable", "colour_profile",
     "crop_to_multiple", "fetch", "find", "held", "inventory", "jpeg_quality", "label", "load", "note",
-    "own_folder", "pixel_sha256", "read_image", "shared", "to_colour", "to_grey", "unpack", "verify", "write_image",
+    "own_folder", "pixel_sha256", "read_image", "read_of_set", "shared", "to_colour", "to_grey", "unpack", "verify",
+    "write_image",
 ]  # fmt: skip

@@ -69,7 +69,7 @@ def read_image(path, *, alpha: str = "refuse", depth: str = "refuse", max_pixels
 
 
 def read_of_set(path):
-    """`read_image` of a file of a set, where no option of a command says what to do with 16 bits and transparency.
+    """`read_image` where no option of a command says what to do with 16 bits and transparency: of sets, of notebooks.
 
     Raises:
         ValueError: as `read_image`.
@@ -81,7 +81,9 @@ def read_of_set(path):
         if not option:
             raise
         advice = "magick IN -background white -alpha remove -depth 8 OUT"
-        raise ValueError(f"{told}; a set takes none: convert it first, with ImageMagick say: {advice}") from error
+        raise ValueError(
+            f"{told}, which is not taken here: convert it first, with ImageMagick say: {advice}"
+        ) from error
 
 
 def colour_profile(path) -> bytes | None:

@@ -127,5 +127,5 @@ def _command(profile, crops, scale):
 
 def _name(crops, scale):
     """The pipeline's figure keeps its name."""
-    parts = [f"{image.replace('/', '-')}-{'-'.join(map(str, box))}" for image, box in (crops or {}).items()]
+    parts = [f"{illustrate.file_label(image)}-{'-'.join(map(str, box))}" for image, box in (crops or {}).items()]
     return "fig3" if scale == 4 and not parts else "_".join([f"fig3_all_x{scale}", *parts])

@@ -246,7 +246,7 @@ def _average(image, pixel=1.0):
 
 def _name(base, image, scale) -> str:
     """The pipeline's files keep their names; those of another image or scale have it in theirs."""
-    return base if scale == 4 and image in (_BEST, choose()) else f"{base}_{image.replace('/', '-')}_x{scale}"
+    return base if scale == 4 and image in (_BEST, choose()) else f"{base}_{illustrate.file_label(image)}_x{scale}"
 
 
 def _command(profile, image, scale):

@@ -1,5 +1,9 @@
 """The paper's pictures of images, kernels and offsets: networks run on one image, drawn by carlib.figures, written."""
 
+import hashlib
+import re
+from pathlib import Path
+
 from carlib import artefacts, experiments, pixels, results, runs
 from carlib.notebook import ParameterError
 
@@ -23,14 +27,36 @@ def name_of(base, figure, image, box, scale=4) -> str:
     base = base if scale == 4 else f"{base}_x{scale}"
     if (image, list(box)) == _SHOWN[figure]:
         return base
-    return "_".join([base, image.replace("/", "-"), "-".join(map(str, box))])
+    return "_".join([base, file_label(image), "-".join(map(str, box))])
+
+
+def file_label(image) -> str:
+    """What files about an image are called: "set/name" as set-name, a file of one's own by its name and its place."""
+    path = _own_file(image)
+    if path is None:
+        return image.replace("/", "-")
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', path.stem)}-{digest}"
+
+
+def _own_file(image) -> Path | None:
+    """The file that `image` names, as it does with a suffix; None of "set/name".
+
+    In JupyterLab a notebook's folder is the working one, under papermill and carlib the project's.
+    """
+    from carlib.data.images import SUFFIXES
+
+    path = Path(image).expanduser()
+    if path.suffix.lower() not in SUFFIXES:
+        return None
+    return path if path.is_file() else results.root() / path
 
 
 def check_image(image, scale, figure):
-    """HR pixels of "set/name", cropped at its top left to a multiple of `scale`.
+    """HR pixels of an image, cropped at its top left to a multiple of `scale`.
 
     Args:
-        image:  "set/name", such as "set14/barbara".
+        image:  "set/name", such as "set14/barbara", or a file of one's own, such as "photos/a.jpg".
         scale:  one for which params.yaml declares the runs that `figure` (3 to 6) shows.
     Returns:
         uint8 (H, W[, 3]).
@@ -48,11 +74,13 @@ def check_image(image, scale, figure):
         )
     set_name, _, name = image.partition("/")
     try:
+        if path := _own_file(image):
+            return data.crop_to_multiple(data.read_of_set(path), scale)
         found = {path.stem: path for path in data.find(set_name)}
     except ValueError as error:
         raise ParameterError(f"image={image!r}: {error}") from None
     if name not in found:
-        raise ParameterError(f"no image {name!r} in {set_name}: there are {', '.join(found)}")
+        raise ParameterError(f"no image {name!r} in {set_name}: there are {', '.join(found)}; or name a file")
     return data.crop_to_multiple(data.read_image(found[name]), scale)
 
 

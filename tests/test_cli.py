@@ -344,6 +344,13 @@ def test_an_option_that_no_image_can_have_ends_a_folder_at_once(carlib, folder, 
     assert last == f"carlib: {folder / 'a.png'} was refused for the same reason: nothing was made"
 
 
+def test_pictures_of_a_folder_that_are_not_read_are_named(carlib, folder, tmp_path):
+    for name in ("b.HEIC", "a.gif"):
+        (folder / name).write_bytes(b"")
+    code, _, err = carlib("downscale", folder, tmp_path / "lr", "--scale", 2, "--method", "bicubic", "--pad")
+    assert (code, err) == (0, f"carlib: {folder}: not read, convert them first: a.gif, b.HEIC\n")  # not notes.txt
+
+
 def test_hidden_files_of_a_folder_are_none_of_its_images(carlib, folder, tmp_path):
     (folder / "._a.png").write_bytes(b"what macOS leaves")
     assert carlib("downscale", folder, tmp_path / "lr", "--scale", 2, "--method", "bicubic", "--pad")[0] == 0

@@ -280,6 +280,12 @@ def test_a_large_folder_is_kept_decoded(home, tmp_path, monkeypatch):
     assert [path.name.startswith(sets.label(folder)) for path in (tmp_path / "decoded").glob("*.npy")] == [True]
 
 
+def test_a_folder_that_cannot_be_read_is_not_called_empty(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser reads everything
+    with pytest.raises(ValueError, match=r"cannot be read: name a folder of images"):
+        sets.find(f"{tmp_path}/")
+
+
 @pytest.mark.parametrize(
     "pixels, told",
     [

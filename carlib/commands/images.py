@@ -35,6 +35,10 @@ def _named(text) -> Path:
 
 
 _WHOLE_FROM = 90  # quality from which CAR of lossless LR images gains in 4:4:4 (notebook 05c: 80 loses, 90 gains)
+# Of photographs and pictures that carlib does not read: in a folder they are named, other files are not.
+_UNREAD = frozenset((
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".psd", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf",
+))  # fmt: skip
 _UNKNOWN = "it does not say how it was made, and was enlarged by {}: if CAR made it use --method {}"
 
 
@@ -241,6 +245,8 @@ def _each(work, source, target, quality):
         raise ValueError(f"{source} is a folder and {target} is none: name a folder")
     if target.resolve() == source.resolve():
         raise ValueError(f"{target} is the source itself, whose images would be lost: write to another folder")
+    if unread := sorted(path.name for path in source.iterdir() if path.suffix.lower() in _UNREAD):
+        typer.echo(f"carlib: {source}: not read, convert them first: {', '.join(unread)}", err=True)
     refused = []
     for count, file in enumerate(files):
         try:

@@ -131,7 +131,8 @@ def find(name: str) -> list[Path]:
     if folder is not None:
         if not (files := files_in(folder)):
             why = f"holds no image ({', '.join(sorted(SUFFIXES))})" if folder.is_dir() else "is not there"
-            raise ValueError(f"the folder {name} {why}: name one that does, or a set of `carlib data list`")
+            why = why if not folder.is_dir() or os.access(folder, os.R_OK | os.X_OK) else "cannot be read"
+            raise ValueError(f"the folder {name} {why}: name a folder of images, or a set of `carlib data list`")
         return files
     key = known(name)
     files = []

@@ -45,7 +45,7 @@ def test_what_was_timed_has_a_table_per_machine_with_a_line_per_case(tmp_path, m
     ]
     rows.assign(date=["2026-01-03", None, "2026-01-02", "2026-01-02", None]).to_csv(path / "bench.csv", index=False)
     told = [line for line in pages.render("bench").splitlines() if line.endswith(":")]
-    assert told == ["one; 2026-01-02; 2026-01-03:", "two, 4 cores; 2026-01-02:"]
+    assert told == ["one; 2026-01-02 to 2026-01-03:", "two, 4 cores; 2026-01-02:"]
 
 
 def test_the_readme_shows_some_of_the_cases(tmp_path, monkeypatch):

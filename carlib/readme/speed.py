@@ -1,6 +1,5 @@
-"""What `carlib bench` measured as Markdown: a table per machine."""
+"""What `carlib bench` measured as Markdown: a table per machine, number of threads and version of PyTorch."""
 
-from carlib import provenance
 from carlib.formats import markdown
 
 # Cases of `carlib bench` that README.md shows; docs/speed.md has all.
@@ -8,16 +7,16 @@ SHORT = r"^operator x\d: .*taps$|^operator x\d on .*: (?:one image|16 patches)|^
 
 
 def tables(bench) -> str:
-    """A table per machine, a line per case: what ours takes, the others' time as a multiple. Notes are in the file."""
+    """A table for all rows of one `provenance.machine`, a line per case: what ours takes, the others' time as a multiple. Notes are in the file."""
     dates = bench.date if "date" in bench else ""  # older rows have none
-    where = bench.assign(date=dates).groupby(bench.machine.map(provenance.processor), sort=False)
-    return "\n".join(f"{_heading(rows)}:\n\n{_cases(rows)}" for _, rows in where)
+    where = bench.assign(date=dates).groupby("machine", sort=False)
+    return "\n".join(f"{machine}{_days(rows)}:\n\n{_cases(rows)}" for machine, rows in where)
 
 
-def _heading(rows) -> str:
-    """Machines, as their threads and versions were, and days."""
+def _days(rows) -> str:
+    """The first and the last one, such as "; 2026-11-27 to 2026-11-29"; "" where none is known."""
     days = [day for day in sorted(set(rows.date)) if day]
-    return "; ".join([*dict.fromkeys(rows.machine), *days])
+    return f"; {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
 
 
 def _cases(bench) -> str:

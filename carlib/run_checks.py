@@ -114,8 +114,9 @@ def check(run):
             raise ValueError("train_sets=[] names no image set to train on: give one, such as [demo]")
         patch = run.patch.get(run.scale)
         if isinstance(patch, bool) or not isinstance(patch, int) or patch <= 0 or patch % run.scale:
-            told = f"patch={run.patch!r} holds no multiple of scale={run.scale} under the key {run.scale}"
-            raise ValueError(f"{told}: give -p 'patch={{{run.scale}: {32 * run.scale}}}', say")
+            told = f"{run.name}, profile {run.profile}: patch={run.patch!r} holds no multiple of scale={run.scale}"
+            own = f"{run.scale}: {32 * run.scale}"
+            raise ValueError(f"{told}: add {own}, say, to the profile's patch, or give -p 'patch={{{own}}}'")
 
 
 def check_overrides(run, overrides):

@@ -7,7 +7,10 @@ SHORT = r"^operator x\d: .*taps$|^operator x\d on .*: (?:one image|16 patches)|^
 
 
 def tables(bench) -> str:
-    """A table for all rows of one `provenance.machine`, a line per case: what ours takes, the others' time as a multiple. Notes are in the file."""
+    """A table per `provenance.machine`, a line per case: what ours takes, the others' time as a multiple.
+
+    Notes are in the file.
+    """
     dates = bench.date if "date" in bench else ""  # older rows have none
     where = bench.assign(date=dates).groupby("machine", sort=False)
     return "\n".join(f"{machine}{_days(rows)}:\n\n{_cases(rows)}" for machine, rows in where)

@@ -1,6 +1,7 @@
 """What notebooks, pipeline stages and commands call: weights made ready, runs measured, tables and figures made."""
 
 import ast
+import dataclasses
 import hashlib
 import json
 import shlex
@@ -98,11 +99,19 @@ def own_folder(run) -> Path:
 
     What tables show is in the former: a single training with `-p` must not take its place, nor be renewed with it.
     """
-    declared, own = (json.loads(json.dumps(_placed(each))) for each in (runs.get(run.name, run.profile), run))
+    declared, own = (json.loads(json.dumps(_placed(each))) for each in (_declared(run), run))
     if not (other := {key: value for key, value in own.items() if value != declared[key]}):
         return results.folder(run.profile, "runs", run.name)
     digest = hashlib.sha256(json.dumps(other, sort_keys=True).encode()).hexdigest()[:8]
     return results.folder(run.profile, "runs", f"{run.name}-with-{digest}")
+
+
+def _declared(run):
+    """A run as params.yaml has it; itself, less its name, where that is incomplete without what `-p` gives."""
+    try:
+        return runs.get(run.name, run.profile)
+    except ValueError:
+        return dataclasses.replace(run, name="")
 
 
 def _placed(run) -> dict:
@@ -124,7 +133,7 @@ def _tell_of_own(run, folder):
     if not devices.is_first():
         return
     told, path = f"{run.name} with settings of its own: in {folder}", shlex.quote(str(folder / "weights.safetensors"))
-    declared = runs.get(run.name, run.profile)
+    declared = _declared(run)
     if all(getattr(run, key) == getattr(declared, key) for key in evaluate.SYSTEM):  # others are no such run
         told += f"; `carlib evaluate {run.name} --profile {run.profile} --weights {path}` measures it"
     print(told, file=sys.stderr)
@@ -403,6 +412,7 @@ def run_notebook(name, params=(), *, out=None, progress=True, patience=60) -> Pa
     values, known = runs.parse_overrides(params), papermill.inspect_notebook(str(source))
     if unknown := [key for key in values if key not in known]:
         raise ValueError(f"unknown parameter {', '.join(unknown)}: {name} takes {', '.join(known)}")
+    values = _with_places(values)  # the notebook's working folder is the project's
     profile = values.get("profile", ast.literal_eval(known["profile"]["default"]))
     out = results.folder(runs.profile(profile)["name"], "notebooks", f"{name}.ipynb") if out is None else Path(out)
     if out.suffix != ".ipynb":
@@ -420,6 +430,18 @@ def run_notebook(name, params=(), *, out=None, progress=True, patience=60) -> Pa
     return out
 
 
+def _with_places(parameters) -> dict:
+    """Parameters of a notebook, in which images of one's own are told by where they are."""
+    from carlib import data
+
+    def placed(value):
+        if isinstance(value, dict):
+            return {placed(key): box for key, box in value.items()}
+        return value if data.own_file(value) is None else str(data.own_file(value))
+
+    return {key: placed(value) for key, value in parameters.items()}
+
+
 def papermill_command(notebook, profile, **parameters) -> str:
     """What to type to make a notebook's results again.
 
@@ -430,6 +452,7 @@ def papermill_command(notebook, profile, **parameters) -> str:
     if runs.profile(profile)["train"] is None:
         parameters.pop("train", None)
     parameters = {key: value for key, value in parameters.items() if value is not None and value is not True}
+    parameters = _with_places(parameters)
     name = f"{notebook}.ipynb"
     command = f"papermill notebooks/{name} results/{profile}/notebooks/{name} --cwd . -p profile {profile}"
     if not parameters:

@@ -161,7 +161,8 @@ def _trained(run) -> dict:
         return known | {"state": "trained", "note": other_recipe(path, run)}
     if not path.is_file() and not step and substitute(run):
         return _shipped(run)
-    return known | ({"state": f"training, {step} of {run.steps}", "note": ""} if step else _MISSING)
+    begun = step or path.is_file()
+    return known | ({"state": f"training, {step} of {run.steps}", "note": ""} if begun else _MISSING)
 
 
 _MISSING = {"state": "missing", "note": ""}
@@ -186,7 +187,10 @@ def logged(path):
         return 0, float("nan")
     with open(path, newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
-    return (int(rows[-1]["step"]), float(rows[-1].get("seconds") or "nan")) if rows else (0, float("nan"))
+    try:
+        return (int(rows[-1]["step"]), float(rows[-1].get("seconds") or "nan")) if rows else (0, float("nan"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no whole log of a training: copy it again, or delete it") from error
 
 
 def trained_on(path) -> str:

@@ -87,9 +87,7 @@ def check_starts(run: runs.Run):
                 raise ValueError(
                     f"{start}={other!r} is not there: name a weights file, or a run of `carlib experiments`"
                 )
-            held = weights.header(other).get("networks", {})
-            if start == "warm_start" and "upscaler" in held:
-                _check_same_upscaler(run, other, held["upscaler"])
+            _check_file(run, start, other)
         elif start == "warm_start":
             _check_same_upscaler(run, other, runs.get(other, run.profile).networks()["upscaler"])
         else:
@@ -109,13 +107,34 @@ def start_files(run: runs.Run) -> dict[str, Path]:
     }
 
 
+def _check_file(run, start, path):
+    """By the header of a file of ours; of another's the keys of its weights will tell."""
+    held = weights.header(path).get("networks")
+    if held is None:
+        return
+    role = "upscaler" if start == "warm_start" else "resampler"
+    if not isinstance(held, dict) or not isinstance(held.get(role), dict):
+        raise ValueError(f"{start}={path!r} holds no {role}: name another file")
+    try:
+        theirs = models.specification(**held[role])
+    except TypeError as error:
+        raise ValueError(f"{start}={path!r} does not say how to build its {role}: {error}") from error
+    if role == "upscaler":
+        _check_same_upscaler(run, path, theirs)
+    else:
+        _check_same_resampler(run, start, theirs)
+
+
 def _check_same_upscaler(run, start, theirs):
     """Of the same kind and numbers, but for the scale, where their weights fit all the same."""
     ours, theirs = (models.specification(**spec) for spec in (run.networks()["upscaler"], theirs))
-    kinds = [{key: value for key, value in spec.items() if key not in ("scale", "size")} for spec in (ours, theirs)]
-    if kinds[0] != kinds[1] or (ours["scale"] != theirs["scale"] and _shapes(ours) != _shapes(theirs)):
-        theirs, ours = ("{name} x{scale}, size {size}".format(**spec) for spec in (theirs, ours))
-        raise ValueError(f"warm_start={start!r} is of another upscaler ({theirs}) than {run.name} ({ours})")
+    both = (ours.keys() & theirs.keys()) - {"scale", "size"}  # a number that one does not have yet is its default
+    differing = sorted(key for key in both if ours[key] != theirs[key])
+    if not differing and ours["scale"] != theirs["scale"] and _shapes(ours) != _shapes(theirs):
+        differing = ["scale"]
+    if differing:
+        told = ", ".join(f"{key}={theirs[key]!r}, not {ours[key]!r}" for key in differing)
+        raise ValueError(f"{run.name} cannot take the upscaler of warm_start={start!r}, which has {told}")
 
 
 def _shapes(spec) -> dict:

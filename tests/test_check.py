@@ -93,6 +93,11 @@ def test_a_photograph_that_is_damaged_or_gone_is_told(clone):
     path.write_bytes(path.read_bytes()[:1000])
     damaged = {line.what: line for line in check._networks("cpu")}
     assert "astronaut.png" in damaged["car-edsr-x2"].told and not any(line.passed for line in damaged.values())
+    other = clone / "data" / "demo" / "aaa.png"
+    shutil.copy(clone / "data" / "demo" / "china.png", other)
+    (before,) = check._networks("cpu")
+    assert before.passed is None and "a file that was not shipped, aaa" in before.told
+    other.unlink()
     path.unlink()
     (gone,) = check._networks("cpu")
     assert gone.passed is False and "astronaut.png is missing: `git checkout data/demo`" in gone.told

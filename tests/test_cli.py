@@ -349,6 +349,10 @@ def test_pictures_of_a_folder_that_are_not_read_are_named(carlib, folder, tmp_pa
         (folder / name).write_bytes(b"")
     code, _, err = carlib("downscale", folder, tmp_path / "lr", "--scale", 2, "--method", "bicubic", "--pad")
     assert (code, err) == (0, f"carlib: {folder}: not read, convert them first: a.gif, b.HEIC\n")  # not notes.txt
+    for path in folder.glob("*.[pbJ]*"):
+        path.unlink()
+    _, _, err = carlib("downscale", folder, tmp_path / "none", "--scale", 2, "--method", "bicubic")
+    assert "convert them first: a.gif, b.HEIC\n" in err and "holds no image" in err
 
 
 def test_hidden_files_of_a_folder_are_none_of_its_images(carlib, folder, tmp_path):

@@ -69,6 +69,7 @@ def test_a_crop_that_fits_gives_the_image(home):
     own = shutil.copy(ROOT / "data" / "demo" / "kodim23.png", home / "mine.png")
     np.testing.assert_array_equal(illustrate.check_crop(str(own), 4, BOX), hr)
     np.testing.assert_array_equal(illustrate.check_crop("mine.png", 4, BOX), hr)  # in the project's folder
+    assert illustrate.shown(str(own)) == "mine.png" and illustrate.shown("demo/kodim23") == "demo/kodim23"
     illustrate.check_crop("demo/kodim23", 4, [height - 8, width - 4, 8, 4])  # to the very corner
     illustrate.check_crop("demo/kodim23", 2, [0, 0, height, width])
 
@@ -77,7 +78,9 @@ def test_a_crop_that_fits_gives_the_image(home):
     ("demo/kodim23", 5, BOX, r"scale=5 has no runs for Fig\. 3 in params\.yaml: use 2, 3, 4, 8"),
     ("demo/kodim23", "x", BOX, "scale='x' has no runs"),
     ("demo/kodim", 4, BOX, "no image 'kodim' in demo: there are astronaut, camera, "),
-    ("nothing/at-all.jpg", 4, BOX, "image='nothing/at-all.jpg': "),
+    ("nothing/at-all.jpg", 4, BOX, "image='nothing/at-all.jpg': cannot read "),
+    ("~nobody-at-all/a.jpg", 4, BOX, "~nobody-at-all/a.jpg: "),
+    ("photo.heic", 4, BOX, "image='photo.heic': unknown image set .*; an image is .set/name., or a file"),
     ("demo", 4, BOX, "no image '' in demo"),
     ("demo/sub/kodim23", 4, BOX, "no image 'sub/kodim23' in demo"),
     ("dmeo/kodim23", 4, BOX, r"image='dmeo/kodim23': unknown image set 'dmeo' \(did you mean demo\?\)"),

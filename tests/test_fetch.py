@@ -169,16 +169,19 @@ def test_what_a_killed_run_left_goes_with_the_next(tmp_path):
     here = f".fetch-{socket.gethostname()}"
     ages = {
         f"{here}-killed": 2 * module._NEW, f"{here}-at-work": 2 * module._NEW, f"{here}-begun": 0,
+        f"{here}-1-name": 2 * module._NEW,  # of a machine whose name begins like this one's
         ".fetch-elsewhere-1": 2 * module._NEW, ".fetch-elsewhere-2": 2 * module._STALE, ".fetch": 2 * module._STALE,
     }  # fmt: skip
     for name in ages:
-        (tmp_path / name / "unpacked").mkdir(parents=True)
+        (tmp_path / name / "files").mkdir(parents=True)
     with FileLock(tmp_path / f"{here}-at-work" / "lock"):
         for name, age in ages.items():
-            os.utime(tmp_path / name, (time.time() - age,) * 2)
+            for path in (*(tmp_path / name).rglob("*"), tmp_path / name):
+                os.utime(path, (time.time() - age,) * 2)
         with module._scratch(tmp_path) as folder:
             assert list(folder.iterdir()) == [] and folder.parent.name.startswith(f"{here}-")
-    assert {entry.name for entry in tmp_path.iterdir()} == {f"{here}-at-work", f"{here}-begun", ".fetch-elsewhere-1"}
+    left = {f"{here}-at-work", f"{here}-begun", f"{here}-1-name", ".fetch-elsewhere-1"}
+    assert {entry.name for entry in tmp_path.iterdir()} == left
 
 
 def test_a_disk_without_locks_is_one_line(tmp_path, monkeypatch):

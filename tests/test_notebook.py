@@ -169,7 +169,8 @@ def test_a_figure_of_other_parameters_has_a_name_of_its_own(figure, stem, names)
     assert illustrate.name_of("fig", figure, image, box) == "fig"
     assert illustrate.name_of("fig", figure, "set5/baby", box) == f"fig_set5-baby_{'-'.join(map(str, box))}"
     own = [illustrate.name_of("fig", figure, f"{folder}/a photo.jpg", box) for folder in ("/one", "/two")]
-    assert own[0] != own[1] and all(re.fullmatch(r"fig_a-photo-[0-9a-f]{8}_[\d-]+", name) for name in own)
+    own.append(illustrate.name_of("fig", figure, "/one/a.b.c$.jpg", box))
+    assert len({*own}) == 3 and all(re.fullmatch(r"fig_a-(photo|b-c-)-[0-9a-f]{8}_[\d-]+", name) for name in own)
     assert illustrate.name_of("fig", figure, image, [0, 0, 48, 96]) == "fig_demo-kodim23_0-0-48-96"
 
 

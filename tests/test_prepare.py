@@ -295,6 +295,25 @@ def test_folders_of_one_name_are_told_apart(home, tmp_path, monkeypatch):
     assert found[0] != found[1] == experiments.own_folder(run)
 
 
+def test_a_scale_without_a_patch_is_trained_where_the_patch_is_given(home):
+    def edit(content):
+        content["runs"]["bicubic-edsr-x6"] = {"downscaler": "bicubic", "upscaler": "rdn", "scale": 3}
+        content["profiles"]["smoke"]["train"]["patch"] = {2: 32}
+
+    edit_params(home, edit)
+    assert_refused("holds no multiple of scale=3: add 3: 96", prepare, "bicubic-edsr-x6")
+    small = ["patch={3: 24}", "steps=1", "validate_every=1", "validation_crop=33"]
+    assert prepare("bicubic-edsr-x6", params=small).parent.name.startswith("bicubic-edsr-x6-with-")
+
+
+@pytest.mark.parametrize("held", [[], "edsr", {"upscaler": "edsr"}, {"upscaler": {"name": "edsr"}}, {"resampler": {}}])
+def test_a_start_whose_header_does_not_say_what_it_holds_is_one_line(home, tmp_path, held):
+    path = tmp_path / "start.safetensors"
+    weights.save(nn.Linear(1, 1), path, {"networks": held})
+    run = runs.get("bicubic-edsr-x2", "smoke", {"warm_start": str(path)})
+    assert_refused("holds no upscaler|does not say how to build its upscaler", run_networks.check_starts, run)
+
+
 def test_a_finished_run_is_renewed_where_nothing_can_be_written(started, monkeypatch):
     start, _ = started
     path = prepare(start.name)
@@ -328,7 +347,8 @@ def test_a_start_of_another_scale_is_taken_where_its_weights_fit(home, tmp_path,
     if fits:
         run_networks.check_starts(run)
     else:
-        assert_refused("is of another upscaler", run_networks.check_starts, run)
+        key = "scale" if name == "edsr" else "name"
+        assert_refused(f"cannot take the upscaler of warm_start=.*which has .*{key}=", run_networks.check_starts, run)
 
 
 def test_weights_of_another_recipe_are_not_trained_over_unless_that_is_wanted(home, started, capsys):
@@ -350,7 +370,10 @@ def test_weights_of_another_recipe_are_not_trained_over_unless_that_is_wanted(ho
         (["train_sets=[urban100]"], "image set urban100 is not here"),
         (["validation_set=./nothing"], r"the folder \./nothing is not there"),
         (["accumulate=3"], "cannot be shared out evenly"),
-        (["warm_start=bicubic-edsr-x4"], "of another upscaler .edsr x4, size mini. than car-edsr-x2 .edsr x2, size"),
+        (
+            ["warm_start=bicubic-edsr-x4"],
+            "cannot take the upscaler of warm_start='bicubic-edsr-x4', which has scale=4, not 2",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_its_start_is_trained(started, monkeypatch, params, told):

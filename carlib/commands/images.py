@@ -38,6 +38,7 @@ _WHOLE_FROM = 90  # quality from which CAR of lossless LR images gains in 4:4:4 
 # Of photographs and pictures that carlib does not read: in a folder they are named, other files are not.
 _UNREAD = frozenset((
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".psd", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf",
+    ".orf", ".rw2", ".pef", ".srw", ".hif", ".jxr", ".j2k",
 ))  # fmt: skip
 _UNKNOWN = "it does not say how it was made, and was enlarged by {}: if CAR made it use --method {}"
 
@@ -240,13 +241,14 @@ def _each(work, source, target, quality):
         return work(source, target)
     from carlib.data.images import SUFFIXES
 
+    visible = (path for path in source.iterdir() if not path.name.startswith("."))
+    if unread := sorted(path.name for path in visible if path.suffix.lower() in _UNREAD):
+        typer.echo(f"carlib: {source}: not read, convert them first: {', '.join(unread)}", err=True)
     files = images_of(source)
     if not target.is_dir() and (target.exists() or target.suffix.lower() in SUFFIXES):
         raise ValueError(f"{source} is a folder and {target} is none: name a folder")
     if target.resolve() == source.resolve():
         raise ValueError(f"{target} is the source itself, whose images would be lost: write to another folder")
-    if unread := sorted(path.name for path in source.iterdir() if path.suffix.lower() in _UNREAD):
-        typer.echo(f"carlib: {source}: not read, convert them first: {', '.join(unread)}", err=True)
     refused = []
     for count, file in enumerate(files):
         try:

@@ -247,9 +247,10 @@ def _is_left(scratch) -> bool:
     """
     from filelock import FileLock, Timeout
 
-    ours = scratch.name.startswith(f".fetch-{socket.gethostname()}-")
+    ours = scratch.name.rpartition("-")[0] == f".fetch-{socket.gethostname()}"
     try:
-        if time.time() - scratch.stat().st_mtime < (_NEW if ours else _STALE):
+        newest = max(path.stat().st_mtime for path in (scratch, *scratch.rglob("*")))
+        if time.time() - newest < (_NEW if ours else _STALE):
             return False
         with FileLock(scratch / "lock", timeout=0):
             return True

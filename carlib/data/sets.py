@@ -82,6 +82,24 @@ def own_folder(name: str) -> Path | None:
     return Path(text).expanduser() if "/" in text or os.sep in text else None
 
 
+def own_file(name) -> Path | None:
+    """The file of one's own that a name with an image's suffix means; None of "set/name".
+
+    It is looked for in the working folder, then in the project's: in JupyterLab a notebook's folder is the former.
+
+    Raises:
+        ValueError: there is no such home folder.
+    """
+    if not isinstance(name, str) or os.path.splitext(name)[1].lower() not in SUFFIXES:
+        return None
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{name}: {error}") from error
+    project = _project()
+    return path.resolve() if project is None or os.path.isfile(path) else (project / path).resolve()
+
+
 def label(name: str) -> str:
     """What the files about a set are called: its name, of a folder also what tells it from others of that name."""
     folder = own_folder(name)
@@ -131,6 +149,7 @@ def find(name: str) -> list[Path]:
     if folder is not None:
         if not (files := files_in(folder)):
             why = f"holds no image ({', '.join(sorted(SUFFIXES))})" if folder.is_dir() else "is not there"
+            why = "is a file" if folder.is_file() else why
             why = why if not folder.is_dir() or os.access(folder, os.R_OK | os.X_OK) else "cannot be read"
             raise ValueError(f"the folder {name} {why}: name a folder of images, or a set of `carlib data list`")
         return files

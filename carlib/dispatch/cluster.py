@@ -30,7 +30,8 @@ def train_all(
     """Train what is missing of some runs and of those they begin with, each as a job, and wait for all.
 
     Nothing is done twice: a trained run is skipped, a job that is queued or running is waited for, whoever submitted
-    it; one that failed or is gone is submitted again. A submitter that is stopped disturbs no job.
+    it; one that failed or is gone is submitted again. A submitter that is stopped disturbs no job; but
+    Ctrl-C, which a terminal sends to all, ends those of local.
 
     Args:
         executor: "slurm" or "local"; the section of cluster.yaml with this name has its options.

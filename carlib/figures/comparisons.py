@@ -112,7 +112,7 @@ def _draw_crops(figure, plan, y):
     whole = axes_at(figure, 0, y, plan["whole"], plan["whole"] * hr.shape[0] / hr.shape[1])
     whole.imshow(hr, extent=(0, hr.shape[1], hr.shape[0], 0))
     name = shortened(plan["name"], plan["whole"])
-    whole.set_title(name, loc="left", fontsize=TITLE, fontweight="bold", pad=4)
+    whole.set_title(name, loc="left", fontsize=TITLE, fontweight="bold", pad=4, parse_math=False)
     # yellow on black is seen on any photograph
     mark = {"edgecolor": "#FFE100", "linewidth": 1.2, "path_effects": [withStroke(linewidth=2.8, foreground="black")]}
     whole.add_patch(Rectangle((left, top), box_width, box_height, fill=False, **mark))

@@ -27,7 +27,7 @@ def taps(profile, image, scale, box):
     artefacts.save_figure(
         figure,
         results.folder(profile, "figures", illustrate.name_of("taps", 4, image, box, scale)),
-        title=f"Taps of single pixels of {image}, x{scale}, profile {profile}",
+        title=f"Taps of single pixels of {illustrate.shown(image)}, x{scale}, profile {profile}",
         alt="Three places of a photograph, flat, at an edge and in texture, each with the taps that make one small "
         "pixel of it, by bicubic downscaling and by CAR with and without the offset loss",
         caption="A circle is a tap, at the place it samples, offset added; its area is the size of its weight, its "

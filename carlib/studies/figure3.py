@@ -43,7 +43,7 @@ def check(crops, scale) -> dict:
     """
     for image, box in (crops or {}).items():
         if not isinstance(image, str) or not isinstance(box, list):
-            raise ParameterError(f'crops={crops!r} is not {{"set/name": [top, left, height, width]}}')
+            raise ParameterError(f'crops={crops!r} is not {{"set/name" or a file: [top, left, height, width]}}')
     return {image: illustrate.check_crop(image, scale, box) for image, box in choose(crops, scale).items()}
 
 
@@ -51,7 +51,8 @@ def draw(profile, crops=None, scale=4):
     """Fig. 3: per image the HR crop, and each downscaler's LR crop below what is restored from it.
 
     Args:
-        crops: {"set/name": [top, left, height, width]} in HR pixels, multiples of the scale; empty: see `choose`.
+        crops: {"set/name" or a file: [top, left, height, width]}, HR pixels, multiples of the scale;
+            empty: see `choose`.
         scale: one for which params.yaml declares the runs.
     Returns:
         matplotlib Figure; written as figures/fig3, of other crops or another scale than 4 under a name that has them.
@@ -63,15 +64,15 @@ def draw(profile, crops=None, scale=4):
 
     images, boxes = check(crops, scale), choose(crops, scale)
     chains, missing = _chains(profile, scale)
-    rows = [illustrate.row(image, hr, boxes[image], chains) for image, hr in images.items()]
+    rows = [illustrate.row(illustrate.shown(image), hr, boxes[image], chains) for image, hr in images.items()]
+    names = ", ".join(map(illustrate.shown, images))
     figure = figures.crops(rows)
     without = f" Left out, without weights of this profile's recipe: {'; '.join(missing)}." if missing else ""
     artefacts.save_figure(
         figure,
         results.folder(profile, "figures", _name(crops, scale)),
-        title=f"Fig. 3, all downscalers: {', '.join(images)} downscaled by {scale} and restored by EDSR, "
-        f"profile {profile}",
-        alt=f"Crops of {', '.join(images)}: the original, and for {', '.join(chains)} the small image and what the "
+        title=f"Fig. 3, all downscalers: {names} downscaled by {scale} and restored by EDSR, profile {profile}",
+        alt=f"Crops of {names}: the original, and for {', '.join(chains)} the small image and what the "
         "EDSR trained on such images restores",
         caption="Each EDSR was trained on the small images of its own downscaler, CAR's jointly with it. PSNR and SSIM "
         "are those of the whole image (Y channel, standard protocol). LR crops are enlarged without interpolation."

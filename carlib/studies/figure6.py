@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from carlib import artefacts, experiments, results
+from carlib.notebook import ParameterError
 from carlib.studies import illustrate, spectra
 
 _BEST, _ELSEWHERE = "set14/barbara", "demo/sail"
@@ -52,9 +53,14 @@ class Measured:
     colour: dict
     floor: dict
 
+    @property
+    def shown(self) -> str:
+        """What people are told of the image."""
+        return illustrate.shown(self.image)
+
 
 def choose(image=None) -> str:
-    """`image` itself ("set/name"); None: the paper's, set14/barbara, where it is, else an embedded one."""
+    """`image` itself; None: the paper's, set14/barbara, where it is, else an embedded one."""
     from carlib import data
 
     set_name, _, name = _BEST.partition("/")
@@ -66,13 +72,16 @@ def measure(profile, image=None, scale=4) -> Measured:
     """Downscale one image by every method of Fig. 6, CAR of the profile's run among them, and measure aliasing.
 
     Args:
-        image: "set/name"; None: see `choose`.
+        image: "set/name", or a file of one's own; None: see `choose`.
         scale: one for which params.yaml declares car-edsr.
     Raises:
         ParameterError (a ValueError): image or scale do not fit.  ValueError: CAR's weights are missing.
     """
     image = choose(image)
     hr = illustrate.check_image(image, scale, figure=6)
+    if min(hr.shape[:2]) < (least := 16 * scale):
+        size = "{1}x{0}".format(*hr.shape)
+        raise ParameterError(f"image={image!r} is {size}: aliasing needs {least}x{least} at scale {scale}")
     limited, images, aliasing, folded, colour, floor = spectra.band_limited(hr, scale), {}, {}, {}, {}, {}
     for label, downscale in _downscalers(profile, scale).items():
         images[label] = downscale(hr)
@@ -117,8 +126,8 @@ def draw(measured):
     artefacts.save_figure(
         figure,
         results.folder(measured.profile, "figures", _name("fig6", measured.image, scale)),
-        title=f"Fig. 6: spectra of {measured.image} downscaled by {scale}, profile {measured.profile}",
-        alt=f"Fourier spectra of {measured.image}, of its ideal downscale by {scale} and of what "
+        title=f"Fig. 6: spectra of {measured.shown} downscaled by {scale}, profile {measured.profile}",
+        alt=f"Fourier spectra of {measured.shown}, of its ideal downscale by {scale} and of what "
         f"{len(measured.images)} downscalers make of it; radial averages of all of them, and of the aliasing alone",
         caption="Luma under a Hann window, its mean removed; frequency 0 in the middle; one colour scale. The box in "
         "(a) is the LR grid's Nyquist square: of an ideal downscale it is the spectrum, (b). The paper's boxes are "
@@ -145,13 +154,13 @@ def crops(measured):
         (f"{label} LR", f"aliasing {100 * measured.aliasing[label].share:.2f} %", to_colour(lr))
         for label, lr in measured.images.items()
     ]
-    row = {"name": measured.image, "hr": to_colour(measured.hr), "box": tuple(box), "panels": panels}
+    row = {"name": measured.shown, "hr": to_colour(measured.hr), "box": tuple(box), "panels": panels}
     figure = figures.crops([row])
     artefacts.save_figure(
         figure,
         results.folder(measured.profile, "figures", _name("fig6_crops", measured.image, measured.scale)),
-        title=f"Fig. 6, crops: {measured.image} downscaled by {measured.scale}, profile {measured.profile}",
-        alt=f"The same crop of {measured.image} from the original and from each downscaler's LR image",
+        title=f"Fig. 6, crops: {measured.shown} downscaled by {measured.scale}, profile {measured.profile}",
+        alt=f"The same crop of {measured.shown} from the original and from each downscaler's LR image",
         caption="As the paper's (g): the square with most energy beyond the LR grid's Nyquist frequency. LR crops are "
         "enlarged without interpolation. The percentage is that of the whole LR image.",
         command=_command(measured.profile, measured.image, measured.scale),
@@ -185,7 +194,7 @@ def table(measured):
     artefacts.save_table(
         frame,
         results.folder(measured.profile, "tables", _name("fig6", measured.image, measured.scale)),
-        title=f"Fig. 6 in numbers: aliasing of {measured.image}, x{measured.scale}, profile {measured.profile}",
+        title=f"Fig. 6 in numbers: aliasing of {measured.shown}, x{measured.scale}, profile {measured.profile}",
         caption=f"In percent of the LR image's energy (luma, without the mean). {_MEASURE} folded: what the LR image "
         "loses when the HR image is first freed of what lies beyond Nyquist; for bicubic exact. folded_colour: that of "
         "Y, Cb and Cr together, in squared grey levels. floor: aliasing "
@@ -223,7 +232,7 @@ def verdicts(table):
     artefacts.save_table(
         frame,
         results.folder(profile, "tables", _name("fig6_claims", image, scale)),
-        title=f"What the paper says of Fig. 6, {image}, x{scale}, profile {profile}",
+        title=f"What the paper says of Fig. 6, {illustrate.shown(image)}, x{scale}, profile {profile}",
         caption=f"As in the numbers of Fig. 6: of {_CAR} (this profile's network) or bicubic / the least of "
         f"{'; '.join(others.index)}. "
         'Below it by all three measures: "reproduced", by some: "partly".',

@@ -2,9 +2,8 @@
 
 import hashlib
 import re
-from pathlib import Path
 
-from carlib import artefacts, experiments, pixels, results, runs
+from carlib import artefacts, data, experiments, pixels, results, runs
 from carlib.notebook import ParameterError
 
 # Figure -> the runs it shows, less their scale.
@@ -32,24 +31,17 @@ def name_of(base, figure, image, box, scale=4) -> str:
 
 def file_label(image) -> str:
     """What files about an image are called: "set/name" as set-name, a file of one's own by its name and its place."""
-    path = _own_file(image)
+    path = data.own_file(image)
     if path is None:
         return image.replace("/", "-")
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', path.stem)}-{digest}"
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', path.stem)[:40]}-{digest}"  # no dot: suffixes are put in its place
 
 
-def _own_file(image) -> Path | None:
-    """The file that `image` names, as it does with a suffix; None of "set/name".
-
-    In JupyterLab a notebook's folder is the working one, under papermill and carlib the project's.
-    """
-    from carlib.data.images import SUFFIXES
-
-    path = Path(image).expanduser()
-    if path.suffix.lower() not in SUFFIXES:
-        return None
-    return path if path.is_file() else results.root() / path
+def shown(image) -> str:
+    """What people are told of an image: "set/name", of a file of one's own its name."""
+    path = data.own_file(image)
+    return image if path is None else path.name
 
 
 def check_image(image, scale, figure):
@@ -63,8 +55,6 @@ def check_image(image, scale, figure):
     Raises:
         ParameterError (a ValueError): one of them does not fit.
     """
-    from carlib import data
-
     declared = runs.read_params()["runs"]
     scales = sorted({run["scale"] for run in declared.values()})
     scales = [known for known in scales if all(name.format(known) in declared for name in _RUNS[figure])]
@@ -74,13 +64,13 @@ def check_image(image, scale, figure):
         )
     set_name, _, name = image.partition("/")
     try:
-        if path := _own_file(image):
+        if path := data.own_file(image):
             return data.crop_to_multiple(data.read_of_set(path), scale)
         found = {path.stem: path for path in data.find(set_name)}
     except ValueError as error:
-        raise ParameterError(f"image={image!r}: {error}") from None
+        raise ParameterError(f'image={image!r}: {error}; an image is "set/name", or a file') from None
     if name not in found:
-        raise ParameterError(f"no image {name!r} in {set_name}: there are {', '.join(found)}; or name a file")
+        raise ParameterError(f"no image {name!r} in {set_name}: there are {', '.join(found)}")
     return data.crop_to_multiple(data.read_image(found[name]), scale)
 
 
@@ -156,14 +146,14 @@ def figure3(profile, image, scale, box):
         panels(label, experiments.chain(name.format(scale), profile), hr, box)
         for label, name in zip(("bicubic + bicubic", "bicubic + EDSR", "CAR + EDSR"), _RUNS[3], strict=True)
     )
-    shown = [by_bicubic[1], *(panel for pair in pairs for panel in pair)]  # both of bicubic have the same LR image
-    figure = figures.crops([{"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": shown}])
+    beside = [by_bicubic[1], *(panel for pair in pairs for panel in pair)]  # both of bicubic have the same LR image
+    figure = figures.crops([{"name": shown(image), "hr": to_colour(hr), "box": tuple(box), "panels": beside}])
     artefacts.save_figure(
         figure,
         results.folder(profile, "figures", name_of(f"fig3_x{scale}", 3, image, box)),
-        title=f"As Fig. 3, bicubic and CAR alone: {image} downscaled by {scale} and restored, profile {profile}",
-        alt=f"Crops of {image}: the original, and for bicubic and CAR downscaling by {scale} the small image and what "
-        "is restored from it",
+        title=f"As Fig. 3, bicubic and CAR alone: {shown(image)} downscaled by {scale} and restored, profile {profile}",
+        alt=f"Crops of {shown(image)}: the original, and for bicubic and CAR downscaling by {scale} the small image "
+        "and what is restored from it",
         caption="PSNR and SSIM are those of the whole image (Y channel). LR crops are enlarged without interpolation.",
         command=experiments.papermill_command(
             "01_downscaling_for_sr", profile, figure_scale=scale, figure_image=image, figure_box=box, train=False
@@ -187,7 +177,7 @@ def figure4(profile, image, scale, box):
     artefacts.save_figure(
         figure,
         results.folder(profile, "figures", name_of("fig4", 4, image, box, scale)),
-        title=f"Fig. 4: kernels and offsets for {image}, x{scale}, profile {profile}",
+        title=f"Fig. 4: kernels and offsets for {shown(image)}, x{scale}, profile {profile}",
         alt="Maps of the weights and offsets of the nine central taps, for bicubic, for CAR, and for CAR trained "
         "without the offset loss",
         caption="Each map shows one tap over the LR grid. Colour of an offset: direction by hue, length by saturation, "
@@ -260,7 +250,8 @@ def over_training(profile, history, image, scale, box):
     artefacts.save_figure(
         figure,
         results.folder(profile, "figures", "over_training"),
-        title=f"Kernels and offsets while they are learned: {header['run']} on {image}, profile {header['profile']}",
+        title=f"Kernels and offsets while they are learned: {header['run']} on {shown(image)}, profile "
+        f"{header['profile']}",
         alt="Maps of the weights and offsets of the nine central taps before training and after more and more steps",
         caption=f"As Fig. 4; the run has {header['parameters']['steps']:,} steps, weighting "
         f"{header['parameters']['weighting']}, lambda {header['parameters']['lambda_offset']:g}.",
@@ -330,14 +321,14 @@ def figure5(profile, image, scale, box):
         lr_panels.append((f"{label}: LR", f"{apart:.2f} dB to bicubic LR", to_colour(lr)))
     if not sr_panels:
         raise ValueError(f"Fig. 5 has no run to show: {next(iter(absent.values()))}")
-    row = {"name": image, "hr": to_colour(hr), "box": tuple(box), "panels": sr_panels + lr_panels}
+    row = {"name": shown(image), "hr": to_colour(hr), "box": tuple(box), "panels": sr_panels + lr_panels}
     figure = figures.crops([row])
     artefacts.save_figure(
         figure,
         results.folder(profile, "figures", name_of(f"fig5_x{scale}", 5, image, box)),
-        title=f"Fig. 5: LR and SR of {image} without and with the TV loss, x{scale}, profile {profile}",
-        alt=f"Crops of {image}: the original, and the small and the restored image of CAR trained without and with the "
-        "TV loss",
+        title=f"Fig. 5: LR and SR of {shown(image)} without and with the TV loss, x{scale}, profile {profile}",
+        alt=f"Crops of {shown(image)}: the original, and the small and the restored image of CAR trained without and "
+        "with the TV loss",
         caption="Under an SR crop: PSNR and SSIM of the whole image (Y channel). Under an LR crop: PSNR of the whole "
         "LR image against bicubic's, over all colours (RGB); bicubic's has no jagged edges. LR crops are enlarged "
         "without interpolation." + "".join(f" {label}: {told}." for label, told in absent.items()),
@@ -369,7 +360,7 @@ def _predicted(resampler, hr, scale, box):
     top, left, height, width = (number // scale for number in box)
     with torch.inference_mode():
         predicted = resampler(pixels.to_tensor(hr))
-    return [tensor[0, :, top : top + height, left : left + width].numpy() for tensor in predicted]
+    return [tensor[0, :, top : top + height, left : left + width].clone().numpy() for tensor in predicted]
 
 
 def bicubic_taps(scale, count, *shape):

@@ -9,7 +9,7 @@ Rooms, highest first; each knows only those below it (tests/test_rooms.py):
     studies                what the notebooks ask: measured, judged, drawn
     bench, dispatch        ours timed against rivals; many runs, here or on a cluster; and user_study
     experiments            what notebooks and commands share: runs made ready and measured
-    report, train          a profile's page; one run (training: what it is made of)
+    report, train          a profile's page; one run (training: what it is made of), and in which folder (run_places)
     evaluate, overview     a run's numbers; how far every run is
     choice, kept           the better of two methods; rows that took long
     cells, tables, ...     what each table shows and how it judges; jobs, sources, run_networks

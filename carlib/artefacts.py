@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from carlib import data, provenance, results, runs
-from carlib.formats import latex
+from carlib.formats import latex, markdown
 
 
 def made_with(path, profile) -> dict:
@@ -50,9 +50,8 @@ def save_rows(rows, path, columns=results.ROW_COLUMNS) -> Path:
 def save_table(frame, path, *, title: str, caption: str, command: str) -> Path:
     """Write a DataFrame as <path>.csv, .md and .tex, with a sidecar <path>.json. `path` has no suffix."""
     path = Path(path)
-    results.write_text(
-        path.with_suffix(".csv"), frame.round(4).to_csv(index=False)
-    )  # 33.66 was printed so, not 33.6600
+    rounded = frame.round(4)  # 33.66 was printed so, not 33.6600
+    results.write_text(path.with_suffix(".csv"), rounded.to_csv(index=False))
     text = f"**{title}**\n\n{_markdown(frame)}\n\n{caption}\n\nMade by `{command}`.\n"
     results.write_text(path.with_suffix(".md"), text)
     told = {"caption": f"{title}. {caption}", "label": path.stem, "cell": _cell}
@@ -125,8 +124,7 @@ def _record_of(path: Path) -> Path:
 
 
 def _markdown(frame) -> str:
-    rows = [list(map(str, frame.columns)), *(list(map(_cell, row)) for row in frame.itertuples(index=False))]
-    head, *body = ["| " + " | ".join(text.replace("|", r"\|") for text in row) + " |" for row in rows]
+    head, body = markdown.line(frame.columns), (markdown.line(map(_cell, row)) for row in frame.itertuples(index=False))
     return "\n".join([head, "|" + "---|" * len(frame.columns), *body])
 
 

@@ -1,8 +1,6 @@
 """What notebooks, pipeline stages and commands call: weights made ready, runs measured, tables and figures made."""
 
 import ast
-import dataclasses
-import hashlib
 import json
 import shlex
 import shutil
@@ -10,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from carlib import overview, results, runs
+from carlib import overview, results, run_places, runs
 
 _REDRAWN = 20.0  # seconds between pictures of a run that trains; the last validation is always drawn
 SMALL = ("demo", "set5", "set14", "bsd100")  # sets of small images, for what restores each many times
@@ -35,7 +33,7 @@ def prepare(
     A run that takes weights of others (runs.STARTS) has those trained to their end first.
 
     Args:
-        name, profile: of params.yaml.  params: "name=value" strings.  folder: default `own_folder`.
+        name, profile: of params.yaml.  params: "name=value" strings.  folder: default `run_places.own_folder`.
         restart, renew, history, device, progress: as `train.train`.
         allow_missing: under profile "demo" a run for which nothing is shipped is no error (what a pipeline wants).
     Returns:
@@ -49,21 +47,21 @@ def prepare(
     """
     run = runs.get(name, profile, runs.parse_overrides(params))
     default = folder is None
-    folder = own_folder(run) if default else Path(folder)
+    folder = run_places.own_folder(run) if default else Path(folder)
     if runs.profile(run.profile)["train"] is None:
         if params or restart:
             raise ValueError(f"profile {run.profile} trains nothing, it takes the shipped weights: use --profile mini")
         return _take_shipped(run, folder, allow_missing)
     from carlib import run_networks, train
 
-    if not restart and (path := _brought(run, folder, renew, history)):
+    if not restart and (path := run_places.brought(run, folder, renew, history)):
         return path
     run_networks.check_starts(run)
     begun = (folder / "last.ckpt").is_file() and all(map(Path.is_file, run_networks.start_files(run).values()))
     if restart or not train.ended(run, folder):
         train.check(run, folder)
     if default and folder.name != run.name:
-        _tell_of_own(run, folder)
+        run_places.tell_of_own(run, folder)
     if renew or restart or not begun:
         for other in run.needs:
             prepare(other, run.profile, renew=renew, device=device, progress=progress)
@@ -92,74 +90,6 @@ def _curve(run, folder):
             figures.training_curve(pd.DataFrame(log)).savefig(temporary, dpi=110, format="png")
 
     return draw
-
-
-def own_folder(run) -> Path:
-    """results/<profile>/runs/<run>; of a run with other settings than params.yaml's <run>-with-<their digest>.
-
-    What tables show is in the former: a single training with `-p` must not take its place, nor be renewed with it.
-    """
-    declared, own = (json.loads(json.dumps(_placed(each))) for each in (_declared(run), run))
-    if not (other := {key: value for key, value in own.items() if value != declared[key]}):
-        return results.folder(run.profile, "runs", run.name)
-    digest = hashlib.sha256(json.dumps(other, sort_keys=True).encode()).hexdigest()[:8]
-    return results.folder(run.profile, "runs", f"{run.name}-with-{digest}")
-
-
-def _declared(run):
-    """A run as params.yaml has it; itself, less its name, where that is incomplete without what `-p` gives."""
-    try:
-        return runs.get(run.name, run.profile)
-    except ValueError:
-        return dataclasses.replace(run, name="")
-
-
-def _placed(run) -> dict:
-    """A run as a dict, in which folders and weights files are told by where they are, whatever the working folder."""
-    from carlib import data
-
-    def placed(name):
-        folder = data.own_folder(name)
-        return name if folder is None else str(folder.resolve())
-
-    files = {start: str(Path(other).resolve()) for start, other in run.starts.items() if runs.is_weights_file(other)}
-    sets = {"train_sets": [placed(name) for name in run.train_sets], "validation_set": placed(run.validation_set)}
-    return runs.as_dict(run) | files | sets
-
-
-def _tell_of_own(run, folder):
-    from carlib import devices, evaluate
-
-    if not devices.is_first():
-        return
-    told, path = f"{run.name} with settings of its own: in {folder}", shlex.quote(str(folder / "weights.safetensors"))
-    declared = _declared(run)
-    if all(getattr(run, key) == getattr(declared, key) for key in evaluate.SYSTEM):  # others are no such run
-        told += f"; `carlib evaluate {run.name} --profile {run.profile} --weights {path}` measures it"
-    print(told, file=sys.stderr)
-
-
-def _brought(run, folder, renew, history) -> Path | None:
-    """Weights without a checkpoint, copied here from where they were trained, say; None: there are none.
-
-    Raises:
-        ValueError: they are of another recipe or half-trained, and that is no reason to renew; `history` is wanted.
-    """
-    if not overview.is_brought(folder):
-        return None
-    path, step = folder / "weights.safetensors", overview.logged(folder / "log.csv")[0]
-    half = "" if overview.is_whole(folder, run) else f"half-trained, {step} of {run.steps} steps"
-    told = half or overview.other_recipe(path, run)
-    if told and renew:
-        print(f"{path}: {told}: training anew", file=sys.stderr)
-        return None
-    if told:
-        raise ValueError(f"{path}: {told}, and no checkpoint beside: use --renew, or another --out")
-    if history:
-        raise ValueError(f"{folder} holds weights without a checkpoint, none of the way: --history needs --restart")
-    unsure = "" if (folder / "log.csv").is_file() else ", and no log.csv to tell whether training had ended"
-    print(f"{path}: of this very recipe, no checkpoint beside{unsure}: taken as it is", file=sys.stderr)
-    return path
 
 
 def _take_shipped(run, folder, allow_missing):
@@ -437,7 +367,7 @@ def _with_places(parameters) -> dict:
     def placed(value):
         if isinstance(value, dict):
             return {placed(key): box for key, box in value.items()}
-        return value if data.own_file(value) is None else str(data.own_file(value))
+        return value if (file := data.own_file(value)) is None else str(file)
 
     return {key: placed(value) for key, value in parameters.items()}
 

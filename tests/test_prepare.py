@@ -9,7 +9,7 @@ import pytest
 import yaml
 from torch import nn
 
-from carlib import experiments, models, results, run_networks, runs, train, weights
+from carlib import experiments, models, results, run_networks, run_places, runs, train, weights
 from carlib.dispatch import queue
 from carlib.training import checkpoint
 
@@ -290,9 +290,9 @@ def test_folders_of_one_name_are_told_apart(home, tmp_path, monkeypatch):
     for place in ("a", "b"):
         (tmp_path / place).mkdir()
         monkeypatch.chdir(tmp_path / place)
-        found.append(experiments.own_folder(runs.get("car-edsr-x2", "smoke", {"train_sets": ["./photos"]})))
+        found.append(run_places.own_folder(runs.get("car-edsr-x2", "smoke", {"train_sets": ["./photos"]})))
     run = runs.get("car-edsr-x2", "smoke", {"train_sets": [str(tmp_path / "b" / "photos")]})
-    assert found[0] != found[1] == experiments.own_folder(run)
+    assert found[0] != found[1] == run_places.own_folder(run)
 
 
 def test_a_scale_without_a_patch_is_trained_where_the_patch_is_given(home):

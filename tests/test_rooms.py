@@ -17,7 +17,7 @@ LAYERS = (
     {"studies"},
     {"bench", "check", "dispatch", "user_study"},
     {"experiments"},
-    {"report", "train"},
+    {"report", "run_places", "train"},
     {"evaluate", "overview"},
     {"choice", "kept", "training"},
     {"cells", "jobs", "network_costs", "notebook", "run_networks", "sources", "tables"},

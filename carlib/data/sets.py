@@ -148,10 +148,9 @@ def find(name: str) -> list[Path]:
     folder = own_folder(name)
     if folder is not None:
         if not (files := files_in(folder)):
-            why = f"holds no image ({', '.join(sorted(SUFFIXES))})" if folder.is_dir() else "is not there"
-            why = "is a file" if folder.is_file() else why
-            why = why if not folder.is_dir() or os.access(folder, os.R_OK | os.X_OK) else "cannot be read"
-            raise ValueError(f"the folder {name} {why}: name a folder of images, or a set of `carlib data list`")
+            raise ValueError(
+                f"the folder {name} {_why_none(folder)}: name a folder of images, or a set of `carlib data list`"
+            )
         return files
     key = known(name)
     files = []
@@ -161,6 +160,14 @@ def find(name: str) -> list[Path]:
             raise ValueError(_absent(key, part))
         files += files_in(folder)
     return files
+
+
+def _why_none(folder) -> str:
+    if not folder.is_dir():
+        return "is a file" if folder.is_file() else "is not there"
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return "cannot be read"
+    return f"holds no image ({', '.join(sorted(SUFFIXES))})"
 
 
 def load(name: str, limit: int | None = None) -> Iterator[tuple[str, np.ndarray]]:

@@ -14,10 +14,13 @@ def table(lines) -> str:
     lines = list(lines)
     if not lines:
         raise NoLineError("a table has no line")
-    rows = [list(lines[0]), *(list(map(str, line.values())) for line in lines)]
-    rows = [[text.replace("|", r"\|") for text in row] for row in rows]
-    rows.insert(1, ["---"] * len(lines[0]))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    rows = [lines[0], ["---"] * len(lines[0]), *(each.values() for each in lines)]
+    return "".join(f"{line(row)}\n" for row in rows)
+
+
+def line(cells) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
 
 
 def number(value, form="{:.2f}") -> str:

@@ -89,10 +89,9 @@ class ResamplerNet(nn.Module):
             raise ValueError(f"activation={activation!r} is unknown: use one of {', '.join(ACTIVATIONS)}")
         if isinstance(width, bool) or not isinstance(width, int) or width < 4 or width % 4:
             raise ValueError(f"width={width!r} is not a positive multiple of 4")
-        if isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < 0:
-            raise ValueError(f"blocks={blocks!r} is not a whole number >= 0")
-        if isinstance(local, bool) or not isinstance(local, int) or local < 0:
-            raise ValueError(f"local={local!r} is not a whole number >= 0")
+        for name, value in {"blocks": blocks, "local": local}.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name}={value!r} is not a whole number >= 0")
         if isinstance(guided_eps, bool) or not isinstance(guided_eps, int | float) or not 0 < guided_eps < math.inf:
             raise ValueError(f"guided_eps={guided_eps!r} is not a number above 0")
         number = isinstance(head_scale, int | float) and not isinstance(head_scale, bool)
